@@ -1,0 +1,107 @@
+"""One suite for two loops: ``pytest --loop=fastaio`` (the default) or ``--loop=asyncio``.
+
+asyncio is the reference. A test that holds on both loops is right; what only fastaio offers
+carries ``@pytest.mark.fastaio_only``.
+"""
+
+import asyncio
+import inspect
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--loop",
+        choices=("fastaio", "asyncio"),
+        default="fastaio",
+        help="the event loop under test (default: fastaio)",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "fastaio_only: tests what only fastaio has")
+
+
+def pytest_report_header(config):
+    return f"event loop: {config.getoption('--loop')}"
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--loop") == "fastaio":
+        return
+    skip = pytest.mark.skip(reason="only fastaio has this")
+    for item in items:
+        if "fastaio_only" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def on_fastaio(request):
+    """True when fastaio is under test, False for asyncio."""
+    return request.config.getoption("--loop") == "fastaio"
+
+
+@pytest.fixture(scope="session")
+def loop_factory(on_fastaio):
+    """A callable without arguments that makes a loop of the kind under test."""
+    if on_fastaio:
+        import fastaio
+
+        return fastaio.new_event_loop
+    return asyncio.SelectorEventLoop
+
+
+@pytest.fixture(scope="session")
+def loop_factory_source(on_fastaio):
+    """An expression for ``loop_factory``, for programs that a test runs in a new process."""
+    if on_fastaio:
+        return "__import__('fastaio').new_event_loop"
+    return "__import__('asyncio').SelectorEventLoop"
+
+
+@pytest.fixture(scope="session")
+def future_type(on_fastaio):
+    """The Future class under test."""
+    if on_fastaio:
+        import fastaio
+
+        return fastaio.Future
+    return asyncio.Future
+
+
+@pytest.fixture(scope="session")
+def task_type(on_fastaio):
+    """The Task class under test."""
+    if on_fastaio:
+        import fastaio
+
+        return fastaio.Task
+    return asyncio.Task
+
+
+@pytest.fixture
+def loop(loop_factory):
+    """A fresh loop of the kind under test, current for this thread and closed at the end."""
+    loop = loop_factory()
+    asyncio.set_event_loop(loop)
+    try:
+        yield loop
+    finally:
+        if not loop.is_closed():
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+        asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def run(loop_factory):
+    """Run a coroutine, or what a coroutine function returns, on a fresh loop."""
+
+    def run(main, *, debug=None):
+        coro = main() if inspect.iscoroutinefunction(main) else main
+        with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
+            return runner.run(coro)
+
+    return run

@@ -9,6 +9,8 @@ import inspect
 
 import pytest
 
+from .support import ASYNCIO, Kind, outcome
+
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -105,3 +107,22 @@ def run(loop_factory):
             return runner.run(coro)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def kind(loop_factory, future_type, task_type):
+    """Loop factory, Future and Task under test, for scenarios."""
+    return Kind(loop_factory, future_type, task_type)
+
+
+@pytest.fixture
+def same_outcome(kind):
+    """Play a scenario with asyncio and with what is under test; both must end alike."""
+
+    def same_outcome(scenario):
+        expected = outcome(scenario, ASYNCIO)
+        actual = outcome(scenario, kind)
+        assert actual == expected
+        return actual
+
+    return same_outcome

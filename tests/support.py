@@ -37,7 +37,9 @@ class Env:
         self.new_loop = kind.loop_factory
         self.loop = kind.loop_factory()
         self.reports = []
-        self.loop.set_exception_handler(lambda loop, context: self.reports.append(describe(context)))
+        self.loop.set_exception_handler(
+            lambda loop, context: self.reports.append(describe(context))
+        )
 
     def future(self):
         return self.Future(loop=self.loop)
@@ -56,7 +58,9 @@ class Env:
 
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
-_MODULE = re.compile(r"\b(?:fastaio\._fastaio|fastaio\.\w+|fastaio|_asyncio|asyncio(?:\.\w+)?)\.(?=[A-Z])")
+_MODULE = re.compile(
+    r"\b(?:fastaio\._fastaio|fastaio\.\w+|fastaio|_asyncio|asyncio(?:\.\w+)?)\.(?=[A-Z])"
+)
 _LOOP = re.compile(r"<[\w.]*EventLoop (?=running)")
 _TASK_NAME = re.compile(r"Task-\d+")
 _WHEN = re.compile(r"when=[\d.e+-]+")
@@ -92,7 +96,7 @@ def outcome(scenario, kind):
     try:
         try:
             result = ("returned", describe(scenario(env)))
-        except BaseException as exc:  # KeyboardInterrupt is an outcome like any other
+        except BaseException as exc:  # noqa: BLE001 - KeyboardInterrupt is an outcome like any other
             result = ("raised", describe(exc))
         collect()
         return result, env.reports
@@ -124,6 +128,7 @@ def run_python(source, *args, timeout=GUARD, check=True, **kwargs):
     done = subprocess.run(
         [sys.executable, "-c", source, *args],
         capture_output=True,
+        check=False,
         text=True,
         timeout=timeout,
         env=env,

@@ -1,0 +1,18 @@
+"""CPython's own asyncio tests, one test here for each of their modules."""
+
+import pytest
+
+from tests.conformance.modules import MODULES, suite_installed
+from tests.conformance.runner import run_module
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_module_of_cpython(module, request):
+    if not suite_installed():
+        pytest.skip("this Python came without its tests")
+    if not module.installed:
+        pytest.skip("not in this version of Python")
+    report = run_module(module, request.config.getoption("--loop"))
+    failures = [f"{test}\n{detail}" for test, detail in report.failures.items()]
+    assert report.good, "\n".join([report.line(), *report.errors, *failures])

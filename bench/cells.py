@@ -1,0 +1,177 @@
+"""What a cell is: a piece of work that every loop is given, and how one number comes out of it.
+
+A cell runs in a process of its own (see child.py), for one loop, once per round. Two kinds:
+
+* `Work` is measured by the process itself: it returns a `Sample`.
+* `Served` starts a server; a load generator in another process drives it and reads its CPU clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import importlib
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from bench import loops, system
+
+#: What one run of a cell gives: `value` (the figure of the table, lower is better) and more.
+Sample: TypeAlias = dict[str, float]
+
+#: Starts a server on a listening socket; what it returns is kept as long as the server runs.
+Serve: TypeAlias = Callable[[socket.socket], Awaitable[object]]
+
+#: The row that no event loop can pass: the interpreter alone, or a server in plain C.
+LIMIT = "limit"
+
+FAMILIES = ("sched", "echo", "servers", "memory", "idle")
+_MODULES = {"sched": "scheduling"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long one measurement takes."""
+
+    batch_seconds: float = 0.04
+    batches: int = 4
+    warmup_seconds: float = 0.15
+    load_seconds: float = 0.4
+    idle_seconds: float = 1.5
+    scale: float = 1.0
+
+    @staticmethod
+    def quick() -> Settings:
+        """Short ones, to see that everything works and where things stand roughly."""
+        return Settings(0.01, 2, 0.08, 0.12, 0.5, 0.2)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a measuring process is told: for which loop, how long, on which core."""
+
+    loop: str
+    settings: Settings
+    core: int
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether the interpreter's floor is asked for instead of a loop."""
+        return self.loop == LIMIT
+
+    def new_loop(self, *, pin: bool = True) -> asyncio.AbstractEventLoop:
+        """Make the loop, and only then stay on one core: a loop that looks at the number of its
+        cores when it is made (to decide whether spinning can pay) sees them all."""
+        loop = loops.make(self.loop)
+        asyncio.set_event_loop(loop)
+        if pin:
+            system.pin(self.core)
+        return loop
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the load generator does to a server."""
+
+    mode: str = "echo"
+    connections: int = 1
+    size: int = 1024
+    pipeline: int = 1
+    path: str = "/"
+
+    @property
+    def cubic(self) -> bool:
+        """Whether the messages are large enough for the congestion control to matter."""
+        return self.size >= 16384
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a table."""
+
+    name: str
+    title: str
+    #: The unit of `Sample["value"]`: "s" (CPU time per operation), "B" or "s/s".
+    unit: str = "s"
+    #: The loop that the others are compared to; without one the table shows plain figures.
+    baseline: str | None = "uvloop"
+    #: Seconds after which a process counts as hung.
+    patience: float = 20.0
+
+    @property
+    def family(self) -> str:
+        """The first part of the name."""
+        return self.name.partition("/")[0]
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether the cell has a `limit` row."""
+        return False
+
+
+@dataclass(frozen=True)
+class Work(Cell):
+    """A cell that measures itself."""
+
+    run: Callable[[Context], Sample] = field(kw_only=True)
+    limited: bool = field(default=False, kw_only=True)
+
+    @property
+    def has_limit(self) -> bool:
+        return self.limited
+
+
+@dataclass(frozen=True)
+class Served(Cell):
+    """A cell with a server, which accepts once `serve` has returned."""
+
+    serve: Serve = field(kw_only=True)
+    load: Load = field(kw_only=True)
+    limited: bool = field(default=False, kw_only=True)
+    #: Modules without which the cell is left out.
+    needs: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def has_limit(self) -> bool:
+        return self.limited
+
+
+def load_family(family: str) -> list[Cell]:
+    """The cells of one family, in the order of the table."""
+    module = importlib.import_module(f"bench.workloads.{_MODULES.get(family, family)}")
+    cells: list[Cell] = list(module.CELLS)
+    return cells
+
+
+def all_cells() -> list[Cell]:
+    """Every cell, family by family."""
+    return [cell for family in FAMILIES for cell in load_family(family)]
+
+
+def find(name: str) -> Cell:
+    """The cell of exactly that name."""
+    for cell in load_family(name.partition("/")[0]):
+        if cell.name == name:
+            return cell
+    raise LookupError(f"no such cell: {name}")
+
+
+def select(cells: Iterable[Cell], patterns: Sequence[str]) -> list[Cell]:
+    """The cells that one of the patterns names: a family, a name, the end of one, or a glob."""
+    cells = list(cells)
+    if not patterns:
+        return cells
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = {
+            cell.name
+            for cell in cells
+            if pattern in (cell.family, cell.name, cell.name.partition("/")[2])
+            or fnmatch.fnmatchcase(cell.name, pattern)
+        }
+        if not found:
+            raise LookupError(f"no cell is called {pattern!r}; --list shows them")
+        chosen |= found
+    return [cell for cell in cells if cell.name in chosen]

@@ -1,0 +1,84 @@
+"""A picture of a run: one panel per family, one group of bars per cell, ratios on a log scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.cells import FAMILIES, LIMIT
+from bench.report import ratio
+
+_TITLES = {
+    "sched": "Scheduling",
+    "echo": "Echo",
+    "servers": "Real servers",
+    "memory": "Memory",
+}
+
+
+def draw(document: dict[str, Any], path: str) -> None:
+    """Write the picture; the end of the name says which format."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    panels = {
+        family: cells
+        for family in FAMILIES
+        if family in _TITLES and (cells := _ratios(document, family))
+    }
+    if not panels:
+        raise ValueError("there is nothing to compare, so nothing to draw")
+    bars = {
+        family: sum(len(cell["ratios"]) + 1 for cell in cells) for family, cells in panels.items()
+    }
+    figure, axes = pyplot.subplots(
+        len(panels),
+        1,
+        figsize=(11, sum(bars.values()) * 0.13 + 1.2 * len(panels)),
+        height_ratios=list(bars.values()),
+        squeeze=False,
+        layout="constrained",
+    )
+    names = [*document["loops"], LIMIT]
+    colours = dict(zip(names, pyplot.get_cmap("tab10").colors, strict=False))
+    colours[LIMIT] = (0.8, 0.8, 0.8)
+    for axis, (family, cells) in zip(axes[:, 0], panels.items(), strict=True):
+        _panel(axis, cells, colours)
+        axis.set_title(f"{_TITLES[family]}: times better than {cells[0]['baseline']}")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _ratios(document: dict[str, Any], family: str) -> list[dict[str, Any]]:
+    found = []
+    for name, cell in document["cells"].items():
+        if name.partition("/")[0] != family:
+            continue
+        ratios = {loop: ratio(cell, loop) for loop in cell["loops"] if loop != cell["baseline"]}
+        ratios = {loop: times for loop, times in ratios.items() if times is not None}
+        if ratios:
+            found.append({"title": cell["title"], "baseline": cell["baseline"], "ratios": ratios})
+    return found
+
+
+def _panel(axis: Any, cells: list[dict[str, Any]], colours: dict[str, Any]) -> None:
+    position = 0.0
+    ticks: list[tuple[float, str]] = []
+    labelled: set[str] = set()
+    for cell in cells:
+        first = position
+        for loop, times in cell["ratios"].items():
+            label = loop if loop not in labelled else None
+            labelled.add(loop)
+            axis.barh(position, times - 1, left=1, height=0.9, color=colours[loop], label=label)
+            axis.text(times, position, f" {times:.2f}", va="center", fontsize=5)
+            position += 1
+        ticks.append(((first + position - 1) / 2, cell["title"]))
+        position += 1
+    axis.set_yticks([at for at, _ in ticks], [title for _, title in ticks], fontsize=8)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.axvline(1, color="black", linewidth=0.8)
+    axis.set_ylim(position - 0.5, -1)
+    axis.legend(fontsize=7, ncols=4, loc="lower right")

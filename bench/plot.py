@@ -46,6 +46,13 @@ def draw(document: dict[str, Any], path: str) -> None:
     for axis, (family, cells) in zip(axes[:, 0], panels.items(), strict=True):
         _panel(axis, cells, colours)
         axis.set_title(f"{_TITLES[family]}: times better than {cells[0]['baseline']}")
+    handles: dict[str, Any] = {}
+    for axis in axes[:, 0]:
+        patches, labels = axis.get_legend_handles_labels()
+        handles |= dict(zip(labels, patches, strict=True))
+    shown = [name for name in names if name in handles]
+    patches = [handles[name] for name in shown]
+    figure.legend(patches, shown, loc="outside upper center", ncols=len(shown))
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
@@ -81,4 +88,3 @@ def _panel(axis: Any, cells: list[dict[str, Any]], colours: dict[str, Any]) -> N
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.axvline(1, color="black", linewidth=0.8)
     axis.set_ylim(position - 0.5, -1)
-    axis.legend(fontsize=7, ncols=4, loc="lower right")

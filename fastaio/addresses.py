@@ -1,0 +1,57 @@
+"""Addresses that need no look-up: what getaddrinfo() says of them is known at once."""
+
+from __future__ import annotations
+
+import socket
+from asyncio import base_events
+from functools import lru_cache
+from typing import TypeAlias
+
+__all__ = ("AddrInfo", "resolve_literal")
+
+AddrInfo: TypeAlias = tuple[
+    socket.AddressFamily,
+    socket.SocketKind,
+    int,
+    str,
+    tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],
+]
+
+_getaddrinfo = socket.getaddrinfo
+# These ask which addresses this machine has, which may change.
+_DEPENDS_ON_INTERFACES = socket.AI_ADDRCONFIG
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+# typed: True is no port although it equals 1.
+@lru_cache(maxsize=512, typed=True)
+def _resolve(
+    host: str, port: int | None, family: int, type: int, proto: int, flags: int
+) -> tuple[AddrInfo, ...] | None:
+    if not _is_literal(host) or flags & _DEPENDS_ON_INTERFACES:
+        return None
+    return tuple(_getaddrinfo(host, port, family, type, proto, flags))
+
+
+def resolve_literal(
+    host: object, port: object, family: int, type: int, proto: int, flags: int
+) -> list[AddrInfo] | None:
+    """What socket.getaddrinfo() says, where it can be known without asking a name service.
+
+    That is for a numeric host (an IPv4 or IPv6 address without a scope) and a numeric port. None
+    for the rest, and where socket.getaddrinfo has been replaced.
+    """
+    if base_events.socket.getaddrinfo is not _getaddrinfo:
+        return None
+    # Exact types: subclasses may compare as they please, and must not be kept in the cache.
+    if host.__class__ is not str or (port is not None and port.__class__ is not int):
+        return None
+    found = _resolve(host, port, family, type, proto, flags)  # type: ignore[arg-type]
+    return None if found is None else list(found)

@@ -1,0 +1,295 @@
+"""The event loop: native where the traffic goes, asyncio's own code for what happens once.
+
+EventLoop puts the native Loop in front of asyncio's selector loop. The native half has the queue,
+the timers, the poller, add_reader() and sock_*(); from asyncio come create_connection(),
+create_server(), subprocesses, signal handlers and the rest, just as the Python at hand has them.
+What stands here joins the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import socket
+import sys
+import threading
+from asyncio import base_events, constants, events, futures, sslproto
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+
+from . import _fastaio
+from .addresses import AddrInfo, resolve_literal
+from .backend import choose
+from .selector import SelectorView
+from .signals import SignalPipe, SignalWakeup
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ("EventLoop",)
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+_ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+
+# Called by name: asyncio's modules may have been given other classes under these names since.
+_SelectorLoop = asyncio.SelectorEventLoop
+_ConcurrentFuture = concurrent.futures.Future
+_copy_future_state: Callable[[object, object], None] = futures._copy_future_state  # type: ignore[attr-defined]
+
+
+def _run_unless_cancelled(handle: asyncio.Handle) -> None:
+    if not handle.cancelled():
+        handle._run()
+
+
+class EventLoop(_fastaio.Loop, _SelectorLoop):
+    """An asyncio event loop with a native core."""
+
+    if TYPE_CHECKING:  # what asyncio's classes have, and typeshed does not tell
+        _asyncgens_shutdown_called: bool
+        _default_executor: concurrent.futures.Executor | None
+        _signal_handlers: dict[int, asyncio.Handle]
+        _old_agen_hooks: Any
+
+        def _check_callback(self, callback: object, method: str) -> None: ...
+        def _check_closed(self) -> None: ...
+        def _check_default_executor(self) -> None: ...
+        def _check_running(self) -> None: ...
+        def _process_self_data(self, data: bytes) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+
+    def __init__(self, *, backend: str = "auto") -> None:
+        """Make a loop. ``backend`` is "auto" (see FASTAIO_BACKEND) or "epoll"."""
+        _fastaio.Loop.__init__(self, choose(backend))
+        self._listeners: dict[socket.socket, _fastaio.Listener] = {}
+        self._wakeup = SignalWakeup(self._watch_signals)
+        # With a selector that watches nothing, and _make_self_pipe() below, what asyncio's classes
+        # set up is what their inherited methods need, in each version of Python.
+        _SelectorLoop.__init__(self, SelectorView(self))  # type: ignore[arg-type]
+
+    # Running
+
+    def run_forever(self) -> None:
+        """Run until stop() is called."""
+        self._run_forever_setup()
+        try:
+            self._wakeup.claim()
+            try:
+                self._run()
+            finally:
+                self._wakeup.release(keep=bool(self._signal_handlers))
+                self._flush_transports()
+        finally:
+            self._run_forever_cleanup()
+
+    if sys.version_info < (3, 13):  # from there on asyncio has these two
+
+        def _run_forever_setup(self) -> None:
+            self._check_closed()
+            self._check_running()
+            self._set_coroutine_origin_tracking(self._debug)
+            self._old_agen_hooks = sys.get_asyncgen_hooks()
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook,
+                finalizer=self._asyncgen_finalizer_hook,
+            )
+            events._set_running_loop(self)
+
+        def _run_forever_cleanup(self) -> None:
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            if self._old_agen_hooks is not None:
+                sys.set_asyncgen_hooks(*self._old_agen_hooks)
+                self._old_agen_hooks = None
+
+    def close(self) -> None:
+        """Close the loop, which must not be running. What is queued does not run any more."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        try:
+            self._flush_transports()
+            super().close()
+        finally:
+            self._listeners.clear()
+            self._close_native()
+            self._wakeup.close()
+
+    # Signals: asyncio's handlers, fed by a pipe of ours
+
+    def _make_self_pipe(self) -> None:
+        """asyncio's loop makes a pair of sockets; here the pipe is made when it is needed."""
+
+    def _close_self_pipe(self) -> None:
+        """Not yet: close() does it once asyncio has taken its signal handlers back."""
+
+    @property
+    def _csock(self) -> SignalPipe | None:
+        return self._wakeup.pipe
+
+    def _watch_signals(self, fd: int) -> None:
+        self._add_reader(fd, self._read_from_self)
+
+    def _read_from_self(self) -> None:
+        self._process_self_data(self._wakeup.read())
+
+    def _add_callback(self, handle: asyncio.Handle) -> None:
+        if not handle.cancelled():
+            self.call_soon(_run_unless_cancelled, handle)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Remove the handler of a signal; tell whether there was one."""
+        removed = super().remove_signal_handler(sig)
+        if removed and not self._signal_handlers and self.is_running():
+            # asyncio has just taken the pipe away from the process.
+            self._wakeup.claim()
+        return removed
+
+    # Executors
+
+    def run_in_executor(  # type: ignore[override]  # typeshed: an async def, asyncio: a future
+        self,
+        executor: concurrent.futures.Executor | None,
+        func: Callable[[Unpack[_Ts]], _T],
+        *args: Unpack[_Ts],
+    ) -> asyncio.Future[_T]:
+        """Call func(*args) in an executor, by default one of threads; return a future."""
+        self._check_closed()
+        if self._debug:
+            self._check_callback(func, "run_in_executor")
+        if executor is None:
+            executor = self._default_executor
+            self._check_default_executor()
+            if executor is None:
+                executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
+                self._default_executor = executor
+        source = executor.submit(func, *args)
+        if source.__class__ is not _ConcurrentFuture:
+            return asyncio.wrap_future(source, loop=self)
+        # asyncio.wrap_future() without its detours: each end tells the other, once.
+        future: asyncio.Future[_T] = self.create_future()
+
+        def cancelled(future: asyncio.Future[_T]) -> None:
+            if future.cancelled():
+                source.cancel()
+
+        def finished(source: concurrent.futures.Future[_T]) -> None:
+            if not self.is_closed():
+                self.call_soon_threadsafe(_copy_future_state, source, future)
+
+        future.add_done_callback(cancelled)
+        source.add_done_callback(finished)
+        return future
+
+    # Addresses
+
+    async def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[AddrInfo]:
+        """socket.getaddrinfo() in the executor; numeric addresses need none."""
+        if not self._debug:
+            found = resolve_literal(host, port, family, type, proto, flags)
+            if found is not None:
+                return found
+        return await super().getaddrinfo(
+            host, port, family=family, type=type, proto=proto, flags=flags
+        )
+
+    # Transports
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: asyncio.AbstractServer | None = None,
+        context: Context | None = None,
+    ) -> _fastaio.StreamTransport:
+        self._ensure_fd_no_transport(sock)
+        if context is not None:  # from 3.15
+            return context.run(
+                self._make_stream_transport, sock, protocol, waiter, extra, server
+            )
+        return self._make_stream_transport(sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext | None,
+        waiter: asyncio.Future[Any] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: asyncio.AbstractServer | None = None,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Context | None = None,
+    ) -> asyncio.Transport:
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol = sslproto.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,  # type: ignore[arg-type]  # None: asyncio's own default
+            waiter,  # type: ignore[arg-type]
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        self._make_socket_transport(
+            rawsock, ssl_protocol, extra=extra, server=server, context=context
+        )
+        transport: asyncio.Transport = ssl_protocol._app_transport
+        return transport
+
+    def _start_serving(
+        self,
+        protocol_factory: _ProtocolFactory,
+        sock: socket.socket,
+        sslcontext: ssl.SSLContext | None = None,
+        server: base_events.Server | None = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Context | None = None,
+    ) -> None:
+        if sslcontext is not None:
+            # asyncio accepts these; _make_ssl_transport() puts them on native transports.
+            more = {} if context is None else {"context": context}
+            super()._start_serving(  # type: ignore[misc]
+                protocol_factory,
+                sock,
+                sslcontext,
+                server,
+                backlog,
+                ssl_handshake_timeout,
+                ssl_shutdown_timeout,
+                **more,
+            )
+            return
+        listener = _fastaio.Listener(self, sock, protocol_factory, server, backlog)
+        self._listeners[sock] = listener
+        listener.start()
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        listener = self._listeners.pop(sock, None)
+        if listener is not None:
+            listener.stop()
+        super()._stop_serving(sock)  # type: ignore[misc]

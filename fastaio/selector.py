@@ -1,0 +1,33 @@
+"""What asyncio's own transports ask of the selector of their loop."""
+
+from __future__ import annotations
+
+import selectors
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .loop import EventLoop
+
+__all__ = ("SelectorView",)
+
+
+class SelectorView:
+    """Tells which descriptors a loop watches; the watching itself is native.
+
+    asyncio's UDP and pipe transports show in their repr() whether their selector polls them.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def get_key(self, fd: int) -> selectors.SelectorKey:
+        """As selectors.BaseSelector.get_key(): KeyError for what is not watched."""
+        loop = self._loop()
+        events = 0 if loop is None else loop._watched(fd)
+        if not events:
+            raise KeyError(f"{fd!r} is not registered")
+        return selectors.SelectorKey(fd, fd, events, None)
+
+    def close(self) -> None:
+        """asyncio's close() calls this; the loop closes its poller itself."""

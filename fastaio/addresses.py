@@ -5,19 +5,24 @@ from __future__ import annotations
 import socket
 from asyncio import base_events
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
 
 __all__ = ("AddrInfo", "resolve_literal")
 
-AddrInfo: TypeAlias = tuple[
-    socket.AddressFamily,
-    socket.SocketKind,
-    int,
-    str,
-    tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],
-]
+AddrInfo: TypeAlias = (
+    tuple[Literal[socket.AddressFamily.AF_INET], socket.SocketKind, int, str, tuple[str, int]]
+    | tuple[
+        Literal[socket.AddressFamily.AF_INET6],
+        socket.SocketKind,
+        int,
+        str,
+        tuple[str, int, int, int] | tuple[int, bytes],
+    ]
+)
 
 _getaddrinfo = socket.getaddrinfo
+# Where asyncio looks it up, and where tests replace it.
+_sockets_of_asyncio: Any = base_events
 # These ask which addresses this machine has, which may change.
 _DEPENDS_ON_INTERFACES = socket.AI_ADDRCONFIG
 
@@ -41,17 +46,17 @@ def _resolve(
 
 
 def resolve_literal(
-    host: object, port: object, family: int, type: int, proto: int, flags: int
+    host: Any, port: Any, family: int, type: int, proto: int, flags: int
 ) -> list[AddrInfo] | None:
     """What socket.getaddrinfo() says, where it can be known without asking a name service.
 
     That is for a numeric host (an IPv4 or IPv6 address without a scope) and a numeric port. None
     for the rest, and where socket.getaddrinfo has been replaced.
     """
-    if base_events.socket.getaddrinfo is not _getaddrinfo:
+    if _sockets_of_asyncio.socket.getaddrinfo is not _getaddrinfo:
         return None
     # Exact types: subclasses may compare as they please, and must not be kept in the cache.
     if host.__class__ is not str or (port is not None and port.__class__ is not int):
         return None
-    found = _resolve(host, port, family, type, proto, flags)  # type: ignore[arg-type]
+    found = _resolve(host, port, family, type, proto, flags)
     return None if found is None else list(found)

@@ -16,7 +16,7 @@ import threading
 from asyncio import base_events, constants, events, futures, sslproto
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from . import _fastaio
 from .addresses import AddrInfo, resolve_literal
@@ -58,6 +58,8 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         def _check_default_executor(self) -> None: ...
         def _check_running(self) -> None: ...
         def _process_self_data(self, data: bytes) -> None: ...
+        def _run_forever_cleanup(self) -> None: ...
+        def _run_forever_setup(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
 
     def __init__(self, *, backend: str = "auto") -> None:
@@ -84,7 +86,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         finally:
             self._run_forever_cleanup()
 
-    if sys.version_info < (3, 13):  # from there on asyncio has these two
+    if not TYPE_CHECKING and sys.version_info < (3, 13):  # from there on asyncio has these two
 
         def _run_forever_setup(self) -> None:
             self._check_closed()
@@ -153,11 +155,11 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
 
     # Executors
 
-    def run_in_executor(  # type: ignore[override]  # typeshed: an async def, asyncio: a future
+    def run_in_executor(
         self,
         executor: concurrent.futures.Executor | None,
-        func: Callable[[Unpack[_Ts]], _T],
-        *args: Unpack[_Ts],
+        func: Callable[[*_Ts], _T],
+        *args: *_Ts,
     ) -> asyncio.Future[_T]:
         """Call func(*args) in an executor, by default one of threads; return a future."""
         self._check_closed()
@@ -222,9 +224,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
     ) -> _fastaio.StreamTransport:
         self._ensure_fd_no_transport(sock)
         if context is not None:  # from 3.15
-            return context.run(
-                self._make_stream_transport, sock, protocol, waiter, extra, server
-            )
+            return context.run(self._make_stream_transport, sock, protocol, waiter, extra, server)
         return self._make_stream_transport(sock, protocol, waiter, extra, server)
 
     def _make_ssl_transport(

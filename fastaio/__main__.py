@@ -12,7 +12,7 @@ from . import backend, policy
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """What to run, and on what."""
+    """What to run; what to run it on goes to the environment, for child processes as well."""
     parser = argparse.ArgumentParser(
         prog="python -m fastaio",
         usage="%(prog)s [--backend NAME] (script.py | -m module | -c code) [argument ...]",
@@ -28,6 +28,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not (options.module or options.code or options.script):
         parser.error("nothing to run: a script, -m module or -c code")
+    if options.backend is not None:
+        os.environ[backend.ENVIRONMENT_VARIABLE] = options.backend
+    try:
+        backend.choose()  # a wrong name is told now, not by the first loop
+    except (ValueError, NotImplementedError) as error:
+        parser.error(str(error))
     return options
 
 
@@ -42,9 +48,6 @@ def run_code(code: str) -> None:
 def main(arguments: list[str]) -> None:
     """Install fastaio's loops, then run what the command line names."""
     options = parse(arguments)
-    if options.backend is not None:
-        os.environ[backend.ENVIRONMENT_VARIABLE] = options.backend
-    backend.choose()  # a wrong name is told now, not by the first loop
     policy.install()
     if options.module:
         sys.argv = options.module

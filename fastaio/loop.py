@@ -64,7 +64,12 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
 
     def __init__(self, *, backend: str = "auto") -> None:
         """Make a loop. ``backend`` is "auto" (see FASTAIO_BACKEND) or "epoll"."""
-        _fastaio.Loop.__init__(self, choose(backend))
+        try:
+            backend = choose(backend)
+        except Exception:
+            self._closed = True  # there is nothing to close, so __del__() need not complain
+            raise
+        _fastaio.Loop.__init__(self, backend)
         self._listeners: dict[socket.socket, _fastaio.Listener] = {}
         self._wakeup = SignalWakeup(self._watch_signals)
         # With a selector that watches nothing, and _make_self_pipe() below, what asyncio's classes
@@ -222,9 +227,8 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         server: asyncio.AbstractServer | None = None,
         context: Context | None = None,
     ) -> _fastaio.StreamTransport:
+        # From 3.15 on asyncio names the context; it is the current one here, or a copy of it.
         self._ensure_fd_no_transport(sock)
-        if context is not None:  # from 3.15
-            return context.run(self._make_stream_transport, sock, protocol, waiter, extra, server)
         return self._make_stream_transport(sock, protocol, waiter, extra, server)
 
     def _make_ssl_transport(
@@ -253,9 +257,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        self._make_socket_transport(
-            rawsock, ssl_protocol, extra=extra, server=server, context=context
-        )
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
         transport: asyncio.Transport = ssl_protocol._app_transport
         return transport
 

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #define WAKE_TOKEN UINT64_MAX
-#define BATCH 256
-#define NS_PER_MS 1000000
-#define NS_PER_S 1000000000
+#define BATCH      256
+#define NS_PER_MS  1000000
+#define NS_PER_S   1000000000
 /* Longer waits are cut to this, a day: the caller looks again. */
 #define LONGEST_NS (INT64_C(86400) * NS_PER_S)
 
@@ -159,8 +159,7 @@ epoll_wait_events(Poller *poller, int64_t timeout_ns, PollEvent *events, int max
     int count = 0;
     for (int i = 0; i < found; i++) {
         if (batch[i].data.u64 != WAKE_TOKEN) {
-            events[count++] =
-                (PollEvent){.token = batch[i].data.u64, .events = batch[i].events};
+            events[count++] = (PollEvent){.token = batch[i].data.u64, .events = batch[i].events};
         }
     }
     return count;

@@ -21,11 +21,11 @@ typedef struct {
 typedef struct {
     IoWatcher *watcher; /* the native owner; without one, the sides are the user's */
     Side sides[2];
-    PyObject *fileobj;  /* what add_reader was given where that was no number */
-    uint32_t events;    /* as last registered, as is mode */
+    PyObject *fileobj; /* what add_reader was given where that was no number */
+    uint32_t events;   /* as last registered, as is mode */
     uint32_t generation;
     uint8_t mode;
-    bool known;         /* the poller is believed to have it */
+    bool known; /* the poller is believed to have it */
 } FdEntry;
 
 struct FdTable {
@@ -67,6 +67,7 @@ fd_table_clear(FdTable *table)
         if (watcher != NULL) {
             table->entries[fd].watcher = NULL;
             watcher->fd = -1;
+            io_hold(watcher, false);
         }
         /* May run code that grows the table: `entries` is looked at anew each time. */
         entry_clear(&table->entries[fd]);
@@ -90,6 +91,10 @@ fd_table_traverse(FdTable *table, visitproc visit, void *arg)
         Py_VISIT(table->entries[fd].sides[SIDE_READ].waiter);
         Py_VISIT(table->entries[fd].sides[SIDE_WRITE].waiter);
         Py_VISIT(table->entries[fd].fileobj);
+        IoWatcher *watcher = table->entries[fd].watcher;
+        if (watcher != NULL && watcher->held) {
+            Py_VISIT(watcher->owner);
+        }
     }
     return 0;
 }
@@ -448,8 +453,8 @@ side_is_cancelled(const Side *side)
 static int
 push_sides(LoopObject *loop, int fd, uint32_t events)
 {
-    static const uint32_t masks[2] = {[SIDE_READ] = ~(uint32_t)EPOLLOUT,
-                                      [SIDE_WRITE] = ~(uint32_t)EPOLLIN};
+    static const uint32_t masks[2] = {
+        [SIDE_READ] = ~(uint32_t)EPOLLOUT, [SIDE_WRITE] = ~(uint32_t)EPOLLIN};
     bool changed = false;
     bool one_shot = loop->fds->entries[fd].mode == WATCH_ONESHOT;
     for (int side = SIDE_READ; side <= SIDE_WRITE; side++) {
@@ -566,16 +571,65 @@ number_of(LoopObject *loop, PyObject *fileobj)
     return -1;
 }
 
+/* The transport in asyncio's own books that uses fd: 1 with a new reference, 0, or -1. */
+static int
+foreign_transport(LoopObject *loop, int fd, PyObject **transport)
+{
+    fastaio_state *st = loop->st;
+    PyObject *books, *refs = NULL;
+    *transport = NULL;
+    int rc = PyObject_GetOptionalAttr((PyObject *)loop, st->str__transports, &books);
+    if (rc <= 0) {
+        return rc;
+    }
+    /* A WeakValueDictionary, whose methods are slow: nearly always it is empty. */
+    rc = PyObject_GetOptionalAttr(books, st->str_data, &refs);
+    if (rc > 0 && !(PyDict_Check(refs) && PyDict_Size(refs) == 0)) {
+        *transport = PyObject_CallMethod(books, "get", "i", fd);
+        rc = *transport == NULL ? -1 : 0;
+    }
+    Py_XDECREF(refs);
+    Py_DECREF(books);
+    if (*transport == NULL || *transport == Py_None) {
+        Py_CLEAR(*transport);
+        return rc < 0 ? -1 : 0;
+    }
+    PyObject *closing = PyObject_CallMethod(*transport, "is_closing", NULL);
+    int closes = closing ? PyObject_IsTrue(closing) : -1;
+    Py_XDECREF(closing);
+    if (closes != 0) {
+        Py_CLEAR(*transport);
+    }
+    return closes < 0 ? -1 : !closes;
+}
+
+static int
+ensure_free(LoopObject *loop, int fd, PyObject *fileobj)
+{
+    PyObject *owner = watch_owner(loop, fd);
+    if (owner != NULL) {
+        return fileobj ? raise_taken(fileobj, owner) : raise_number_taken(fd, owner);
+    }
+    int found = foreign_transport(loop, fd, &owner);
+    if (found > 0) {
+        found = fileobj ? raise_taken(fileobj, owner) : raise_number_taken(fd, owner);
+        Py_DECREF(owner);
+    }
+    return found;
+}
+
+int
+watch_ensure_free(LoopObject *loop, int fd)
+{
+    return ensure_free(loop, fd, NULL);
+}
+
 static int
 ensure_no_transport(LoopObject *loop, PyObject *fileobj)
 {
     bool failed;
     int fd = fileno_of(fileobj, &failed);
-    if (failed) {
-        return -1;
-    }
-    PyObject *owner = watch_owner(loop, fd);
-    return owner != NULL ? raise_taken(fileobj, owner) : 0;
+    return failed ? -1 : ensure_free(loop, fd, fileobj);
 }
 
 static PyObject *
@@ -615,25 +669,25 @@ check_count(const char *name, Py_ssize_t count)
 }
 
 /* The two public forms say nothing of the handle; the underscored ones hand it out. */
-#define ADD_METHODS(name, side)                                                                    \
-    static PyObject *_##name(PyObject *self, PyObject *const *args, Py_ssize_t count)              \
-    {                                                                                              \
-        return check_count("_" #name, count) < 0                                                   \
-                   ? NULL                                                                          \
-                   : add_handle((LoopObject *)self, args, count, side);                            \
-    }                                                                                              \
-    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t count)                 \
-    {                                                                                              \
-        if (check_count(#name, count) < 0 ||                                                       \
-            ensure_no_transport((LoopObject *)self, args[0]) < 0) {                                \
-            return NULL;                                                                           \
-        }                                                                                          \
-        PyObject *handle = add_handle((LoopObject *)self, args, count, side);                      \
-        if (handle == NULL) {                                                                      \
-            return NULL;                                                                           \
-        }                                                                                          \
-        Py_DECREF(handle);                                                                         \
-        Py_RETURN_NONE;                                                                            \
+#define ADD_METHODS(name, side)                                                       \
+    static PyObject *_##name(PyObject *self, PyObject *const *args, Py_ssize_t count) \
+    {                                                                                 \
+        return check_count("_" #name, count) < 0                                      \
+                   ? NULL                                                             \
+                   : add_handle((LoopObject *)self, args, count, side);               \
+    }                                                                                 \
+    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t count)    \
+    {                                                                                 \
+        if (check_count(#name, count) < 0 ||                                          \
+            ensure_no_transport((LoopObject *)self, args[0]) < 0) {                   \
+            return NULL;                                                              \
+        }                                                                             \
+        PyObject *handle = add_handle((LoopObject *)self, args, count, side);         \
+        if (handle == NULL) {                                                         \
+            return NULL;                                                              \
+        }                                                                             \
+        Py_DECREF(handle);                                                            \
+        Py_RETURN_NONE;                                                               \
     }
 
 ADD_METHODS(add_reader, SIDE_READ)

@@ -2,15 +2,27 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import random
 import socket
 import struct
 
+import pytest
+
 from .support import GUARD
 
 CHUNK = 64 * 1024
+
+
+def has_ipv6():
+    """Whether ::1 is an address of this machine."""
+    with open("/proc/net/if_inet6") as addresses:
+        return any(line.startswith("0" * 31 + "1 ") for line in addresses)
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 loopback")
 
 
 def pattern(size, seed=1):
@@ -32,12 +44,26 @@ def _is_open(fd):
     return True
 
 
-@contextlib.contextmanager
-def no_new_descriptors():
-    """What is opened inside is closed inside."""
-    before = open_descriptors()
-    yield
-    assert open_descriptors() == before
+class no_new_descriptors:
+    """What is opened inside is closed at the end; `async with` grants the loop time for it."""
+
+    def __enter__(self):
+        gc.collect()  # what earlier tests left to the collector goes now
+        self.before = open_descriptors()
+
+    def __exit__(self, kind, exc, traceback):
+        if kind is None:
+            after = open_descriptors()
+            assert after == self.before
+
+    async def __aenter__(self):
+        self.__enter__()
+
+    async def __aexit__(self, kind, exc, traceback):
+        if kind is None:
+            with contextlib.suppress(TimeoutError):
+                await until(lambda: open_descriptors() == self.before)
+            self.__exit__(None, None, None)
 
 
 async def until(condition, *, guard=GUARD):
@@ -323,3 +349,56 @@ def asyncio_log(level=logging.WARNING):
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def black_hole():
+    """An address on 127.0.0.1 where connecting neither succeeds nor fails for a second or more."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listening(backlog=0))
+        address = listener.getsockname()
+        for _ in range(50):
+            sock = stack.enter_context(socket.socket())
+            sock.settimeout(0.1)
+            try:
+                sock.connect(address)
+            except TimeoutError:  # the queue is full
+                break
+        else:
+            raise AssertionError("the listener's queue never fills")
+        yield address
+
+
+def resolving(loop, *addresses):
+    """Let the loop resolve every name to these addresses; gives the list of calls."""
+    calls = []
+
+    async def getaddrinfo(host, port, *, family=0, type=0, proto=0, flags=0):
+        calls.append((host, port, family, type, proto, flags))
+        return [
+            (
+                socket.AF_INET6 if ":" in address[0] else socket.AF_INET,
+                socket.SOCK_STREAM,
+                socket.IPPROTO_TCP,
+                "",
+                address,
+            )
+            for address in addresses
+        ]
+
+    loop.getaddrinfo = getaddrinfo
+    return calls
+
+
+async def exchange(transport, protocol):
+    """Send through an echo server and get it back."""
+    before = len(protocol.data)
+    transport.write(b"ping")
+    await protocol.wait_bytes(before + 4)
+    assert bytes(protocol.data[before:]) == b"ping"
+
+
+async def ended(transport, protocol):
+    transport.close()
+    async with asyncio.timeout(GUARD):
+        assert await protocol.lost is None

@@ -16,7 +16,7 @@ import threading
 from asyncio import base_events, constants, events, futures, sslproto
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from . import _fastaio
 from .addresses import AddrInfo, resolve_literal
@@ -260,6 +260,20 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
         transport: asyncio.Transport = ssl_protocol._app_transport
         return transport
+
+    async def _sendfile_native(
+        self, transp: Any, file: IO[bytes], offset: int, count: int | None
+    ) -> int:
+        # asyncio's, but for its table of transports: a native one lends its descriptor itself.
+        resume_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        try:
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            if resume_reading:
+                transp.resume_reading()
 
     def _start_serving(
         self,

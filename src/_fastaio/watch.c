@@ -730,6 +730,21 @@ remove_writer(PyObject *self, PyObject *fileobj)
                                                                 : _remove_writer(self, fileobj);
 }
 
+/* As the selectors module numbers what is waited for: 1 to read, 2 to write. */
+static PyObject *
+_watched(PyObject *self, PyObject *fileobj)
+{
+    LoopObject *loop = (LoopObject *)self;
+    int fd = number_of(loop, fileobj);
+    if (fd < 0) {
+        return NULL;
+    }
+    FdEntry *entry = table_find(loop->fds, fd);
+    return PyLong_FromLong(entry == NULL ? 0
+                                         : (entry->sides[SIDE_READ].waiter != NULL ? 1 : 0) |
+                                               (entry->sides[SIDE_WRITE].waiter != NULL ? 2 : 0));
+}
+
 PyMethodDef watch_methods[] = {
     {"add_reader", (PyCFunction)(void (*)(void))add_reader, METH_FASTCALL,
      PyDoc_STR("add_reader(fd, callback, *args)\n--\n\n"
@@ -747,6 +762,7 @@ PyMethodDef watch_methods[] = {
     {"_remove_reader", _remove_reader, METH_O, NULL},
     {"_add_writer", (PyCFunction)(void (*)(void))_add_writer, METH_FASTCALL, NULL},
     {"_remove_writer", _remove_writer, METH_O, NULL},
+    {"_watched", _watched, METH_O, NULL},
     {"_ensure_fd_no_transport", ensure_fd_no_transport, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

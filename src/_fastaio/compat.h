@@ -1,0 +1,96 @@
+/* compat.h: the one place that knows which CPython this is.
+ *
+ * Gives: the room that asyncio's own Future and Task take in front of our
+ * fields (they are opaque), and newer public C API on older versions.
+ */
+#ifndef FASTAIO_COMPAT_H
+#define FASTAIO_COMPAT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if PY_VERSION_HEX < 0x030B0000
+#error "fastaio needs CPython 3.11 or newer"
+#endif
+
+/* Words that _asyncio.Future and _asyncio.Task have behind the object header, with a little room
+   to grow: types.c refuses to load where the interpreter's own types have outgrown it. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define BASE_FUTURE_WORDS 13
+#define BASE_TASK_WORDS 20
+#elif PY_VERSION_HEX >= 0x030D0000
+#define BASE_FUTURE_WORDS 12
+#define BASE_TASK_WORDS 17
+#else
+#define BASE_FUTURE_WORDS 14
+#define BASE_TASK_WORDS 20
+#endif
+
+/* 3.11's _asyncio types are static: they leave the type's reference count, and its traversal, to
+   the subclass. */
+#define BASE_OWNS_TYPE_REF (PY_VERSION_HEX >= 0x030C0000)
+
+#if PY_VERSION_HEX < 0x030C0000
+static inline PyObject *
+PyErr_GetRaisedException(void)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb != NULL) {
+        PyException_SetTraceback(value, tb);
+    }
+    Py_XDECREF(tb);
+    Py_DECREF(type);
+    return value;
+}
+
+static inline void
+PyErr_SetRaisedException(PyObject *exc)
+{
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exc)), exc, PyException_GetTraceback(exc));
+}
+#endif
+
+#if PY_VERSION_HEX < 0x030D0000
+/* 1: found, 0: missing and no exception, -1: error. */
+static inline int
+PyObject_GetOptionalAttr(PyObject *obj, PyObject *name, PyObject **result)
+{
+    *result = PyObject_GetAttr(obj, name);
+    if (*result != NULL) {
+        return 1;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+static inline int
+PyDict_GetItemRef(PyObject *dict, PyObject *key, PyObject **result)
+{
+    *result = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+    if (*result != NULL) {
+        return 1;
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+#endif
+
+/* Where an object of socket.socket keeps its descriptor, -1 once closed or detached: the first
+   field behind the object header. Private: to be compared with fileno() before it is believed. */
+static inline const int *
+compat_socket_fd(PyObject *sock)
+{
+    return (const int *)((const char *)sock + sizeof(PyObject));
+}
+
+#endif

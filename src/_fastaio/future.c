@@ -1,0 +1,1015 @@
+#include "future.h"
+
+#include "future_shared.h"
+#include "loop.h"
+#include "registry.h"
+#include "task.h"
+
+/* ---- small parts ----------------------------------------------------------------------------- */
+
+FutureCore *
+future_core(fastaio_state *st, PyObject *obj)
+{
+    if (PyObject_TypeCheck(obj, st->FutureType)) {
+        return &((FutureObject *)obj)->core;
+    }
+    if (PyObject_TypeCheck(obj, st->TaskType)) {
+        return &((TaskObject *)obj)->core;
+    }
+    return NULL;
+}
+
+int
+future_ensure_initialized(FutureCore *core)
+{
+    if (core->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+ensure_pending(FutureCore *core)
+{
+    if (future_ensure_initialized(core) < 0) {
+        return -1;
+    }
+    if (core->state != FUTURE_PENDING) {
+        PyErr_SetString(core->st->InvalidStateError, "invalid state");
+        return -1;
+    }
+    return 0;
+}
+
+int
+future_loop_is_direct(FutureCore *core)
+{
+    LoopObject *loop = core->native;
+    if (loop == NULL || (loop->overrides & OVERRIDE_CALL_SOON)) {
+        return 0;
+    }
+    if (loop->closed && loop_check_closed(loop) < 0) {
+        return -1;
+    }
+    if (loop->debug && loop_check_thread(loop) < 0) {
+        return -1;
+    }
+    return 1;
+}
+
+/* loop.call_soon(callback, future, context=context), whatever loop it is. */
+static int
+foreign_call_soon(FutureCore *core, PyObject *callback, PyObject *context)
+{
+    PyObject *stack[4] = {core->loop, callback, future_object(core), context};
+    PyObject *handle = PyObject_VectorcallMethod(core->st->str_call_soon, stack,
+                                                 3 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                                 context ? core->st->context_kwname : NULL);
+    Py_XDECREF(handle);
+    return handle ? 0 : -1;
+}
+
+static int
+call_callback_soon(FutureCore *core, PyObject *callback, PyObject *context)
+{
+    int direct = future_loop_is_direct(core);
+    if (direct <= 0) {
+        return direct < 0 ? -1 : foreign_call_soon(core, callback, context);
+    }
+    ReadyEntry *entry = ready_push(&core->native->ready);
+    if (entry == NULL) {
+        return -1;
+    }
+    *entry = (ReadyEntry){.kind = READY_FUTURE_CALLBACK,
+                          .obj = Py_NewRef(callback),
+                          .arg = Py_NewRef(future_object(core)),
+                          .context = Py_NewRef(context)};
+    return 0;
+}
+
+/* The waiting task, as a callback that a foreign loop or a curious reader can hold. */
+static PyObject *
+first_callback(FutureCore *core)
+{
+    return core->waiter_is_task ? task_wakeup_callable((TaskObject *)core->callback)
+                                : Py_NewRef(core->callback);
+}
+
+static int
+wake_waiter(FutureCore *core, TaskObject *task)
+{
+    int direct = task->core.native == core->native ? future_loop_is_direct(core) : 0;
+    if (direct > 0) {
+        ReadyEntry *entry = ready_push(&core->native->ready);
+        if (entry == NULL) {
+            return -1;
+        }
+        *entry = (ReadyEntry){.kind = READY_TASK_WAKEUP,
+                              .obj = Py_NewRef((PyObject *)task),
+                              .arg = Py_NewRef(future_object(core))};
+        return 0;
+    }
+    if (direct < 0) {
+        return -1;
+    }
+    PyObject *wakeup = task_wakeup_callable(task);
+    if (wakeup == NULL) {
+        return -1;
+    }
+    int result = foreign_call_soon(core, wakeup, task->context);
+    Py_DECREF(wakeup);
+    return result;
+}
+
+/* Every callback is called soon, once; the future keeps none. */
+static int
+schedule_callbacks(FutureCore *core)
+{
+    if (core->callback == NULL && core->callbacks == NULL) {
+        return 0;
+    }
+    int result = 0;
+    PyObject *callback = core->callback, *context = core->context, *others = core->callbacks;
+    core->callback = core->context = core->callbacks = NULL;
+    if (callback != NULL && core->waiter_is_task) {
+        core->waiter_is_task = false;
+        result = wake_waiter(core, (TaskObject *)callback);
+    }
+    else if (callback != NULL) {
+        result = call_callback_soon(core, callback, context);
+    }
+    for (Py_ssize_t i = 0; others != NULL && result == 0 && i < PyList_GET_SIZE(others); i++) {
+        PyObject *pair = PyList_GET_ITEM(others, i);
+        result = call_callback_soon(core, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+    }
+    Py_XDECREF(callback);
+    Py_XDECREF(context);
+    Py_XDECREF(others);
+    return result;
+}
+
+/* ---- callbacks ------------------------------------------------------------------------------- */
+
+static int
+append_callback(FutureCore *core, PyObject *callback, PyObject *context)
+{
+    PyObject *pair = PyTuple_Pack(2, callback, context);
+    if (pair == NULL) {
+        return -1;
+    }
+    int result = -1;
+    if (core->callbacks == NULL) {
+        core->callbacks = PyList_New(0);
+    }
+    if (core->callbacks != NULL) {
+        result = PyList_Append(core->callbacks, pair);
+    }
+    Py_DECREF(pair);
+    return result;
+}
+
+int
+future_add_callback(FutureCore *core, PyObject *callback, PyObject *context)
+{
+    if (core->state != FUTURE_PENDING) {
+        return call_callback_soon(core, callback, context);
+    }
+    if (core->callback != NULL || core->callbacks != NULL) {
+        return append_callback(core, callback, context);
+    }
+    core->callback = Py_NewRef(callback);
+    core->context = Py_NewRef(context);
+    return 0;
+}
+
+int
+future_add_waiter(FutureCore *core, PyObject *task)
+{
+    if (core->state != FUTURE_PENDING) {
+        return wake_waiter(core, (TaskObject *)task);
+    }
+    if (core->callback == NULL && core->callbacks == NULL) {
+        core->callback = Py_NewRef(task);
+        core->waiter_is_task = true;
+        return 0;
+    }
+    PyObject *wakeup = task_wakeup_callable((TaskObject *)task);
+    if (wakeup == NULL) {
+        return -1;
+    }
+    int result = append_callback(core, wakeup, ((TaskObject *)task)->context);
+    Py_DECREF(wakeup);
+    return result;
+}
+
+const char core_doc_add_done_callback[] =
+    "add_done_callback($self, fn, /, *, context=None)\n--\n\n"
+    "Call fn(self) by loop.call_soon() when the future is done (at once if it is).\n\n"
+    "context: the contextvars.Context to run it in; None: a copy of the current one.";
+
+PyObject *
+core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count,
+                       PyObject *keywords)
+{
+    Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
+    PyObject *context = Py_None;
+    if (future_ensure_initialized(core) < 0) {
+        return NULL;
+    }
+    if (count != 1) {
+        PyErr_Format(PyExc_TypeError,
+                     "add_done_callback() takes exactly 1 positional argument (%zd given)", count);
+        return NULL;
+    }
+    if (keyword_count) {
+        PyObject *name = PyTuple_GET_ITEM(keywords, 0);
+        if (keyword_count > 1 || PyUnicode_Compare(name, core->st->str_context) != 0) {
+            PyErr_Format(PyExc_TypeError,
+                         "add_done_callback() got an unexpected keyword argument '%U'",
+                         keyword_count > 1 ? PyTuple_GET_ITEM(keywords, 1) : name);
+            return NULL;
+        }
+        context = args[1];
+    }
+    context = context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(context);
+    if (context == NULL) {
+        return NULL;
+    }
+    int result = future_add_callback(core, args[0], context);
+    Py_DECREF(context);
+    if (result < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* Both kinds of first callback as an ordinary one, in the list's form. */
+static int
+remove_first_callback(FutureCore *core, PyObject *callback)
+{
+    if (core->callback == NULL) {
+        return 0;
+    }
+    PyObject *first = first_callback(core);
+    if (first == NULL) {
+        return -1;
+    }
+    int equal = PyObject_RichCompareBool(first, callback, Py_EQ);
+    Py_DECREF(first);
+    if (equal > 0) {
+        core->waiter_is_task = false;
+        Py_CLEAR(core->callback);
+        Py_CLEAR(core->context);
+    }
+    return equal;
+}
+
+const char core_doc_remove_done_callback[] =
+    "remove_done_callback($self, fn, /)\n--\n\n"
+    "Remove every callback equal to fn; return how many were removed.";
+
+PyObject *
+core_remove_done_callback(FutureCore *core, PyObject *callback)
+{
+    if (future_ensure_initialized(core) < 0) {
+        return NULL;
+    }
+    Py_ssize_t removed = remove_first_callback(core, callback);
+    if (removed < 0) {
+        return NULL;
+    }
+    if (core->callbacks == NULL) {
+        return PyLong_FromSsize_t(removed);
+    }
+    PyObject *kept = PyList_New(0);
+    if (kept == NULL) {
+        return NULL;
+    }
+    /* Comparing runs code that may change the list: each step looks at it anew. */
+    for (Py_ssize_t i = 0; core->callbacks != NULL && i < PyList_GET_SIZE(core->callbacks); i++) {
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(core->callbacks, i));
+        int equal = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
+        if (equal < 0 || (equal == 0 && PyList_Append(kept, pair) < 0)) {
+            Py_DECREF(pair);
+            Py_DECREF(kept);
+            return NULL;
+        }
+        removed += equal;
+        Py_DECREF(pair);
+    }
+    if (core->callbacks != NULL && PyList_GET_SIZE(kept)) {
+        Py_SETREF(core->callbacks, kept);
+    }
+    else {
+        Py_CLEAR(core->callbacks);
+        Py_DECREF(kept);
+    }
+    return PyLong_FromSsize_t(removed);
+}
+
+PyObject *
+core_get__callbacks(FutureCore *core)
+{
+    if (future_ensure_initialized(core) < 0) {
+        return NULL;
+    }
+    if (core->callback == NULL) {
+        return core->callbacks ? PyList_GetSlice(core->callbacks, 0, PY_SSIZE_T_MAX)
+                               : Py_NewRef(Py_None);
+    }
+    PyObject *list = PyList_New(0), *pair = NULL, *first = first_callback(core);
+    if (list == NULL || first == NULL) {
+        goto error;
+    }
+    PyObject *context =
+        core->waiter_is_task ? ((TaskObject *)core->callback)->context : core->context;
+    pair = PyTuple_Pack(2, first, context);
+    if (pair == NULL || PyList_Append(list, pair) < 0) {
+        goto error;
+    }
+    if (core->callbacks != NULL
+        && PyList_SetSlice(list, 1, PY_SSIZE_T_MAX, core->callbacks) < 0) {
+        goto error;
+    }
+    Py_DECREF(pair);
+    Py_DECREF(first);
+    return list;
+error:
+    Py_XDECREF(pair);
+    Py_XDECREF(first);
+    Py_XDECREF(list);
+    return NULL;
+}
+
+/* ---- outcome --------------------------------------------------------------------------------- */
+
+int
+future_set_result(FutureCore *core, PyObject *result)
+{
+    if (ensure_pending(core) < 0) {
+        return -1;
+    }
+    core->result = Py_NewRef(result);
+    core->state = FUTURE_FINISHED;
+    return schedule_callbacks(core);
+}
+
+/* StopIteration would end the coroutine that awaits the future as if it had returned. */
+static PyObject *
+wrap_stop_iteration(PyObject *exception)
+{
+    const char *message = "StopIteration interacts badly with generators and cannot be raised into "
+                          "a Future";
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject *wrapper = PyObject_CallFunction(PyExc_RuntimeError, "s", message);
+    if (wrapper != NULL) {
+        PyException_SetCause(wrapper, Py_NewRef(exception));
+        PyException_SetContext(wrapper, Py_NewRef(exception));
+    }
+    return wrapper;
+#else
+    (void)exception;
+    PyErr_SetString(PyExc_TypeError, message);
+    return NULL;
+#endif
+}
+
+int
+future_set_exception(FutureCore *core, PyObject *exception)
+{
+    PyObject *value;
+    if (ensure_pending(core) < 0) {
+        return -1;
+    }
+    if (PyExceptionClass_Check(exception)) {
+        value = PyObject_CallNoArgs(exception);
+        if (value == NULL) {
+            return -1;
+        }
+    }
+    else {
+        value = Py_NewRef(exception);
+    }
+    if (!PyExceptionInstance_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "invalid exception object");
+        goto error;
+    }
+    if (Py_IS_TYPE(value, (PyTypeObject *)PyExc_StopIteration)) {
+        PyObject *wrapper = wrap_stop_iteration(value);
+        if (wrapper == NULL) {
+            goto error;
+        }
+        Py_SETREF(value, wrapper);
+    }
+    if (ensure_pending(core) < 0) { /* the exception's class may have been up to something */
+        goto error;
+    }
+    core->exception = value;
+    core->exception_tb = PyException_GetTraceback(value);
+    core->state = FUTURE_FINISHED;
+    if (schedule_callbacks(core) < 0) {
+        return -1;
+    }
+    core->log_traceback = true;
+    return 0;
+error:
+    Py_DECREF(value);
+    return -1;
+}
+
+int
+future_cancel(FutureCore *core, PyObject *message)
+{
+    core->log_traceback = false;
+    if (core->state != FUTURE_PENDING) {
+        return 0;
+    }
+    core->state = FUTURE_CANCELLED;
+    Py_XSETREF(core->cancel_message, Py_XNewRef(message));
+    return schedule_callbacks(core) < 0 ? -1 : 1;
+}
+
+PyObject *
+future_make_cancelled_error(FutureCore *core)
+{
+    if (core->cancelled_exc != NULL) {
+        PyObject *exc = core->cancelled_exc;
+        core->cancelled_exc = NULL;
+        return exc;
+    }
+    if (core->cancel_message == NULL || core->cancel_message == Py_None) {
+        return PyObject_CallNoArgs(core->st->CancelledError);
+    }
+    return PyObject_CallOneArg(core->st->CancelledError, core->cancel_message);
+}
+
+static void
+raise_cancelled(FutureCore *core)
+{
+    PyObject *exc = future_make_cancelled_error(core);
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+}
+
+PyObject *
+future_get_result(FutureCore *core)
+{
+    if (core->state == FUTURE_CANCELLED) {
+        raise_cancelled(core);
+        return NULL;
+    }
+    if (core->state != FUTURE_FINISHED) {
+        PyErr_SetString(core->st->InvalidStateError, "Result is not set.");
+        return NULL;
+    }
+    core->log_traceback = false;
+    if (core->exception == NULL) {
+        return Py_NewRef(core->result);
+    }
+    PyObject *tb = core->exception_tb ? core->exception_tb : Py_None;
+    if (PyException_SetTraceback(core->exception, tb) < 0) {
+        return NULL;
+    }
+    PyErr_SetRaisedException(Py_NewRef(core->exception));
+    Py_CLEAR(core->exception_tb);
+    return NULL;
+}
+
+const char core_doc_result[] =
+    "result($self, /)\n--\n\n"
+    "Return the result, or raise the exception that was set.\n\n"
+    "Raises CancelledError if the future was cancelled, InvalidStateError if it is not done.";
+
+PyObject *
+core_result(FutureCore *core)
+{
+    return future_ensure_initialized(core) < 0 ? NULL : future_get_result(core);
+}
+
+const char core_doc_exception[] =
+    "exception($self, /)\n--\n\n"
+    "Return the exception that was set, or None.\n\n"
+    "Raises CancelledError if the future was cancelled, InvalidStateError if it is not done.";
+
+PyObject *
+core_exception(FutureCore *core)
+{
+    if (future_ensure_initialized(core) < 0) {
+        return NULL;
+    }
+    if (core->state == FUTURE_CANCELLED) {
+        raise_cancelled(core);
+        return NULL;
+    }
+    if (core->state != FUTURE_FINISHED) {
+        PyErr_SetString(core->st->InvalidStateError, "Exception is not set.");
+        return NULL;
+    }
+    core->log_traceback = false;
+    return Py_NewRef(core->exception ? core->exception : Py_None);
+}
+
+const char core_doc_done[] =
+    "done($self, /)\n--\n\nReturn True if there is a result or an exception, or it was cancelled.";
+
+PyObject *
+core_done(FutureCore *core)
+{
+    return PyBool_FromLong(core->loop != NULL && core->state != FUTURE_PENDING);
+}
+
+const char core_doc_cancelled[] = "cancelled($self, /)\n--\n\nReturn True if it was cancelled.";
+
+PyObject *
+core_cancelled(FutureCore *core)
+{
+    return PyBool_FromLong(core->state == FUTURE_CANCELLED);
+}
+
+const char core_doc_get_loop[] = "get_loop($self, /)\n--\n\nReturn the event loop it belongs to.";
+
+PyObject *
+core_get_loop(FutureCore *core)
+{
+    return future_ensure_initialized(core) < 0 ? NULL : Py_NewRef(core->loop);
+}
+
+const char core_doc__make_cancelled_error[] =
+    "_make_cancelled_error($self, /)\n--\n\nReturn the CancelledError to raise, with its message.";
+
+PyObject *
+core__make_cancelled_error(FutureCore *core)
+{
+    return future_make_cancelled_error(core);
+}
+
+PyObject *
+core_cancel_argument(PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
+    if (count + keyword_count > 1) {
+        PyErr_Format(PyExc_TypeError, "cancel() takes at most 1 argument (%zd given)",
+                     count + keyword_count);
+        return NULL;
+    }
+    if (keyword_count
+        && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, 0), "msg") != 0) {
+        PyErr_Format(PyExc_TypeError, "cancel() got an unexpected keyword argument '%U'",
+                     PyTuple_GET_ITEM(keywords, 0));
+        return NULL;
+    }
+    return count + keyword_count ? args[0] : Py_None;
+}
+
+/* ---- attributes ------------------------------------------------------------------------------ */
+
+PyObject *
+core_get__state(FutureCore *core)
+{
+    static const char *const names[] = {"PENDING", "CANCELLED", "FINISHED"};
+    return future_ensure_initialized(core) < 0 ? NULL : PyUnicode_InternFromString(names[core->state]);
+}
+
+PyObject *
+core_get__loop(FutureCore *core)
+{
+    return Py_NewRef(core->loop ? core->loop : Py_None);
+}
+
+PyObject *
+core_get__result(FutureCore *core)
+{
+    return Py_NewRef(core->result ? core->result : Py_None);
+}
+
+PyObject *
+core_get__exception(FutureCore *core)
+{
+    return Py_NewRef(core->exception ? core->exception : Py_None);
+}
+
+PyObject *
+core_get__source_traceback(FutureCore *core)
+{
+    return Py_NewRef(core->source_tb ? core->source_tb : Py_None);
+}
+
+PyObject *
+core_get__asyncio_future_blocking(FutureCore *core)
+{
+    return PyBool_FromLong(core->loop != NULL && core->blocking);
+}
+
+int
+core_set__asyncio_future_blocking(FutureCore *core, PyObject *value)
+{
+    if (future_ensure_initialized(core) < 0) {
+        return -1;
+    }
+    int blocking = value ? PyObject_IsTrue(value) : -1;
+    if (blocking < 0) {
+        if (value == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        }
+        return -1;
+    }
+    core->blocking = blocking;
+    return 0;
+}
+
+PyObject *
+core_get__log_traceback(FutureCore *core)
+{
+    return PyBool_FromLong(core->loop != NULL && core->log_traceback);
+}
+
+int
+core_set__log_traceback(FutureCore *core, PyObject *value)
+{
+    int wanted = value ? PyObject_IsTrue(value) : -1;
+    if (wanted < 0) {
+        if (value == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        }
+        return -1;
+    }
+    if (wanted) {
+        PyErr_SetString(PyExc_ValueError, "_log_traceback can only be set to False");
+        return -1;
+    }
+    core->log_traceback = false;
+    return 0;
+}
+
+PyObject *
+core_get__cancel_message(FutureCore *core)
+{
+    return Py_NewRef(core->cancel_message ? core->cancel_message : Py_None);
+}
+
+int
+core_set__cancel_message(FutureCore *core, PyObject *value)
+{
+    Py_XSETREF(core->cancel_message, Py_XNewRef(value));
+    return 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static int
+keep_source_traceback(FutureCore *core)
+{
+    bool debug;
+    if (core->native != NULL) {
+        debug = core->native->debug;
+    }
+    else {
+        PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_get_debug);
+        int truth = answer ? PyObject_IsTrue(answer) : -1;
+        Py_XDECREF(answer);
+        if (truth < 0) {
+            return -1;
+        }
+        debug = truth;
+    }
+    if (!debug) {
+        return 0;
+    }
+    PyObject *stack = PyObject_CallNoArgs(core->st->extract_stack);
+    Py_XSETREF(core->source_tb, stack);
+    return stack ? 0 : -1;
+}
+
+int
+future_core_init(FutureCore *core, fastaio_state *st, size_t offset, PyObject *loop)
+{
+    loop = loop == NULL || loop == Py_None ? PyObject_CallNoArgs(st->get_event_loop)
+                                           : Py_NewRef(loop);
+    if (loop == NULL) {
+        return -1;
+    }
+    future_core_clear(core); /* __init__ may be called again */
+    core->st = st;
+    core->offset = (uint16_t)offset;
+    core->state = FUTURE_PENDING;
+    core->waiter_is_task = core->blocking = core->log_traceback = false;
+    core->loop = loop;
+    core->native = loop_is_native(st, loop) ? (LoopObject *)loop : NULL;
+    return keep_source_traceback(core);
+}
+
+int
+future_core_traverse(FutureCore *core, visitproc visit, void *arg)
+{
+    Py_VISIT(core->loop);
+    Py_VISIT(core->callback);
+    Py_VISIT(core->context);
+    Py_VISIT(core->callbacks);
+    Py_VISIT(core->result);
+    Py_VISIT(core->exception);
+    Py_VISIT(core->exception_tb);
+    Py_VISIT(core->cancel_message);
+    Py_VISIT(core->cancelled_exc);
+    Py_VISIT(core->source_tb);
+    return 0;
+}
+
+void
+future_core_clear(FutureCore *core)
+{
+    core->native = NULL;
+    core->waiter_is_task = false;
+    Py_CLEAR(core->loop);
+    Py_CLEAR(core->callback);
+    Py_CLEAR(core->context);
+    Py_CLEAR(core->callbacks);
+    Py_CLEAR(core->result);
+    Py_CLEAR(core->exception);
+    Py_CLEAR(core->exception_tb);
+    Py_CLEAR(core->cancel_message);
+    Py_CLEAR(core->cancelled_exc);
+    Py_CLEAR(core->source_tb);
+}
+
+int
+future_call_exception_handler(FutureCore *core, PyObject *context)
+{
+    if (core->source_tb != NULL
+        && PyDict_SetItem(context, core->st->str_source_traceback, core->source_tb) < 0) {
+        return -1;
+    }
+    PyObject *result =
+        PyObject_CallMethodOneArg(core->loop, core->st->str_call_exception_handler, context);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+void
+future_report_unretrieved(FutureCore *core)
+{
+    if (!core->log_traceback || core->exception == NULL) {
+        return;
+    }
+    core->log_traceback = false;
+    PyObject *saved = PyErr_GetRaisedException();
+    PyObject *self = future_object(core), *message = NULL, *context = NULL;
+    PyObject *name = PyObject_GetAttr((PyObject *)Py_TYPE(self), core->st->str___name__);
+    if (name == NULL) {
+        goto error;
+    }
+    message = PyUnicode_FromFormat("%U exception was never retrieved", name);
+    context = message ? Py_BuildValue("{sOsOsO}", "message", message, "exception",
+                                      core->exception, "future", self)
+                      : NULL;
+    if (context != NULL && future_call_exception_handler(core, context) == 0) {
+        goto done;
+    }
+error:
+    PyErr_WriteUnraisable(self);
+done:
+    Py_XDECREF(name);
+    Py_XDECREF(message);
+    Py_XDECREF(context);
+    if (saved != NULL) {
+        PyErr_SetRaisedException(saved);
+    }
+}
+
+/* ---- the Future type ------------------------------------------------------------------------- */
+
+#define X(name) FUTURE_WRAP_NOARGS(FutureObject, future, name)
+FUTURE_NOARGS(X)
+#undef X
+#define X(name) FUTURE_WRAP_GETTER(FutureObject, future, name)
+FUTURE_GETTERS(X)
+FUTURE_ACCESSORS(X)
+#undef X
+#define X(name) FUTURE_WRAP_SETTER(FutureObject, future, name)
+FUTURE_ACCESSORS(X)
+#undef X
+FUTURE_WRAP_REST(FutureObject, future)
+
+PyDoc_STRVAR(future_set_result_doc, "set_result($self, result, /)\n--\n\n"
+"Mark the future done and set its result.\n\n"
+"Raises InvalidStateError if it is done already.");
+
+static PyObject *
+future_set_result_method(FutureObject *self, PyObject *result)
+{
+    if (future_set_result(&self->core, result) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(future_set_exception_doc, "set_exception($self, exception, /)\n--\n\n"
+"Mark the future done and set an exception (an instance or a class).\n\n"
+"Raises InvalidStateError if it is done already.");
+
+static PyObject *
+future_set_exception_method(FutureObject *self, PyObject *exception)
+{
+    if (future_set_exception(&self->core, exception) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(future_cancel_doc, "cancel($self, /, msg=None)\n--\n\n"
+"Cancel the future and schedule its callbacks; return False if it was done already.");
+
+static PyObject *
+future_cancel_method(FutureObject *self, PyObject *const *args, Py_ssize_t count,
+                     PyObject *keywords)
+{
+    PyObject *message = core_cancel_argument(args, count, keywords);
+    if (message == NULL || future_ensure_initialized(&self->core) < 0) {
+        return NULL;
+    }
+    int cancelled = future_cancel(&self->core, message);
+    return cancelled < 0 ? NULL : PyBool_FromLong(cancelled);
+}
+
+static PyObject *
+future_repr(PyObject *self)
+{
+    FutureCore *core = &((FutureObject *)self)->core;
+    return future_ensure_initialized(core) < 0 ? NULL : PyObject_CallOneArg(core->st->future_repr, self);
+}
+
+static int
+future_init(FutureObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"loop", NULL};
+    PyObject *loop = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:Future", names, &loop)) {
+        return -1;
+    }
+    fastaio_state *st = state_of_type(Py_TYPE(self));
+    if (st == NULL) {
+        return -1;
+    }
+    return future_core_init(&self->core, st, offsetof(FutureObject, core), loop);
+}
+
+PyObject *
+future_new(LoopObject *loop)
+{
+    PyTypeObject *type = loop->st->FutureType;
+    FutureObject *self = (FutureObject *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->core.st = loop->st;
+    self->core.offset = offsetof(FutureObject, core);
+    self->core.loop = Py_NewRef((PyObject *)loop);
+    self->core.native = loop;
+    if (loop->debug && keep_source_traceback(&self->core) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static void future_dealloc(PyObject *self);
+
+static void
+future_finalize(PyObject *self)
+{
+    future_report_unretrieved(&((FutureObject *)self)->core);
+}
+
+static int
+future_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    int result = future_core_traverse(&((FutureObject *)self)->core, visit, arg);
+    return result ? result : future_base_traverse(self, future_dealloc, visit, arg);
+}
+
+static int
+future_clear(PyObject *self)
+{
+    future_core_clear(&((FutureObject *)self)->core);
+    return future_base_clear(self, future_dealloc);
+}
+
+static void
+future_dealloc(PyObject *self)
+{
+    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return; /* resurrected */
+    }
+    PyObject_GC_UnTrack(self);
+    future_core_clear(&((FutureObject *)self)->core);
+    future_base_dealloc(self, future_dealloc);
+}
+
+PyTypeObject *
+future_base_of(PyObject *self, destructor ours)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    while (type->tp_dealloc != ours) {
+        type = type->tp_base;
+    }
+    return type->tp_base;
+}
+
+int
+future_base_traverse(PyObject *self, destructor ours, visitproc visit, void *arg)
+{
+#if !BASE_OWNS_TYPE_REF
+    Py_VISIT(Py_TYPE(self));
+#endif
+    return future_base_of(self, ours)->tp_traverse(self, visit, arg);
+}
+
+int
+future_base_clear(PyObject *self, destructor ours)
+{
+    return future_base_of(self, ours)->tp_clear(self);
+}
+
+void
+future_base_dealloc(PyObject *self, destructor ours)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    future_base_of(self, ours)->tp_dealloc(self);
+#if !BASE_OWNS_TYPE_REF
+    Py_DECREF(type);
+#else
+    (void)type;
+#endif
+}
+
+static PyMethodDef future_methods[] = {
+#define X(name) {#name, future_##name, METH_NOARGS, core_doc_##name},
+    FUTURE_NOARGS(X)
+#undef X
+    FUTURE_METHOD_ENTRIES(future),
+    {"set_result", (PyCFunction)future_set_result_method, METH_O, future_set_result_doc},
+    {"set_exception", (PyCFunction)future_set_exception_method, METH_O, future_set_exception_doc},
+    {"cancel", (PyCFunction)(void (*)(void))future_cancel_method, METH_FASTCALL | METH_KEYWORDS,
+     future_cancel_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef future_getset[] = {
+#define X(name) {#name, future_get_##name, NULL, NULL, NULL},
+    FUTURE_GETTERS(X)
+#undef X
+#define X(name) {#name, future_get_##name, future_set_##name, NULL, NULL},
+    FUTURE_ACCESSORS(X)
+#undef X
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(future_doc, "Future(*, loop=None)\n--\n\n"
+"A result that will be there later; asyncio.Future, natively.\n\n"
+"loop: the event loop that calls its callbacks; None: the current one.");
+
+static PyType_Slot future_slots[] = {
+    {Py_tp_doc, (void *)future_doc},
+    {Py_tp_init, future_init},
+    {Py_tp_dealloc, future_dealloc},
+    {Py_tp_finalize, future_finalize},
+    {Py_tp_traverse, future_traverse},
+    {Py_tp_clear, future_clear},
+    {Py_tp_repr, future_repr},
+    {Py_tp_iter, future_await},
+    {Py_am_await, future_await},
+    {Py_tp_methods, future_methods},
+    {Py_tp_getset, future_getset},
+    {0, NULL},
+};
+
+static PyType_Spec future_spec = {
+    .name = "fastaio.Future",
+    .basicsize = sizeof(FutureObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = future_slots,
+};
+
+int
+future_base_check(PyObject *base, size_t room)
+{
+    if ((size_t)((PyTypeObject *)base)->tp_basicsize <= room) {
+        return 0;
+    }
+    PyErr_Format(PyExc_ImportError,
+                 "fastaio: %s of this Python is larger (%zd bytes) than this build expects (%zu)",
+                 ((PyTypeObject *)base)->tp_name, ((PyTypeObject *)base)->tp_basicsize, room);
+    return -1;
+}
+
+int
+future_types_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    if (future_base_check(st->asyncio_Future, offsetof(FutureObject, core)) < 0) {
+        return -1;
+    }
+    st->FutureType = state_add_type(module, &future_spec, st->asyncio_Future);
+    return st->FutureType && future_await_init(module) == 0 ? 0 : -1;
+}

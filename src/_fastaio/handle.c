@@ -1,0 +1,465 @@
+#include "handle.h"
+
+#include "future.h"
+#include <structmember.h>
+
+/* ---- making and running ---------------------------------------------------------------------- */
+
+static int
+handle_set_args(HandleObject *handle, PyObject *const *args, Py_ssize_t count)
+{
+    handle->more_args = NULL;
+    handle->arg_count = 0;
+    if (count > HANDLE_INLINE_ARGS) {
+        handle->more_args = PyTuple_New(count);
+        if (handle->more_args == NULL) {
+            return -1;
+        }
+        for (Py_ssize_t i = 0; i < count; i++) {
+            PyTuple_SET_ITEM(handle->more_args, i, Py_NewRef(args[i]));
+        }
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        handle->args[i] = Py_NewRef(args[i]);
+    }
+    handle->arg_count = (uint8_t)count;
+    return 0;
+}
+
+HandleObject *
+handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *const *args,
+           Py_ssize_t arg_count, PyObject *context, bool timer)
+{
+    context = context ? Py_NewRef(context) : PyContext_CopyCurrent();
+    if (context == NULL) {
+        return NULL;
+    }
+    PyTypeObject *type = timer ? st->TimerHandleType : st->HandleType;
+    HandleObject *handle = (HandleObject *)pool_take(&st->handle_pool, type);
+    if (handle == NULL) {
+        Py_DECREF(context);
+        return NULL;
+    }
+    handle->callback = Py_NewRef(callback);
+    handle->context = context;
+    handle->loop = Py_NewRef(loop);
+    handle->source_tb = handle->repr = handle->weakrefs = NULL;
+    handle->heap = NULL;
+    handle->when_ns = 0;
+    handle->when = 0.0;
+    handle->cancelled = false;
+    handle->is_timer = timer;
+    int args_set = handle_set_args(handle, args, arg_count);
+    PyObject_GC_Track(handle);
+    if (args_set < 0) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+/* asyncio.sleep() wakes its future by a Python function of two lines; 1: done here instead,
+   0: not that case, -1: error. */
+static int
+run_set_result_unless_cancelled(fastaio_state *st, HandleObject *handle)
+{
+    if (handle->callback != st->set_result_unless_cancelled || handle->arg_count != 2
+        || !Py_IS_TYPE(handle->args[0], st->FutureType)) {
+        return 0;
+    }
+    FutureCore *core = &((FutureObject *)handle->args[0])->core;
+    if (core->state == FUTURE_CANCELLED) {
+        return 1;
+    }
+    return future_set_result(core, handle->args[1]) < 0 ? -1 : 1;
+}
+
+int
+handle_run(fastaio_state *st, HandleObject *handle)
+{
+    if (handle->cancelled) {
+        return 0;
+    }
+    int native = run_set_result_unless_cancelled(st, handle);
+    if (native) {
+        return native < 0 ? -1 : 0;
+    }
+    /* The callback may cancel this very handle, which drops what it is called with. */
+    PyObject *callback = Py_NewRef(handle->callback);
+    PyObject *context = Py_NewRef(handle->context);
+    PyObject *more_args = Py_XNewRef(handle->more_args);
+    PyObject *stack[1 + HANDLE_INLINE_ARGS];
+    PyObject *result = NULL;
+    int count = handle->arg_count;
+    for (int i = 0; i < count; i++) {
+        stack[1 + i] = Py_NewRef(handle->args[i]);
+    }
+    if (PyContext_Enter(context) == 0) {
+        result = more_args ? PyObject_Call(callback, more_args, NULL)
+                           : PyObject_Vectorcall(callback, stack + 1,
+                                                 count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        if (PyContext_Exit(context) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        Py_DECREF(stack[1 + i]);
+    }
+    Py_XDECREF(more_args);
+    Py_DECREF(context);
+    Py_DECREF(callback);
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void
+handle_drop_call(HandleObject *handle)
+{
+    Py_CLEAR(handle->callback);
+    Py_CLEAR(handle->more_args);
+    while (handle->arg_count) {
+        Py_DECREF(handle->args[--handle->arg_count]);
+    }
+}
+
+static int
+handle_clear(HandleObject *handle)
+{
+    handle_drop_call(handle);
+    Py_CLEAR(handle->context);
+    Py_CLEAR(handle->loop);
+    Py_CLEAR(handle->source_tb);
+    Py_CLEAR(handle->repr);
+    return 0;
+}
+
+static int
+handle_traverse(HandleObject *handle, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(handle));
+    Py_VISIT(handle->callback);
+    Py_VISIT(handle->more_args);
+    for (int i = 0; i < handle->arg_count; i++) {
+        Py_VISIT(handle->args[i]);
+    }
+    Py_VISIT(handle->context);
+    Py_VISIT(handle->loop);
+    Py_VISIT(handle->source_tb);
+    Py_VISIT(handle->repr);
+    return 0;
+}
+
+static void
+handle_dealloc(HandleObject *handle)
+{
+    PyTypeObject *type = Py_TYPE(handle);
+    PyObject_GC_UnTrack(handle);
+    if (handle->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)handle);
+    }
+    handle_clear(handle);
+    fastaio_state *st = PyType_GetModuleState(type);
+    pool_give(st ? &st->handle_pool : NULL, (PyObject *)handle);
+    Py_DECREF(type);
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+static fastaio_state *
+state_of_handle(HandleObject *handle)
+{
+    return PyType_GetModuleState(Py_TYPE(handle));
+}
+
+static PyObject *
+base_class(HandleObject *handle)
+{
+    fastaio_state *st = state_of_handle(handle);
+    return handle->is_timer ? st->asyncio_TimerHandle : st->asyncio_Handle;
+}
+
+static PyObject *
+handle_repr(HandleObject *handle)
+{
+    return PyObject_CallMethod(base_class(handle), "__repr__", "O", handle);
+}
+
+static PyObject *
+handle_repr_info(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    return PyObject_CallMethod(base_class(handle), "_repr_info", "O", handle);
+}
+
+/* In debug mode a cancelled handle still says what it was. */
+static int
+handle_keep_repr(HandleObject *handle)
+{
+    PyObject *debug =
+        PyObject_CallMethodNoArgs(handle->loop, state_of_handle(handle)->str_get_debug);
+    int keep = debug ? PyObject_IsTrue(debug) : -1;
+    Py_XDECREF(debug);
+    if (keep <= 0) {
+        return keep;
+    }
+    PyObject *repr = handle_repr(handle);
+    if (repr == NULL) {
+        return -1;
+    }
+    Py_XSETREF(handle->repr, repr);
+    return 0;
+}
+
+PyDoc_STRVAR(handle_cancel_doc, "cancel($self, /)\n--\n\n"
+"Cancel the callback: it will not run. Cancelling again has no effect.");
+
+static PyObject *
+handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    if (handle->cancelled || handle->loop == NULL) {
+        Py_RETURN_NONE;
+    }
+    handle->cancelled = true;
+    if (handle->heap != NULL) {
+        handle->heap->cancelled++;
+    }
+    if (handle_keep_repr(handle) < 0) {
+        return NULL;
+    }
+    handle_drop_call(handle);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(handle_cancelled_doc, "cancelled($self, /)\n--\n\n"
+"Return True if the callback was cancelled.");
+
+static PyObject *
+handle_cancelled(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(handle->cancelled);
+}
+
+PyDoc_STRVAR(handle_get_context_doc, "get_context($self, /)\n--\n\n"
+"Return the contextvars.Context that the callback runs in.");
+
+static PyObject *
+handle_get_context(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(handle->context ? handle->context : Py_None);
+}
+
+/* asyncio's Handle._run reports what the callback raises, and needs only the attributes below. */
+static PyObject *
+handle_run_method(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    return PyObject_CallMethod(base_class(handle), "_run", "O", handle);
+}
+
+PyDoc_STRVAR(timer_when_doc, "when($self, /)\n--\n\n"
+"Return the time of the callback, in seconds of loop.time().");
+
+static PyObject *
+timer_when(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    return PyFloat_FromDouble(handle->when);
+}
+
+static PyObject *
+handle_get_class(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(base_class(handle));
+}
+
+static PyObject *
+handle_get_args(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    if (handle->callback == NULL) {
+        Py_RETURN_NONE;
+    }
+    if (handle->more_args != NULL) {
+        return Py_NewRef(handle->more_args);
+    }
+    PyObject *args = PyTuple_New(handle->arg_count);
+    for (int i = 0; args != NULL && i < handle->arg_count; i++) {
+        PyTuple_SET_ITEM(args, i, Py_NewRef(handle->args[i]));
+    }
+    return args;
+}
+
+static int
+handle_assign_args(HandleObject *handle, PyObject *value, void *Py_UNUSED(closure))
+{
+    PyObject *args = value ? PySequence_Tuple(value) : PyTuple_New(0);
+    if (args == NULL) {
+        return -1;
+    }
+    while (handle->arg_count) {
+        Py_DECREF(handle->args[--handle->arg_count]);
+    }
+    Py_XSETREF(handle->more_args, args);
+    return 0;
+}
+
+static PyObject *
+handle_get_cancelled(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(handle->cancelled);
+}
+
+static PyObject *
+timer_get_scheduled(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(handle->heap != NULL);
+}
+
+static PyObject *
+timer_compare(PyObject *self, PyObject *other, int op)
+{
+    fastaio_state *st = state_of_handle((HandleObject *)self);
+    if (!Py_IS_TYPE(other, st->TimerHandleType)) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    HandleObject *a = (HandleObject *)self, *b = (HandleObject *)other;
+    /* Equal in asyncio's sense: same time and same call; only then <= and >= hold on a tie. */
+    if (op != Py_LT && op != Py_GT) {
+        bool equal = a->when == b->when && a->callback == b->callback
+                     && a->cancelled == b->cancelled;
+        if (equal && a != b) {
+            PyObject *args = handle_get_args(a, NULL);
+            PyObject *other_args = args ? handle_get_args(b, NULL) : NULL;
+            int same = other_args ? PyObject_RichCompareBool(args, other_args, Py_EQ) : -1;
+            Py_XDECREF(args);
+            Py_XDECREF(other_args);
+            if (same < 0) {
+                return NULL;
+            }
+            equal = same;
+        }
+        if (op == Py_EQ || op == Py_NE) {
+            return PyBool_FromLong(equal == (op == Py_EQ));
+        }
+        if (equal) {
+            Py_RETURN_TRUE;
+        }
+    }
+    bool less = op == Py_LT || op == Py_LE;
+    return PyBool_FromLong(less ? a->when < b->when : a->when > b->when);
+}
+
+static Py_hash_t
+timer_hash(HandleObject *handle)
+{
+    PyObject *when = PyFloat_FromDouble(handle->when);
+    if (when == NULL) {
+        return -1;
+    }
+    Py_hash_t hash = PyObject_Hash(when);
+    Py_DECREF(when);
+    return hash;
+}
+
+/* ---- types ----------------------------------------------------------------------------------- */
+
+static PyMemberDef handle_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(HandleObject, weakrefs), READONLY, NULL},
+    {"_callback", T_OBJECT, offsetof(HandleObject, callback), 0, NULL},
+    {"_context", T_OBJECT, offsetof(HandleObject, context), READONLY, NULL},
+    {"_loop", T_OBJECT, offsetof(HandleObject, loop), READONLY, NULL},
+    {"_source_traceback", T_OBJECT, offsetof(HandleObject, source_tb), 0, NULL},
+    {"_repr", T_OBJECT, offsetof(HandleObject, repr), 0, NULL},
+    {"_when", T_DOUBLE, offsetof(HandleObject, when), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef handle_getset[] = {
+    {"__class__", (getter)handle_get_class, NULL, NULL, NULL},
+    {"_args", (getter)handle_get_args, (setter)handle_assign_args, NULL, NULL},
+    {"_cancelled", (getter)handle_get_cancelled, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    {"__class__", (getter)handle_get_class, NULL, NULL, NULL},
+    {"_args", (getter)handle_get_args, (setter)handle_assign_args, NULL, NULL},
+    {"_cancelled", (getter)handle_get_cancelled, NULL, NULL, NULL},
+    {"_scheduled", (getter)timer_get_scheduled, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+#define HANDLE_METHODS                                                                             \
+    {"cancel", (PyCFunction)handle_cancel, METH_NOARGS, handle_cancel_doc},                        \
+    {"cancelled", (PyCFunction)handle_cancelled, METH_NOARGS, handle_cancelled_doc},               \
+    {"get_context", (PyCFunction)handle_get_context, METH_NOARGS, handle_get_context_doc},         \
+    {"_repr_info", (PyCFunction)handle_repr_info, METH_NOARGS, NULL},                              \
+    {"_run", (PyCFunction)handle_run_method, METH_NOARGS, NULL}
+
+static PyMethodDef handle_methods[] = {
+    HANDLE_METHODS,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef timer_methods[] = {
+    HANDLE_METHODS,
+    {"when", (PyCFunction)timer_when, METH_NOARGS, timer_when_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+PyDoc_STRVAR(handle_doc, "A callback that call_soon() has scheduled; as asyncio.Handle.");
+PyDoc_STRVAR(timer_doc, "A callback that call_later() has scheduled; as asyncio.TimerHandle.");
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_doc, (void *)handle_doc},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_repr, handle_repr},
+    {Py_tp_methods, handle_methods},
+    {Py_tp_members, handle_members},
+    {Py_tp_getset, handle_getset},
+    {0, NULL},
+};
+
+static PyType_Slot timer_slots[] = {
+    {Py_tp_doc, (void *)timer_doc},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_repr, handle_repr},
+    {Py_tp_richcompare, timer_compare},
+    {Py_tp_hash, timer_hash},
+    {Py_tp_methods, timer_methods},
+    {Py_tp_members, handle_members},
+    {Py_tp_getset, timer_getset},
+    {0, NULL},
+};
+
+#define HANDLE_FLAGS                                                                               \
+    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION                   \
+     | Py_TPFLAGS_IMMUTABLETYPE)
+
+static PyType_Spec handle_spec = {
+    .name = "fastaio._fastaio.Handle",
+    .basicsize = sizeof(HandleObject),
+    .flags = HANDLE_FLAGS,
+    .slots = handle_slots,
+};
+
+static PyType_Spec timer_spec = {
+    .name = "fastaio._fastaio.TimerHandle",
+    .basicsize = sizeof(HandleObject),
+    .flags = HANDLE_FLAGS,
+    .slots = timer_slots,
+};
+
+int
+handle_types_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->HandleType = state_add_type(module, &handle_spec, NULL);
+    st->TimerHandleType = state_add_type(module, &timer_spec, NULL);
+    return st->HandleType && st->TimerHandleType ? 0 : -1;
+}

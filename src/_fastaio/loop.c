@@ -1,0 +1,438 @@
+/* loop.c: one iteration, top to bottom. */
+#include "loop.h"
+
+#include "registry.h"
+#include "task.h"
+#include <errno.h>
+#include <math.h>
+#include <time.h>
+
+#define EVENTS_PER_POLL 512
+/* With work at hand, how long a purely computing loop goes without asking the kernel. */
+#define POLL_INTERVAL_NS 10000
+/* How old queued output may grow while callbacks run. */
+#define FLUSH_AGE_NS 200000
+/* Spinning: what counts as a short wait (waking a halted CPU included), the share of short waits
+   below which it is not tried, and the share of wall time that may be lost to spins in vain. */
+#define SPIN_SHORT_WAIT_NS 90000
+#define SPIN_MIN_HITS 0.5
+#define SPIN_LOST_SHARE 20
+
+int64_t
+loop_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
+}
+
+/* ---- queued output --------------------------------------------------------------------------- */
+
+void
+loop_flush_later(LoopObject *loop, FlushNode *node)
+{
+    if (node->link != NULL) {
+        return;
+    }
+    if (loop->flush_list == NULL) {
+        loop->flush_since_ns = loop_clock();
+    }
+    else {
+        loop->flush_list->link = &node->next;
+    }
+    node->next = loop->flush_list;
+    node->link = &loop->flush_list;
+    loop->flush_list = node;
+    loop->io_happened = true;
+}
+
+void
+loop_flush_cancel(FlushNode *node)
+{
+    if (node->link == NULL) {
+        return;
+    }
+    *node->link = node->next;
+    if (node->next != NULL) {
+        node->next->link = node->link;
+    }
+    node->next = NULL;
+    node->link = NULL;
+}
+
+int
+loop_flush_now(LoopObject *loop)
+{
+    if (loop->flush_list == NULL || loop->pid != getpid()) {
+        return 0; /* a forked child leaves its parent's output alone */
+    }
+    while (loop->flush_list != NULL) {
+        FlushNode *node = loop->flush_list;
+        loop_flush_cancel(node);
+        PyObject *owner = Py_NewRef(node->owner);
+        int result = node->flush(loop, owner);
+        Py_DECREF(owner);
+        if (result < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+int64_t
+loop_seconds_to_ns(double seconds)
+{
+    double ns = seconds * 1e9;
+    if (!(ns > (double)INT64_MIN)) {
+        return INT64_MIN; /* NaN too */
+    }
+    return ns < (double)INT64_MAX ? (int64_t)ceil(ns) : INT64_MAX;
+}
+
+/* What timers are compared with: the clock, or what has been put in the place of loop.time(). */
+static int
+timer_clock(LoopObject *loop, int64_t *now_ns)
+{
+    if (!(loop->overrides & OVERRIDE_TIME)) {
+        *now_ns = loop->now_ns;
+        return 0;
+    }
+    PyObject *seconds = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_time);
+    double value = seconds ? PyFloat_AsDouble(seconds) : -1.0;
+    Py_XDECREF(seconds);
+    if (value == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    *now_ns = loop_seconds_to_ns(value);
+    return 0;
+}
+
+static int
+fire_timers(LoopObject *loop)
+{
+    const Timer *first = timers_peek(&loop->timers);
+    int64_t now_ns;
+    if (first == NULL) {
+        return 0;
+    }
+    if (timer_clock(loop, &now_ns) < 0) {
+        return -1;
+    }
+    while ((first = timers_peek(&loop->timers)) != NULL && first->when_ns <= now_ns) {
+        ReadyEntry *entry = ready_push(&loop->ready);
+        if (entry == NULL) {
+            return -1;
+        }
+        *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = timers_pop(&loop->timers)};
+        loop->metrics.timers_fired++;
+    }
+    return 0;
+}
+
+/* How long the kernel may be waited for: 0 with work at hand, -1 without any timer. */
+static int
+poll_timeout(LoopObject *loop, int64_t *timeout_ns)
+{
+    const Timer *first = timers_peek(&loop->timers);
+    if (ready_len(&loop->ready) || loop->stopping) {
+        *timeout_ns = 0;
+        return 0;
+    }
+    if (first == NULL) {
+        *timeout_ns = -1;
+        return 0;
+    }
+    int64_t now_ns;
+    if (timer_clock(loop, &now_ns) < 0) {
+        return -1;
+    }
+    *timeout_ns = first->when_ns > now_ns ? first->when_ns - now_ns : 0;
+    return 0;
+}
+
+/* ---- the kernel ------------------------------------------------------------------------------ */
+
+static bool
+may_spin(LoopObject *loop)
+{
+    return loop->spin_us > 0 && loop->spin_hits >= SPIN_MIN_HITS
+           && (loop->now_ns - loop->spin_lost_since_ns) / SPIN_LOST_SHARE >= loop->spin_lost_ns;
+}
+
+/* Asks again and again for a little while: cheaper than letting the CPU halt, where the next event
+   is that near. Without the GIL. */
+static int
+spin(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
+{
+    int64_t begin = loop_clock(), limit_ns = loop->spin_us * INT64_C(1000);
+    if (timeout_ns >= 0 && timeout_ns < limit_ns) {
+        return 0;
+    }
+    int count;
+    do {
+        count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
+    } while (count == 0 && !inbox_filled(&loop->inbox) && loop_clock() - begin < limit_ns);
+    int64_t spent = loop_clock() - begin;
+    loop->metrics.spins++;
+    loop->metrics.spin_ns += spent;
+    if (count > 0) {
+        loop->metrics.spin_hits++;
+    }
+    else {
+        loop->spin_lost_ns += spent;
+    }
+    return count;
+}
+
+static int
+wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
+{
+    int count = 0;
+    bool spinning = may_spin(loop);
+    atomic_store(&loop->blocked, true);
+    if (inbox_filled(&loop->inbox)) {
+        timeout_ns = 0;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    if (spinning) {
+        count = spin(loop, timeout_ns, events);
+    }
+    if (count == 0) {
+        count = loop->poller->methods->wait(loop->poller,
+                                            inbox_filled(&loop->inbox) ? 0 : timeout_ns, events,
+                                            EVENTS_PER_POLL);
+    }
+    Py_END_ALLOW_THREADS
+    atomic_store(&loop->blocked, false);
+    int64_t before = loop->now_ns;
+    loop->now_ns = loop_clock();
+    loop->metrics.blocks++;
+    double hit = count > 0 && loop->now_ns - before < SPIN_SHORT_WAIT_NS ? 1.0 : 0.0;
+    loop->spin_hits += (hit - loop->spin_hits) / 8;
+    return count;
+}
+
+static int
+raise_errno(int error)
+{
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+/* Collects what the kernel has; the events' owners are queued behind what was queued before. */
+static int
+poll(LoopObject *loop, int64_t timeout_ns)
+{
+    PollEvent events[EVENTS_PER_POLL];
+    int count;
+    loop->metrics.polls++;
+    loop->io_happened = false;
+    if (timeout_ns == 0) {
+        count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
+    }
+    else {
+        count = wait_blocking(loop, timeout_ns, events);
+    }
+    loop->polled_ns = loop->now_ns;
+    if (count < 0) {
+        return raise_errno(-count);
+    }
+    if (PyErr_CheckSignals() < 0) {
+        /* What was reported must not be lost: edge-triggered events come only once. */
+        PyObject *error = PyErr_GetRaisedException();
+        if (watch_dispatch(loop, events, count) < 0) {
+            PyErr_Clear();
+        }
+        PyErr_SetRaisedException(error);
+        return -1;
+    }
+    if (loop->overrides & OVERRIDE_PROCESS_EVENTS) {
+        PyObject *result =
+            PyObject_CallMethod((PyObject *)loop, "_process_events", "N", PyList_New(0));
+        if (result == NULL) {
+            return -1;
+        }
+        Py_DECREF(result);
+    }
+    return watch_dispatch(loop, events, count);
+}
+
+static int
+poll_if_due(LoopObject *loop)
+{
+    int64_t timeout_ns;
+    if (poll_timeout(loop, &timeout_ns) < 0) {
+        return -1;
+    }
+    if (timeout_ns == 0 && !loop->io_happened
+        && loop->now_ns - loop->polled_ns < POLL_INTERVAL_NS) {
+        return 0;
+    }
+    return poll(loop, timeout_ns);
+}
+
+/* ---- running what is ready ------------------------------------------------------------------- */
+
+static int
+set_current_task(LoopObject *loop, PyObject *task)
+{
+    if (loop->current_task == task) {
+        return 0;
+    }
+    loop->current_task = task;
+    return registry_swap_current(loop->st, (PyObject *)loop, task, NULL);
+}
+
+/* asyncio believes a task current until the next entry that is none, or the end of the batch: one
+   write per switch between tasks. */
+static int
+run_task(LoopObject *loop, ReadyEntry *entry)
+{
+    TaskObject *task = (TaskObject *)entry->obj;
+    if (set_current_task(loop, entry->obj) < 0) {
+        return -1;
+    }
+    PyObject *context = Py_NewRef(task->context);
+    if (PyContext_Enter(context) < 0) {
+        Py_DECREF(context);
+        return -1;
+    }
+    int result = entry->kind == READY_TASK_STEP ? task_step(task, entry->arg)
+                                                : task_wakeup(task, entry->arg);
+    if (PyContext_Exit(context) < 0) {
+        result = -1;
+    }
+    Py_DECREF(context);
+    return result;
+}
+
+static int
+run_future_callback(ReadyEntry *entry)
+{
+    if (PyContext_Enter(entry->context) < 0) {
+        return -1;
+    }
+    PyObject *stack[2] = {NULL, entry->arg};
+    PyObject *result =
+        PyObject_Vectorcall(entry->obj, stack + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_XDECREF(result);
+    if (PyContext_Exit(entry->context) < 0) {
+        return -1;
+    }
+    return result ? 0 : -1;
+}
+
+static int
+run_entry(LoopObject *loop, ReadyEntry *entry)
+{
+    switch (entry->kind) {
+    case READY_TASK_STEP:
+    case READY_TASK_WAKEUP:
+        return run_task(loop, entry);
+    case READY_FUTURE_CALLBACK:
+        return set_current_task(loop, NULL) < 0 ? -1 : run_future_callback(entry);
+    case READY_HANDLE:
+        return set_current_task(loop, NULL) < 0
+                   ? -1
+                   : handle_run(loop->st, (HandleObject *)entry->obj);
+    case READY_NATIVE:
+        return set_current_task(loop, NULL) < 0 ? -1 : entry->fn(loop, entry->obj);
+    }
+    Py_UNREACHABLE();
+}
+
+static void
+drop_entry(ReadyEntry *entry)
+{
+    Py_XDECREF(entry->obj);
+    Py_XDECREF(entry->arg);
+    if (entry->kind != READY_NATIVE) {
+        Py_XDECREF(entry->context);
+    }
+}
+
+static int
+run_batch(LoopObject *loop)
+{
+    size_t count = ready_len(&loop->ready);
+    int result = 0;
+    loop->metrics.callbacks += count;
+    while (count-- && result == 0) {
+        ReadyEntry entry = ready_pop(&loop->ready);
+        int failed = loop->timed ? loop_run_timed(loop, &entry, run_entry)
+                                 : run_entry(loop, &entry);
+        if (failed) {
+            result = loop_report_entry(loop, &entry);
+        }
+        drop_entry(&entry);
+        if (loop->flush_list != NULL && result == 0
+            && loop_clock() - loop->flush_since_ns > FLUSH_AGE_NS) {
+            result = loop_flush_now(loop);
+        }
+    }
+    if (loop->current_task != NULL) {
+        PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
+        if (set_current_task(loop, NULL) < 0) {
+            Py_CLEAR(error);
+            result = -1;
+        }
+        if (error != NULL) {
+            PyErr_SetRaisedException(error);
+        }
+    }
+    return result;
+}
+
+/* ---- one turn -------------------------------------------------------------------------------- */
+
+static int
+turn(LoopObject *loop)
+{
+    if (inbox_filled(&loop->inbox) && inbox_drain(&loop->inbox, &loop->ready) < 0) {
+        return -1;
+    }
+    if (loop->flush_list != NULL && loop_flush_now(loop) < 0) {
+        return -1;
+    }
+    timers_prune(&loop->timers);
+    if (poll_if_due(loop) < 0) {
+        return -1;
+    }
+    if (inbox_filled(&loop->inbox) && inbox_drain(&loop->inbox, &loop->ready) < 0) {
+        return -1;
+    }
+    if (fire_timers(loop) < 0) {
+        return -1;
+    }
+    int64_t begin = loop->now_ns;
+    int result = run_batch(loop);
+    loop->now_ns = loop_clock();
+    loop->metrics.iterations++;
+    metrics_turn(&loop->metrics, loop->now_ns - begin);
+    return result;
+}
+
+int
+loop_run(LoopObject *loop)
+{
+    int result;
+    loop->now_ns = loop_clock();
+    loop->io_happened = true; /* the first turn polls */
+    loop->spin_lost_since_ns = loop->now_ns;
+    loop->spin_lost_ns = 0;
+    do {
+        result = turn(loop);
+    } while (result == 0 && !loop->stopping);
+    PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
+    if (loop_flush_now(loop) < 0 && error != NULL) {
+        PyErr_Clear();
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+        return -1;
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}

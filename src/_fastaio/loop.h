@@ -1,0 +1,118 @@
+/* loop.h: the native Loop, one iteration on one page (loop.c), and what transports ask of it. */
+#ifndef FASTAIO_LOOP_H
+#define FASTAIO_LOOP_H
+
+#include "handle.h"
+#include "inbox.h"
+#include "metrics.h"
+#include "poller.h"
+#include "ready.h"
+#include "state.h"
+#include "timers.h"
+#include "watch.h"
+#include <sys/types.h>
+#include <unistd.h>
+
+/* A transport with queued output. The loop calls flush(owner) once before it polls. */
+typedef struct FlushNode {
+    struct FlushNode *next;
+    struct FlushNode **link; /* what points to this node; NULL: not listed */
+    PyObject *owner;         /* borrowed: the object that embeds this */
+    int (*flush)(LoopObject *loop, PyObject *owner);
+} FlushNode;
+
+/* What tests, subclasses and virtual clocks may have put in the place of a method of the loop. */
+enum {
+    OVERRIDE_CALL_SOON = 1 << 0,
+    OVERRIDE_TIME = 1 << 1,
+    OVERRIDE_CREATE_FUTURE = 1 << 2,
+    OVERRIDE_WRITE_TO_SELF = 1 << 3,
+    OVERRIDE_PROCESS_EVENTS = 1 << 4,
+};
+
+struct LoopObject {
+    PyObject_HEAD
+    fastaio_state *st;
+    ReadyQueue ready;
+    TimerHeap timers;
+    Inbox inbox;
+    Poller *poller;
+    FdTable *fds;
+    FlushNode *flush_list;    /* transports with queued output, the newest first */
+    int64_t flush_since_ns;   /* when the oldest output was queued */
+    PyObject *current_task;   /* what asyncio believes to be current; borrowed, NULL: none */
+    PyObject *task_factory;   /* or NULL */
+    char *hot_buffer;         /* HOT_BUFFER_SIZE bytes, made at the first use */
+    bool hot_buffer_taken;
+    Metrics metrics;
+    int64_t now_ns;           /* clock at the start of this turn */
+    int64_t polled_ns;        /* clock at the last poll */
+    int64_t slow_callback_ns;
+    unsigned long thread_id;  /* of the running thread, 0: not running */
+    pid_t pid;                /* where the poller was made: a forked child leaves it alone */
+    unsigned overrides;       /* OVERRIDE_* */
+    bool debug;
+    bool closed;
+    bool stopping;
+    bool io_happened;         /* something since the last poll that makes another one due */
+    bool timed;               /* measure each callback (debug mode or asked for) */
+    bool warn_slow;
+    atomic_bool blocked;      /* in a wait that a wake-up must end */
+    int spin_us;              /* longest spin before blocking; 0: never */
+    double spin_hits;         /* moving share of waits that were short */
+    int64_t spin_lost_ns;     /* spent spinning in vain since spin_lost_since_ns */
+    int64_t spin_lost_since_ns;
+};
+
+#define HOT_BUFFER_SIZE (256 * 1024)
+#define NS_PER_SECOND INT64_C(1000000000)
+
+/* CLOCK_MONOTONIC in ns. */
+int64_t loop_clock(void);
+/* Rounded up, saturating; NaN is "now" (any time that has come). */
+int64_t loop_seconds_to_ns(double seconds);
+/* Turns until stop(): 0, or -1 with the exception that leaves the loop. */
+int loop_run(LoopObject *loop);
+/* The loop's 256 KiB receive buffer, shared by all its connections: only between two calls into
+   Python. NULL with MemoryError. */
+char *loop_hot_buffer(LoopObject *loop);
+/* Lists a transport for flushing before the next poll (once; again is harmless), or takes it off. */
+void loop_flush_later(LoopObject *loop, FlushNode *node);
+void loop_flush_cancel(FlushNode *node);
+/* Flushes what is listed. 0, or -1 with what must leave the loop. */
+int loop_flush_now(LoopObject *loop);
+/* Makes the next turn poll, however soon it is. */
+static inline void
+loop_io_happened(LoopObject *loop)
+{
+    loop->io_happened = true;
+}
+/* Queues fn(loop, obj): the native call_soon. */
+static inline int
+loop_call_native(LoopObject *loop, ready_fn fn, PyObject *obj)
+{
+    return ready_push_native(&loop->ready, fn, obj);
+}
+/* loop.call_soon(callback, *args) with the current context; drops the handle. -1 on error. */
+int loop_call_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t count);
+/* Hands the raised exception to loop.call_exception_handler({message, exception, ...}), with pairs
+   of (const char *key, PyObject *value) up to a NULL key. KeyboardInterrupt and SystemExit are left
+   raised: -1; else 0. */
+int loop_report(LoopObject *loop, const char *message, ...);
+/* The same for what an entry of the ready queue raised, in asyncio's words (loop_report.c). */
+int loop_report_entry(LoopObject *loop, ReadyEntry *entry);
+/* run(loop, entry), with asyncio's warning where it took longer than slow_callback_duration. */
+int loop_run_timed(LoopObject *loop, ReadyEntry *entry,
+                   int (*run)(LoopObject *loop, ReadyEntry *entry));
+/* As BaseEventLoop._check_closed and _check_thread: -1 with RuntimeError. */
+int loop_check_closed(LoopObject *loop);
+int loop_check_thread(LoopObject *loop);
+static inline bool
+loop_is_native(fastaio_state *st, PyObject *obj)
+{
+    return PyObject_TypeCheck(obj, st->LoopType);
+}
+
+int loop_types_init(PyObject *module);
+
+#endif

@@ -1,0 +1,188 @@
+/* loop_report.c: what the loop tells its user: exceptions of callbacks, slow callbacks. */
+#include "loop.h"
+
+#include "task.h"
+
+static bool
+leaves_the_loop(void)
+{
+    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)
+           || PyErr_ExceptionMatches(PyExc_SystemExit);
+}
+
+/* context["message"], ["exception"], and the call. */
+static int
+call_handler(LoopObject *loop, PyObject *context, PyObject *message, PyObject *exception)
+{
+    fastaio_state *st = loop->st;
+    if (PyDict_SetItem(context, st->str_message, message) < 0
+        || PyDict_SetItem(context, st->str_exception, exception) < 0) {
+        return -1;
+    }
+    PyObject *result =
+        PyObject_CallMethodOneArg((PyObject *)loop, st->str_call_exception_handler, context);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+int
+loop_report(LoopObject *loop, const char *message, ...)
+{
+    if (leaves_the_loop()) {
+        return -1;
+    }
+    int result = -1;
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *context = PyDict_New();
+    PyObject *text = PyUnicode_FromString(message);
+    if (context == NULL || text == NULL) {
+        goto done;
+    }
+    va_list pairs;
+    va_start(pairs, message);
+    result = 0;
+    for (const char *key; result == 0 && (key = va_arg(pairs, const char *)) != NULL;) {
+        PyObject *value = va_arg(pairs, PyObject *);
+        result = PyDict_SetItemString(context, key, value ? value : Py_None);
+    }
+    va_end(pairs);
+    if (result == 0) {
+        result = call_handler(loop, context, text, exception);
+    }
+done:
+    Py_XDECREF(text);
+    Py_XDECREF(context);
+    Py_XDECREF(exception);
+    return result;
+}
+
+/* The entry as the Handle that asyncio would have made of it. */
+static HandleObject *
+entry_handle(LoopObject *loop, ReadyEntry *entry)
+{
+    PyObject *self = (PyObject *)loop;
+    if (entry->kind == READY_HANDLE) {
+        return (HandleObject *)Py_NewRef(entry->obj);
+    }
+    if (entry->kind == READY_FUTURE_CALLBACK) {
+        return handle_new(loop->st, self, entry->obj, &entry->arg, 1, entry->context, false);
+    }
+    if (entry->kind == READY_NATIVE) {
+        return handle_new(loop->st, self, entry->obj ? entry->obj : Py_None, NULL, 0, NULL, false);
+    }
+    TaskObject *task = (TaskObject *)entry->obj;
+    PyObject *wakeup = task_wakeup_callable(task);
+    if (wakeup == NULL) {
+        return NULL;
+    }
+    HandleObject *handle = handle_new(loop->st, self, wakeup, &entry->arg, entry->arg != NULL,
+                                      task->context, false);
+    Py_DECREF(wakeup);
+    return handle;
+}
+
+int
+loop_report_entry(LoopObject *loop, ReadyEntry *entry)
+{
+    if (leaves_the_loop()) {
+        return -1;
+    }
+    int result = -1;
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *message = NULL, *context = NULL, *source = NULL, *args = NULL;
+    HandleObject *handle = entry_handle(loop, entry);
+    if (handle == NULL) {
+        goto done;
+    }
+    /* A callback that cancels its own handle and then raises has no name left. */
+    args = PyObject_GetAttrString((PyObject *)handle, "_args");
+    if (args == NULL) {
+        goto done;
+    }
+    source = PyObject_CallFunctionObjArgs(loop->st->format_callback_source,
+                                          handle->callback ? handle->callback : Py_None, args,
+                                          NULL);
+    message = source ? PyUnicode_FromFormat("Exception in callback %U", source) : NULL;
+    context = message ? PyDict_New() : NULL;
+    if (context == NULL || PyDict_SetItem(context, loop->st->str_handle, (PyObject *)handle) < 0
+        || (handle->source_tb != NULL
+            && PyDict_SetItem(context, loop->st->str_source_traceback, handle->source_tb) < 0)) {
+        goto done;
+    }
+    result = call_handler(loop, context, message, exception);
+done:
+    Py_XDECREF(args);
+    Py_XDECREF(source);
+    Py_XDECREF(message);
+    Py_XDECREF(context);
+    Py_XDECREF((PyObject *)handle);
+    Py_XDECREF(exception);
+    return result;
+}
+
+/* ---- slow callbacks -------------------------------------------------------------------------- */
+
+static int
+warn_slow(LoopObject *loop, ReadyEntry *entry, int64_t spent_ns)
+{
+    int result = -1;
+    PyObject *what = NULL, *logged = NULL;
+    if (entry->kind == READY_TASK_STEP || entry->kind == READY_TASK_WAKEUP) {
+        what = PyObject_Repr(entry->obj);
+    }
+    else {
+        HandleObject *handle = entry_handle(loop, entry);
+        what = handle ? PyObject_Str((PyObject *)handle) : NULL;
+        Py_XDECREF((PyObject *)handle);
+    }
+    if (what != NULL) {
+        logged = PyObject_CallMethod(loop->st->logger, "warning", "sOd",
+                                     "Executing %s took %.3f seconds", what,
+                                     (double)spent_ns / NS_PER_SECOND);
+    }
+    if (logged != NULL) {
+        result = 0;
+    }
+    Py_XDECREF(what);
+    Py_XDECREF(logged);
+    return result;
+}
+
+int
+loop_run_timed(LoopObject *loop, ReadyEntry *entry,
+               int (*run)(LoopObject *loop, ReadyEntry *entry))
+{
+    PyObject *self = (PyObject *)loop;
+    PyObject *handle = entry->kind == READY_HANDLE ? entry->obj : Py_None;
+    if (PyObject_SetAttrString(self, "_current_handle", handle) < 0) {
+        return -1;
+    }
+    int64_t begin = loop_clock();
+    int result = run(loop, entry);
+    int64_t spent = loop_clock() - begin;
+    PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
+    if (spent >= loop->slow_callback_ns) {
+        loop->metrics.slow_callbacks++;
+        if (warn_slow(loop, entry, spent) < 0) {
+            PyErr_WriteUnraisable(self);
+        }
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+        if (loop_report_entry(loop, entry) < 0) {
+            result = -1;
+            error = PyErr_GetRaisedException();
+        }
+        else {
+            result = 0;
+            error = NULL;
+        }
+    }
+    if (PyObject_SetAttrString(self, "_current_handle", Py_None) < 0) {
+        PyErr_WriteUnraisable(self);
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+    }
+    return result;
+}

@@ -1,0 +1,896 @@
+/* loop_type.c: the Loop type: asyncio's scheduling methods and attributes over loop.c. */
+#include "loop.h"
+
+#include "sockops.h"
+#include "stream.h"
+#include "task.h"
+#include <errno.h>
+#include <math.h>
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+int
+loop_check_closed(LoopObject *loop)
+{
+    if (loop->closed || loop->poller == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return -1;
+    }
+    return 0;
+}
+
+int
+loop_check_thread(LoopObject *loop)
+{
+    if (loop->thread_id == 0 || loop->thread_id == PyThread_get_thread_ident()) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop other "
+                                        "than the current one");
+    return -1;
+}
+
+/* Debug mode's look at a callback: asyncio's own. */
+static int
+check_callback(LoopObject *loop, PyObject *callback, const char *method)
+{
+    PyObject *result =
+        PyObject_CallMethod((PyObject *)loop, "_check_callback", "Os", callback, method);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+char *
+loop_hot_buffer(LoopObject *loop)
+{
+    if (loop->hot_buffer == NULL) {
+        loop->hot_buffer = PyMem_RawMalloc(HOT_BUFFER_SIZE);
+        if (loop->hot_buffer == NULL) {
+            PyErr_NoMemory();
+        }
+    }
+    return loop->hot_buffer;
+}
+
+/* ---- call_soon and its kin ------------------------------------------------------------------- */
+
+static int
+push_handle(LoopObject *loop, HandleObject *handle)
+{
+    ReadyEntry *entry = ready_push(&loop->ready);
+    if (entry == NULL) {
+        return -1;
+    }
+    *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = Py_NewRef((PyObject *)handle)};
+    return 0;
+}
+
+static int
+keep_source_traceback(LoopObject *loop, HandleObject *handle)
+{
+    PyObject *stack = PyObject_CallNoArgs(loop->st->handle_extract_stack);
+    Py_XSETREF(handle->source_tb, stack);
+    return stack ? 0 : -1;
+}
+
+/* The one keyword of these methods; 0, or -1 with TypeError. */
+static int
+parse_context(LoopObject *loop, const char *method, PyObject *const *values, PyObject *keywords,
+              PyObject **context)
+{
+    *context = NULL;
+    Py_ssize_t count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *name = PyTuple_GET_ITEM(keywords, i);
+        if (PyUnicode_Compare(name, loop->st->str_context) != 0) {
+            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", method,
+                         name);
+            return -1;
+        }
+        *context = values[i] == Py_None ? NULL : values[i];
+    }
+    return 0;
+}
+
+/* args: (leading values that are not the callback's, callback, *arguments). */
+static HandleObject *
+make_handle(LoopObject *loop, const char *method, Py_ssize_t leading, PyObject *const *args,
+            Py_ssize_t count, PyObject *keywords, bool check_thread)
+{
+    PyObject *context;
+    if (count <= leading) {
+        PyErr_Format(PyExc_TypeError, "%s() missing %zd required positional argument%s", method,
+                     leading + 1 - count, leading + 1 - count > 1 ? "s" : "");
+        return NULL;
+    }
+    if (parse_context(loop, method, args + count, keywords, &context) < 0
+        || loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    PyObject *callback = args[leading];
+    if (loop->debug && ((check_thread && loop_check_thread(loop) < 0)
+                        || check_callback(loop, callback, method) < 0)) {
+        return NULL;
+    }
+    HandleObject *handle = handle_new(loop->st, (PyObject *)loop, callback, args + leading + 1,
+                                      count - leading - 1, context, leading > 0);
+    if (handle != NULL && loop->debug && keep_source_traceback(loop, handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+PyDoc_STRVAR(call_soon_doc, "call_soon($self, callback, /, *args, context=None)\n--\n\n"
+"Call callback(*args) in the next turn of the loop; return a Handle that can cancel it.\n\n"
+"context: the contextvars.Context to run it in; None: a copy of the current one.\n"
+"Raises RuntimeError if the loop is closed. Not for other threads: call_soon_threadsafe().");
+
+static PyObject *
+loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
+                      PyObject *keywords)
+{
+    HandleObject *handle = make_handle(loop, "call_soon", 0, args, count, keywords, true);
+    if (handle != NULL && push_handle(loop, handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+static int
+wake(LoopObject *loop)
+{
+    if (loop->overrides & OVERRIDE_WRITE_TO_SELF) {
+        PyObject *result =
+            PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str__write_to_self);
+        Py_XDECREF(result);
+        return result ? 0 : -1;
+    }
+    if (atomic_exchange(&loop->blocked, false) && loop->poller != NULL) {
+        loop->metrics.wakeups++;
+        loop->poller->methods->wake(loop->poller);
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(call_soon_threadsafe_doc,
+"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+"As call_soon(), from any thread: a waiting loop wakes up.");
+
+static PyObject *
+loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
+                          PyObject *keywords)
+{
+    HandleObject *handle =
+        make_handle(loop, "call_soon_threadsafe", 0, args, count, keywords, false);
+    if (handle == NULL) {
+        return NULL;
+    }
+    /* Only a loop that runs in another thread needs the inbox: order is kept everywhere else. */
+    bool foreign = loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident();
+    int result = foreign ? inbox_put(&loop->inbox, (PyObject *)handle) : push_handle(loop, handle);
+    if (result < 0 || wake(loop) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+int
+loop_call_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t count)
+{
+    HandleObject *handle =
+        handle_new(loop->st, (PyObject *)loop, callback, args, count, NULL, false);
+    int result = handle ? push_handle(loop, handle) : -1;
+    Py_XDECREF((PyObject *)handle);
+    return result;
+}
+
+/* ---- timers ---------------------------------------------------------------------------------- */
+
+static int
+loop_seconds(LoopObject *loop, double *seconds)
+{
+    if (!(loop->overrides & OVERRIDE_TIME)) {
+        *seconds = (double)loop_clock() / NS_PER_SECOND;
+        return 0;
+    }
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_time);
+    *seconds = now ? PyFloat_AsDouble(now) : -1.0;
+    Py_XDECREF(now);
+    return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *
+schedule_timer(LoopObject *loop, HandleObject *handle, double when)
+{
+    if (handle == NULL) {
+        return NULL;
+    }
+    handle->when = when;
+    handle->when_ns = loop_seconds_to_ns(when);
+    if (timers_push(&loop->timers, handle->when_ns, (PyObject *)handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+"Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
+"Timers that are due together run in order of their deadline, then of creation.");
+
+static PyObject *
+loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    double now, delay = 0.0;
+    if (count > 0) {
+        if (args[0] == Py_None) {
+            PyErr_SetString(PyExc_TypeError, "delay must not be None");
+            return NULL;
+        }
+        delay = PyFloat_AsDouble(args[0]);
+        if (delay == -1.0 && PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    HandleObject *handle = make_handle(loop, "call_later", 1, args, count, keywords, true);
+    if (handle == NULL || loop_seconds(loop, &now) < 0) {
+        Py_XDECREF((PyObject *)handle);
+        return NULL;
+    }
+    return schedule_timer(loop, handle, now + delay);
+}
+
+PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+"As call_later(), at an absolute time of loop.time(), in seconds.");
+
+static PyObject *
+loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    double when = 0.0;
+    if (count > 0) {
+        if (args[0] == Py_None) {
+            PyErr_SetString(PyExc_TypeError, "when cannot be None");
+            return NULL;
+        }
+        when = PyFloat_AsDouble(args[0]);
+        if (when == -1.0 && PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    return schedule_timer(loop, make_handle(loop, "call_at", 1, args, count, keywords, true),
+                          when);
+}
+
+PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
+"Return the loop's clock (CLOCK_MONOTONIC) in seconds, a float.");
+
+static PyObject *
+loop_time(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(ignored))
+{
+    return PyFloat_FromDouble((double)loop_clock() / NS_PER_SECOND);
+}
+
+/* ---- futures and tasks ----------------------------------------------------------------------- */
+
+PyDoc_STRVAR(create_future_doc, "create_future($self, /)\n--\n\n"
+"Return a new pending fastaio.Future of this loop.");
+
+static PyObject *
+loop_create_future(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return future_new(loop);
+}
+
+/* asyncio's own method: knows what this version passes to task factories and which keywords it
+   refuses. */
+static PyObject *
+base_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *method =
+        PyObject_GetAttr(loop->st->asyncio_BaseEventLoop, loop->st->str_create_task);
+    if (method == NULL) {
+        return NULL;
+    }
+    Py_ssize_t total = count + (keywords ? PyTuple_GET_SIZE(keywords) : 0);
+    PyObject **stack = PyMem_New(PyObject *, total + 1);
+    PyObject *task = NULL;
+    if (stack == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        stack[0] = (PyObject *)loop;
+        memcpy(stack + 1, args, total * sizeof(*args));
+        task = PyObject_Vectorcall(method, stack, count + 1, keywords);
+    }
+    PyMem_Free(stack);
+    Py_DECREF(method);
+    return task;
+}
+
+/* Rarer keywords: eager_start, where this version's create_task() passes it on to Task. */
+static PyObject *
+create_task_keywords(LoopObject *loop, PyObject *const *args, PyObject *keywords)
+{
+    if (Py_Version < 0x030D0300) {
+        return base_create_task(loop, args, 1, keywords);
+    }
+    if (loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    PyObject *task = NULL, *call_args = PyTuple_Pack(1, args[0]);
+    PyObject *kwargs = Py_BuildValue("{sO}", "loop", loop);
+    int result = call_args && kwargs ? 0 : -1;
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_GET_SIZE(keywords); i++) {
+        result = PyDict_SetItem(kwargs, PyTuple_GET_ITEM(keywords, i), args[1 + i]);
+    }
+    if (result == 0) {
+        task = PyObject_Call((PyObject *)loop->st->TaskType, call_args, kwargs);
+    }
+    Py_XDECREF(call_args);
+    Py_XDECREF(kwargs);
+    return task;
+}
+
+PyDoc_STRVAR(create_task_doc, "create_task($self, coro, /, **kwargs)\n--\n\n"
+"Schedule a coroutine; return its Task.\n\n"
+"name: the task's name; context: its contextvars.Context. With a task factory set, the factory\n"
+"is called with exactly these arguments.");
+
+static PyObject *
+loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
+    PyObject *name = NULL, *context = NULL;
+    if (loop->task_factory != NULL || count != 1) {
+        return base_create_task(loop, args, count, keywords);
+    }
+    for (Py_ssize_t i = 0; i < keyword_count; i++) {
+        PyObject *keyword = PyTuple_GET_ITEM(keywords, i);
+        if (PyUnicode_Compare(keyword, loop->st->str_name) == 0) {
+            name = args[1 + i];
+        }
+        else if (PyUnicode_Compare(keyword, loop->st->str_context) == 0) {
+            context = args[1 + i];
+        }
+        else {
+            return create_task_keywords(loop, args, keywords);
+        }
+    }
+    if (loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    return task_new(loop, args[0], name, context);
+}
+
+PyDoc_STRVAR(set_task_factory_doc, "set_task_factory($self, factory, /)\n--\n\n"
+"Make create_task() call factory(loop, coro, **kwargs); None: the native Task again.");
+
+static int
+assign_task_factory(LoopObject *loop, PyObject *factory)
+{
+    if (factory != NULL && factory != Py_None && !PyCallable_Check(factory)) {
+        PyErr_SetString(PyExc_TypeError, "task factory must be a callable or None");
+        return -1;
+    }
+    Py_XSETREF(loop->task_factory, factory == Py_None ? NULL : Py_XNewRef(factory));
+    return 0;
+}
+
+static PyObject *
+loop_set_task_factory(LoopObject *loop, PyObject *factory)
+{
+    if (assign_task_factory(loop, factory) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_get_task_factory(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(loop->task_factory ? loop->task_factory : Py_None);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(run_doc, "_run($self, /)\n--\n\n"
+"Turn until stop(); the caller has made this the running loop. Raises what leaves the loop.");
+
+static PyObject *
+loop_run_method(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_check_closed(loop) < 0 || loop_run(loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stop_doc, "stop($self, /)\n--\n\n"
+"End run_forever() after this turn (or after one turn, if it does not run yet).");
+
+static PyObject *
+loop_stop(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    loop->stopping = true;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(is_running_doc, "is_running($self, /)\n--\n\nReturn True while the loop runs.");
+
+static PyObject *
+loop_is_running(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(loop->thread_id != 0);
+}
+
+PyDoc_STRVAR(is_closed_doc, "is_closed($self, /)\n--\n\nReturn True once the loop is closed.");
+
+static PyObject *
+loop_is_closed(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(loop->closed);
+}
+
+PyDoc_STRVAR(get_debug_doc, "get_debug($self, /)\n--\n\nReturn True in debug mode.");
+
+static PyObject *
+loop_get_debug(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(loop->debug);
+}
+
+static PyObject *
+loop_write_to_self(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop->poller != NULL) {
+        loop->poller->methods->wake(loop->poller);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_flush_transports(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_flush_now(loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(metrics_doc, "metrics($self, /)\n--\n\n"
+"Return the loop's counters since it was made, a dict of ints and `lag_histogram`: entry i\n"
+"counts turns whose callbacks took less than 2**i microseconds.");
+
+static PyObject *
+loop_metrics(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return metrics_dict(&loop->metrics);
+}
+
+static PyObject *
+loop_process_events(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(events))
+{
+    Py_RETURN_NONE;
+}
+
+static void
+close_native(LoopObject *loop)
+{
+    loop->closed = true;
+    ready_clear(&loop->ready);
+    timers_clear(&loop->timers);
+    inbox_clear(&loop->inbox);
+    if (loop->fds != NULL) {
+        fd_table_clear(loop->fds);
+    }
+    if (loop->poller != NULL) {
+        Poller *poller = loop->poller;
+        loop->poller = NULL;
+        poller->methods->destroy(poller);
+    }
+}
+
+PyDoc_STRVAR(close_native_doc, "_close_native($self, /)\n--\n\n"
+"Drop all that is scheduled and the poller; harmless when repeated.");
+
+static PyObject *
+loop_close_native(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    close_native(loop);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(make_stream_transport_doc,
+"_make_stream_transport($self, sock, protocol, waiter=None, extra=None, server=None)\n--\n\n"
+"Return a native transport over a connected, non-blocking socket.");
+
+static PyObject *
+loop_make_stream_transport(LoopObject *loop, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"sock", "protocol", "waiter", "extra", "server", NULL};
+    PyObject *sock, *protocol, *waiter = Py_None, *extra = Py_None, *server = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOO:_make_stream_transport", names, &sock,
+                                     &protocol, &waiter, &extra, &server)) {
+        return NULL;
+    }
+    return stream_transport_new(loop, sock, protocol, waiter == Py_None ? NULL : waiter,
+                                extra == Py_None ? NULL : extra,
+                                server == Py_None ? NULL : server);
+}
+
+/* ---- attributes ------------------------------------------------------------------------------ */
+
+static PyObject *
+loop_get_thread_id(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    return loop->thread_id ? PyLong_FromUnsignedLong(loop->thread_id) : Py_NewRef(Py_None);
+}
+
+static int
+loop_set_thread_id(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL || value == Py_None) {
+        loop->thread_id = 0;
+        return 0;
+    }
+    unsigned long id = PyLong_AsUnsignedLong(value);
+    if (id == (unsigned long)-1 && PyErr_Occurred()) {
+        return -1;
+    }
+    loop->thread_id = id;
+    return 0;
+}
+
+static int
+assign_bool(PyObject *value, bool *field)
+{
+    int truth = value ? PyObject_IsTrue(value) : 0;
+    if (truth >= 0) {
+        *field = truth;
+    }
+    return truth < 0 ? -1 : 0;
+}
+
+#define LOOP_BOOL(field)                                                                           \
+    static PyObject *loop_get_##field##_attr(LoopObject *loop, void *Py_UNUSED(closure))           \
+    {                                                                                              \
+        return PyBool_FromLong(loop->field);                                                       \
+    }                                                                                              \
+    static int loop_set_##field##_attr(LoopObject *loop, PyObject *value,                          \
+                                       void *Py_UNUSED(closure))                                   \
+    {                                                                                              \
+        int result = assign_bool(value, &loop->field);                                             \
+        loop->timed = loop->debug || loop->warn_slow;                                              \
+        return result;                                                                             \
+    }
+
+LOOP_BOOL(debug)
+LOOP_BOOL(warn_slow)
+LOOP_BOOL(closed)
+LOOP_BOOL(stopping)
+
+static PyObject *
+loop_get_factory_attr(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    return loop_get_task_factory(loop, NULL);
+}
+
+static int
+loop_set_factory_attr(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
+{
+    return assign_task_factory(loop, value);
+}
+
+static PyObject *
+loop_get_slow_callback(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    return PyFloat_FromDouble((double)loop->slow_callback_ns / NS_PER_SECOND);
+}
+
+static int
+loop_set_slow_callback(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
+{
+    double seconds = value ? PyFloat_AsDouble(value) : 0.1;
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    loop->slow_callback_ns = loop_seconds_to_ns(seconds);
+    return 0;
+}
+
+static PyObject *
+loop_get_spin_us(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(loop->spin_us);
+}
+
+static int
+loop_set_spin_us(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
+{
+    long us = value ? PyLong_AsLong(value) : 0;
+    if (us == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (us < 0 || us > 1000) {
+        PyErr_SetString(PyExc_ValueError, "spin_us must be from 0 to 1000");
+        return -1;
+    }
+    loop->spin_us = (int)us;
+    return 0;
+}
+
+static PyObject *
+loop_get_backend(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    if (loop->poller == NULL) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_InternFromString(loop->poller->methods->name);
+}
+
+/* What somebody has put in the place of a method is used wherever asyncio would use it. */
+static int
+refresh_overrides(LoopObject *loop)
+{
+    fastaio_state *st = loop->st;
+    const struct {
+        PyObject *name;
+        unsigned flag;
+    } hooks[] = {
+        {st->str_call_soon, OVERRIDE_CALL_SOON},
+        {st->str_time, OVERRIDE_TIME},
+        {st->str_create_future, OVERRIDE_CREATE_FUTURE},
+        {st->str__write_to_self, OVERRIDE_WRITE_TO_SELF},
+        {st->str__process_events, OVERRIDE_PROCESS_EVENTS},
+    };
+    PyObject *dict = PyObject_GenericGetDict((PyObject *)loop, NULL);
+    if (dict == NULL) {
+        PyErr_Clear(); /* a bare native Loop has none */
+    }
+    unsigned overrides = 0;
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < sizeof(hooks) / sizeof(*hooks); i++) {
+        PyObject *ours = PyObject_GetAttr((PyObject *)st->LoopType, hooks[i].name);
+        PyObject *theirs = PyObject_GetAttr((PyObject *)Py_TYPE(loop), hooks[i].name);
+        int in_dict = dict ? PyDict_Contains(dict, hooks[i].name) : 0;
+        if (ours == NULL || theirs == NULL || in_dict < 0) {
+            result = -1;
+        }
+        else if (ours != theirs || in_dict) {
+            overrides |= hooks[i].flag;
+        }
+        Py_XDECREF(ours);
+        Py_XDECREF(theirs);
+    }
+    Py_XDECREF(dict);
+    loop->overrides = overrides;
+    return result;
+}
+
+static int
+loop_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    LoopObject *loop = (LoopObject *)self;
+    if (PyObject_GenericSetAttr(self, name, value) < 0) {
+        return -1;
+    }
+    fastaio_state *st = loop->st;
+    bool hook = st != NULL
+                && (name == st->str_call_soon || name == st->str_time
+                    || name == st->str_create_future || name == st->str__write_to_self
+                    || name == st->str__process_events);
+    return hook ? refresh_overrides(loop) : 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static int
+make_poller(LoopObject *loop, const char *backend)
+{
+    if (strcmp(backend, "epoll") != 0) {
+        PyErr_Format(PyExc_ValueError, "unknown backend: '%s'", backend);
+        return -1;
+    }
+    int error = 0;
+    loop->poller = epoll_poller_create(&error);
+    if (loop->poller == NULL) {
+        errno = error;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+loop_init(LoopObject *loop, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"backend", NULL};
+    const char *backend = "epoll";
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|s:Loop", names, &backend)) {
+        return -1;
+    }
+    if (loop->poller != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the loop is initialized already");
+        return -1;
+    }
+    loop->fds = fd_table_new();
+    if (loop->fds == NULL || make_poller(loop, backend) < 0) {
+        return -1;
+    }
+    loop->pid = getpid();
+    loop->slow_callback_ns = NS_PER_SECOND / 10;
+    return refresh_overrides(loop);
+}
+
+static PyObject *
+loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    fastaio_state *st = state_of_type(type);
+    LoopObject *loop = st ? (LoopObject *)type->tp_alloc(type, 0) : NULL;
+    if (loop == NULL) {
+        return NULL;
+    }
+    loop->st = st;
+    atomic_init(&loop->blocked, false);
+    if (inbox_init(&loop->inbox) < 0) {
+        loop->st = NULL;
+        Py_CLEAR(loop);
+    }
+    return (PyObject *)loop;
+}
+
+static int
+loop_traverse(LoopObject *loop, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(loop));
+    Py_VISIT(loop->task_factory);
+    int result = ready_traverse(&loop->ready, visit, arg);
+    if (result == 0) {
+        result = timers_traverse(&loop->timers, visit, arg);
+    }
+    if (result == 0) {
+        result = inbox_traverse(&loop->inbox, visit, arg);
+    }
+    if (result == 0 && loop->fds != NULL) {
+        result = fd_table_traverse(loop->fds, visit, arg);
+    }
+    return result;
+}
+
+static int
+loop_clear(LoopObject *loop)
+{
+    Py_CLEAR(loop->task_factory);
+    ready_clear(&loop->ready);
+    timers_clear(&loop->timers);
+    if (loop->st != NULL) {
+        inbox_clear(&loop->inbox);
+    }
+    if (loop->fds != NULL) {
+        fd_table_clear(loop->fds);
+    }
+    return 0;
+}
+
+static void
+loop_dealloc(LoopObject *loop)
+{
+    PyTypeObject *type = Py_TYPE(loop);
+    PyObject_GC_UnTrack(loop);
+    loop_clear(loop);
+    close_native(loop);
+    if (loop->fds != NULL) {
+        fd_table_free(loop->fds);
+    }
+    if (loop->st != NULL) {
+        inbox_destroy(&loop->inbox);
+    }
+    PyMem_RawFree(loop->hot_buffer);
+    type->tp_free(loop);
+    Py_DECREF(type);
+}
+
+#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function)
+
+static PyMethodDef loop_methods[] = {
+    {"call_soon", KEYWORDS(loop_call_soon_method), METH_FASTCALL | METH_KEYWORDS, call_soon_doc},
+    {"call_soon_threadsafe", KEYWORDS(loop_call_soon_threadsafe), METH_FASTCALL | METH_KEYWORDS,
+     call_soon_threadsafe_doc},
+    {"call_later", KEYWORDS(loop_call_later), METH_FASTCALL | METH_KEYWORDS, call_later_doc},
+    {"call_at", KEYWORDS(loop_call_at), METH_FASTCALL | METH_KEYWORDS, call_at_doc},
+    {"time", (PyCFunction)loop_time, METH_NOARGS, time_doc},
+    {"create_future", (PyCFunction)loop_create_future, METH_NOARGS, create_future_doc},
+    {"create_task", KEYWORDS(loop_create_task), METH_FASTCALL | METH_KEYWORDS, create_task_doc},
+    {"set_task_factory", (PyCFunction)loop_set_task_factory, METH_O, set_task_factory_doc},
+    {"get_task_factory", (PyCFunction)loop_get_task_factory, METH_NOARGS,
+     "get_task_factory($self, /)\n--\n\nReturn the task factory, or None."},
+    {"stop", (PyCFunction)loop_stop, METH_NOARGS, stop_doc},
+    {"is_running", (PyCFunction)loop_is_running, METH_NOARGS, is_running_doc},
+    {"is_closed", (PyCFunction)loop_is_closed, METH_NOARGS, is_closed_doc},
+    {"get_debug", (PyCFunction)loop_get_debug, METH_NOARGS, get_debug_doc},
+    {"metrics", (PyCFunction)loop_metrics, METH_NOARGS, metrics_doc},
+    {"_run", (PyCFunction)loop_run_method, METH_NOARGS, run_doc},
+    {"_write_to_self", (PyCFunction)loop_write_to_self, METH_NOARGS,
+     "_write_to_self($self, /)\n--\n\nWake the loop up, from any thread."},
+    {"_process_events", (PyCFunction)loop_process_events, METH_O,
+     "_process_events($self, event_list, /)\n--\n\nA hook for subclasses; does nothing itself."},
+    {"_flush_transports", (PyCFunction)loop_flush_transports, METH_NOARGS,
+     "_flush_transports($self, /)\n--\n\nSend what transports have queued."},
+    {"_close_native", (PyCFunction)loop_close_native, METH_NOARGS, close_native_doc},
+    {"_make_stream_transport", KEYWORDS(loop_make_stream_transport), METH_VARARGS | METH_KEYWORDS,
+     make_stream_transport_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+#define ATTRIBUTE(name, get, set, doc) {name, (getter)(get), (setter)(set), doc, NULL}
+
+static PyGetSetDef loop_getset[] = {
+    ATTRIBUTE("_thread_id", loop_get_thread_id, loop_set_thread_id, NULL),
+    ATTRIBUTE("_debug", loop_get_debug_attr, loop_set_debug_attr, NULL),
+    ATTRIBUTE("_closed", loop_get_closed_attr, loop_set_closed_attr, NULL),
+    ATTRIBUTE("_stopping", loop_get_stopping_attr, loop_set_stopping_attr, NULL),
+    ATTRIBUTE("_task_factory", loop_get_factory_attr, loop_set_factory_attr, NULL),
+    ATTRIBUTE("slow_callback_duration", loop_get_slow_callback, loop_set_slow_callback,
+              "Seconds from which a callback counts as slow, in debug mode or with\n"
+              "warn_slow_callbacks."),
+    ATTRIBUTE("warn_slow_callbacks", loop_get_warn_slow_attr, loop_set_warn_slow_attr,
+              "Log slow callbacks as debug mode does, without the rest of debug mode."),
+    ATTRIBUTE("spin_us", loop_get_spin_us, loop_set_spin_us,
+              "How many microseconds the loop may ask the kernel again and again before it\n"
+              "blocks, where that has paid lately; 0: never."),
+    ATTRIBUTE("backend", loop_get_backend, NULL, "The poller's name; None once closed."),
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(loop_doc, "Loop(backend=\"epoll\")\n--\n\n"
+"The native part of fastaio.EventLoop: scheduling, descriptors, sockets, transports.");
+
+static PyType_Slot loop_slots[] = {
+    {Py_tp_doc, (void *)loop_doc},
+    {Py_tp_new, loop_new},
+    {Py_tp_init, loop_init},
+    {Py_tp_dealloc, loop_dealloc},
+    {Py_tp_traverse, loop_traverse},
+    {Py_tp_clear, loop_clear},
+    {Py_tp_setattro, loop_setattro},
+    {Py_tp_methods, loop_methods},
+    {Py_tp_getset, loop_getset},
+    {0, NULL},
+};
+
+static PyType_Spec loop_spec = {
+    .name = "fastaio._fastaio.Loop",
+    .basicsize = sizeof(LoopObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = loop_slots,
+};
+
+/* Methods that other rooms have for the loop. */
+static int
+add_methods(PyTypeObject *type, PyMethodDef *methods)
+{
+    for (; methods->ml_name != NULL; methods++) {
+        PyObject *descriptor = PyDescr_NewMethod(type, methods);
+        int result = descriptor ? PyObject_SetAttrString((PyObject *)type, methods->ml_name,
+                                                         descriptor)
+                                : -1;
+        Py_XDECREF(descriptor);
+        if (result < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+loop_types_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->LoopType = state_add_type(module, &loop_spec, NULL);
+    if (st->LoopType == NULL) {
+        return -1;
+    }
+    return add_methods(st->LoopType, watch_methods) < 0
+                   || add_methods(st->LoopType, sockops_methods) < 0
+               ? -1
+               : 0;
+}

@@ -1,0 +1,34 @@
+/* metrics.h: counters that cost an increment each, read by loop.metrics(). */
+#ifndef FASTAIO_METRICS_H
+#define FASTAIO_METRICS_H
+
+#include "compat.h"
+
+#define METRICS_LAG_BUCKETS 24
+
+#define METRICS_COUNTERS(X)                                                                        \
+    X(iterations) X(callbacks) X(polls) X(blocks) X(spins) X(spin_hits) X(spin_ns) X(io_events)    \
+    X(timers_fired) X(wakeups) X(slow_callbacks) X(bytes_received) X(bytes_sent)                   \
+    X(connections_made) X(connections_lost)
+
+typedef struct {
+#define X(name) uint64_t name;
+    METRICS_COUNTERS(X)
+#undef X
+    /* Bucket i counts turns whose callbacks took less than 2**i microseconds (the last: more). */
+    uint64_t lag[METRICS_LAG_BUCKETS];
+} Metrics;
+
+/* Counts a turn that ran its callbacks for `ns`. */
+static inline void
+metrics_turn(Metrics *metrics, int64_t ns)
+{
+    uint64_t us = ns > 0 ? (uint64_t)ns / 1000 : 0;
+    int bucket = us ? 64 - __builtin_clzll(us) : 0;
+    metrics->lag[bucket < METRICS_LAG_BUCKETS ? bucket : METRICS_LAG_BUCKETS - 1]++;
+}
+
+/* The counters as a dict. */
+PyObject *metrics_dict(const Metrics *metrics);
+
+#endif

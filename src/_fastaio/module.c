@@ -1,0 +1,150 @@
+/* module.c: the front door: makes the module's state and its types, each room in turn. */
+#include "future.h"
+#include "handle.h"
+#include "loop.h"
+#include "registry.h"
+#include "server.h"
+#include "sockops.h"
+#include "state.h"
+#include "stream.h"
+#include "task.h"
+
+PyTypeObject *
+state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
+{
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, base);
+    if (type != NULL && PyModule_AddType(module, type) < 0) {
+        Py_CLEAR(type);
+    }
+    return type;
+}
+
+static PyObject *
+import_attribute(const char *module_name, const char *name)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module == NULL) {
+        return NULL;
+    }
+    PyObject *attribute = PyObject_GetAttrString(module, name);
+    Py_DECREF(module);
+    return attribute;
+}
+
+static int
+init_names(fastaio_state *st)
+{
+#define X(name)                                                                                    \
+    if ((st->str_##name = PyUnicode_InternFromString(#name)) == NULL) {                            \
+        return -1;                                                                                 \
+    }
+    FASTAIO_NAMES(X)
+#undef X
+#define X(field, module, attribute)                                                                \
+    if ((st->field = import_attribute(module, attribute)) == NULL) {                               \
+        return -1;                                                                                 \
+    }
+    FASTAIO_IMPORTS(X)
+#undef X
+    st->context_kwname = PyTuple_Pack(1, st->str_context);
+    return st->context_kwname ? 0 : -1;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    if (init_names(st) < 0 || registry_init(module) < 0 || handle_types_init(module) < 0
+        || future_types_init(module) < 0 || task_types_init(module) < 0
+        || sockops_types_init(module) < 0 || loop_types_init(module) < 0
+        || stream_types_init(module) < 0 || server_types_init(module) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    fastaio_state *st = state_of_module(module);
+    Py_VISIT(st->FutureType);
+    Py_VISIT(st->TaskType);
+    Py_VISIT(st->AwaitType);
+    Py_VISIT(st->HandleType);
+    Py_VISIT(st->TimerHandleType);
+    Py_VISIT(st->LoopType);
+    Py_VISIT(st->StreamTransportType);
+    Py_VISIT(st->ListenerType);
+    Py_VISIT(st->SockOpType);
+#define X(field, module, attribute) Py_VISIT(st->field);
+    FASTAIO_IMPORTS(X)
+#undef X
+    Py_VISIT(st->current_tasks);
+    Py_VISIT(st->swap_current_task);
+    Py_VISIT(st->register_task);
+    Py_VISIT(st->awaited_by_add);
+    Py_VISIT(st->awaited_by_discard);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    pool_clear(&st->handle_pool);
+    pool_clear(&st->await_pool);
+    Py_CLEAR(st->FutureType);
+    Py_CLEAR(st->TaskType);
+    Py_CLEAR(st->AwaitType);
+    Py_CLEAR(st->HandleType);
+    Py_CLEAR(st->TimerHandleType);
+    Py_CLEAR(st->LoopType);
+    Py_CLEAR(st->StreamTransportType);
+    Py_CLEAR(st->ListenerType);
+    Py_CLEAR(st->SockOpType);
+#define X(name) Py_CLEAR(st->str_##name);
+    FASTAIO_NAMES(X)
+#undef X
+#define X(field, module, attribute) Py_CLEAR(st->field);
+    FASTAIO_IMPORTS(X)
+#undef X
+    Py_CLEAR(st->context_kwname);
+    Py_CLEAR(st->current_tasks);
+    Py_CLEAR(st->swap_current_task);
+    Py_CLEAR(st->register_task);
+    Py_CLEAR(st->awaited_by_add);
+    Py_CLEAR(st->awaited_by_discard);
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear((PyObject *)module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+PyModuleDef fastaio_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "fastaio._fastaio",
+    .m_doc = "The native asyncio core: Future, Task, handles, the event loop and its transports.",
+    .m_size = sizeof(fastaio_state),
+    .m_methods = registry_functions,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__fastaio(void)
+{
+    return PyModuleDef_Init(&fastaio_module);
+}

@@ -1,0 +1,45 @@
+/* pool.h: freed objects of one size, kept for reuse: small objects that come and go with every
+ * callback are not worth a trip through the allocator. */
+#ifndef FASTAIO_POOL_H
+#define FASTAIO_POOL_H
+
+#include "compat.h"
+
+#define POOL_CAPACITY 256
+
+typedef struct {
+    PyObject *items[POOL_CAPACITY];
+    size_t count;
+} Pool;
+
+/* A new, untracked object of `type`, whose fields are not initialised; NULL with MemoryError. */
+static inline PyObject *
+pool_take(Pool *pool, PyTypeObject *type)
+{
+    if (pool->count) {
+        return PyObject_Init(pool->items[--pool->count], type);
+    }
+    return PyObject_GC_New(PyObject, type);
+}
+
+/* Keeps or frees an untracked, cleared object; the type's reference is the caller's to drop. */
+static inline void
+pool_give(Pool *pool, PyObject *obj)
+{
+    if (pool != NULL && pool->count < POOL_CAPACITY) {
+        pool->items[pool->count++] = obj;
+    }
+    else {
+        PyObject_GC_Del(obj);
+    }
+}
+
+static inline void
+pool_clear(Pool *pool)
+{
+    while (pool->count) {
+        PyObject_GC_Del(pool->items[--pool->count]);
+    }
+}
+
+#endif

@@ -1,0 +1,20 @@
+/* registry.h: which tasks exist and which one runs, where asyncio looks for them. */
+#ifndef FASTAIO_REGISTRY_H
+#define FASTAIO_REGISTRY_H
+
+#include "task.h"
+
+int registry_init(PyObject *module);
+/* all_tasks(): from its first scheduling to its deallocation. */
+int registry_add(TaskObject *task);
+void registry_remove(TaskObject *task);
+/* current_task(): makes `task` (NULL: none) the current task of `loop`, which must be the running
+   loop; hands the previous one to *previous (new reference or NULL) unless that is NULL. */
+int registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous);
+/* The awaited-by graph of 3.14; does nothing before. */
+int registry_await_begins(fastaio_state *st, PyObject *future, PyObject *task);
+int registry_await_ends(fastaio_state *st, PyObject *future, PyObject *task);
+
+extern PyMethodDef registry_functions[];
+
+#endif

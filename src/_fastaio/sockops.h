@@ -1,0 +1,13 @@
+/* sockops.h: loop.sock_recv and its kin: awaitables that try the system call first. */
+#ifndef FASTAIO_SOCKOPS_H
+#define FASTAIO_SOCKOPS_H
+
+#include "loop.h"
+
+int sockops_types_init(PyObject *module);
+
+/* sock_recv, sock_recv_into, sock_recvfrom, sock_recvfrom_into, sock_sendall, sock_sendto,
+   sock_connect (addresses that need no look-up), sock_accept. */
+extern PyMethodDef sockops_methods[];
+
+#endif

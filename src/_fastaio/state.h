@@ -1,0 +1,107 @@
+/* state.h: what one interpreter's copy of the module holds; there is no other state. */
+#ifndef FASTAIO_STATE_H
+#define FASTAIO_STATE_H
+
+#include "compat.h"
+#include "pool.h"
+
+/* Names used on hot or repeated paths: X(name) for a name that is also its own text. */
+#define FASTAIO_NAMES(X)                                                                           \
+    X(__name__) X(_asyncio_future_blocking) X(_extra) X(_fut_waiter) X(add_done_callback)          \
+    X(accept) X(asend) X(buffer_updated) X(call_exception_handler) X(call_soon) X(callback)        \
+    X(cancel) X(close) X(connection_lost) X(connection_made) X(context) X(create_task)             \
+    X(create_future) X(data_received) X(eager_start) X(eof_received) X(exception) X(extract_stack) \
+    X(fileno) X(future) X(get_buffer) X(get_debug) X(get_loop) X(handle) X(is_running) X(loop)     \
+    X(message) X(name) X(pause_writing) X(protocol) X(recv) X(recv_into) X(resume_writing)         \
+    X(send) X(sendmsg) X(shutdown) X(socket) X(source_traceback) X(task) X(task_source) X(throw)   \
+    X(time) X(transport) X(_attach) X(_detach) X(_write_to_self) X(_process_events)                \
+    X(_source_traceback) X(_loop) X(__self__) X(_io_refs) X(_decref_socketios)                     \
+    X(_real_close) X(_closed) X(detach) X(get_name) X(recvfrom) X(recvfrom_into) X(sendto)         \
+    X(connect) X(setblocking) X(gettimeout) X(getsockopt) X(family) X(type) X(proto)               \
+    X(_ensure_resolved) X(__await__) X(_transports) X(data) X(sockname) X(peername) X(getsockname) X(getpeername)         \
+    X(call_later) X(debug) X(warning) X(done) X(set_result) X(set_exception)                       \
+    X(_call_connection_lost)
+
+/* Python objects looked up once, when the module is loaded: X(field, module, attribute). */
+#define FASTAIO_IMPORTS(X)                                                                         \
+    X(asyncio_Future, "_asyncio", "Future")                                                        \
+    X(asyncio_Task, "_asyncio", "Task")                                                            \
+    X(asyncio_Handle, "asyncio.events", "Handle")                                                  \
+    X(asyncio_TimerHandle, "asyncio.events", "TimerHandle")                                        \
+    X(asyncio_Transport, "asyncio.transports", "_FlowControlMixin")                                \
+    X(asyncio_BufferedProtocol, "asyncio.protocols", "BufferedProtocol")                           \
+    X(asyncio_BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                               \
+    X(get_event_loop, "asyncio.events", "get_event_loop")                                          \
+    X(get_running_loop, "_asyncio", "_get_running_loop")                                           \
+    X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")              \
+    X(CancelledError, "asyncio.exceptions", "CancelledError")                                      \
+    X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")                                \
+    X(future_repr, "asyncio.base_futures", "_future_repr")                                         \
+    X(task_repr, "asyncio.base_tasks", "_task_repr")                                               \
+    X(task_get_stack, "asyncio.base_tasks", "_task_get_stack")                                     \
+    X(task_print_stack, "asyncio.base_tasks", "_task_print_stack")                                 \
+    X(format_callback_source, "asyncio.format_helpers", "_format_callback_source")                 \
+    X(handle_extract_stack, "asyncio.format_helpers", "extract_stack")                             \
+    X(extract_stack, "traceback", "extract_stack")                                                 \
+    X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                            \
+    X(logger, "asyncio.log", "logger")                                                             \
+    X(socket_type, "socket", "socket")                                                             \
+    X(TransportSocket, "asyncio.trsock", "TransportSocket")                                        \
+    X(set_nodelay, "asyncio.base_events", "_set_nodelay")                                          \
+    X(sendfile_mode, "asyncio.constants", "_SendfileMode")
+
+typedef struct TaskObject TaskObject;
+
+typedef struct fastaio_state {
+    PyTypeObject *FutureType;
+    PyTypeObject *TaskType;
+    PyTypeObject *AwaitType; /* what `await future` iterates */
+    PyTypeObject *HandleType;
+    PyTypeObject *TimerHandleType;
+    PyTypeObject *LoopType;
+    PyTypeObject *StreamTransportType; /* stream.c */
+    PyTypeObject *ListenerType;        /* server.c */
+    PyTypeObject *SockOpType;          /* sockops.c */
+
+#define X(name) PyObject *str_##name;
+    FASTAIO_NAMES(X)
+#undef X
+#define X(field, module, attribute) PyObject *field;
+    FASTAIO_IMPORTS(X)
+#undef X
+    PyObject *context_kwname; /* ("context",) */
+
+    /* registry.c */
+    PyObject *current_tasks;     /* up to 3.13: asyncio's dict loop -> task */
+    PyObject *swap_current_task; /* from 3.14: asyncio's function */
+    PyObject *register_task;     /* from 3.14: asyncio's function */
+    PyObject *awaited_by_add;    /* from 3.14: asyncio's function */
+    PyObject *awaited_by_discard;
+    TaskObject *tasks;           /* up to 3.13: the newest of our living tasks */
+    bool registry_shown;         /* up to 3.13: asyncio.all_tasks() has been told of ours */
+    uint64_t task_name_counter;
+
+    Pool handle_pool; /* of Handles and TimerHandles */
+    Pool await_pool;
+} fastaio_state;
+
+extern PyModuleDef fastaio_module;
+
+static inline fastaio_state *
+state_of_module(PyObject *module)
+{
+    return (fastaio_state *)PyModule_GetState(module);
+}
+
+/* The state of the module that made `type` or the nearest of its bases; NULL with TypeError. */
+static inline fastaio_state *
+state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &fastaio_module);
+    return module ? state_of_module(module) : NULL;
+}
+
+/* Makes a heap type of this module and adds it under its name; NULL with an exception. */
+PyTypeObject *state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
+
+#endif

@@ -1,0 +1,926 @@
+#include "task.h"
+
+#include "future_shared.h"
+#include "loop.h"
+#include "registry.h"
+#include <structmember.h>
+
+/* ---- scheduling a step ----------------------------------------------------------------------- */
+
+static PyObject *
+task_step_method(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    TaskObject *task = (TaskObject *)self;
+    fastaio_state *st = task->core.st;
+    PyObject *previous = NULL;
+    /* Called by a loop that is not ours: it has entered the task's context, not the task. */
+    if (registry_swap_current(st, task->core.loop, self, &previous) < 0) {
+        return NULL;
+    }
+    if (previous != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "Cannot enter into task %R while another task %R is being executed.", self,
+                     previous);
+        PyObject *error = PyErr_GetRaisedException();
+        registry_swap_current(st, task->core.loop, previous, NULL);
+        Py_DECREF(previous);
+        PyErr_SetRaisedException(error);
+        return NULL;
+    }
+    int result = task_step(task, count ? args[0] : NULL);
+    PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
+    if (registry_swap_current(st, task->core.loop, NULL, NULL) < 0) {
+        PyErr_Clear();
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+task_wakeup_method(PyObject *self, PyObject *future)
+{
+    TaskObject *task = (TaskObject *)self;
+    FutureCore *core = future_core(task->core.st, future);
+    PyObject *result = core ? future_get_result(core)
+                            : PyObject_CallMethod(future, "result", NULL);
+    PyObject *exc = result ? NULL : PyErr_GetRaisedException();
+    Py_XDECREF(result);
+    result = task_step_method(self, &exc, exc != NULL);
+    Py_XDECREF(exc);
+    return result;
+}
+
+static PyMethodDef task_step_def = {"task_step", (PyCFunction)(void (*)(void))task_step_method,
+                                    METH_FASTCALL, NULL};
+static PyMethodDef task_wakeup_def = {"task_wakeup", task_wakeup_method, METH_O, NULL};
+
+PyObject *
+task_wakeup_callable(TaskObject *task)
+{
+    return PyCFunction_New(&task_wakeup_def, (PyObject *)task);
+}
+
+/* exc: what the step throws into the coroutine, or NULL. */
+static int
+step_soon(TaskObject *task, PyObject *exc)
+{
+    FutureCore *core = &task->core;
+    int direct = future_loop_is_direct(core);
+    if (direct > 0) {
+        ReadyEntry *entry = ready_push(&core->native->ready);
+        if (entry == NULL) {
+            return -1;
+        }
+        *entry = (ReadyEntry){.kind = READY_TASK_STEP,
+                              .obj = Py_NewRef((PyObject *)task),
+                              .arg = Py_XNewRef(exc)};
+        return 0;
+    }
+    PyObject *step = direct < 0 ? NULL : PyCFunction_New(&task_step_def, (PyObject *)task);
+    if (step == NULL) {
+        return -1;
+    }
+    PyObject *stack[4] = {core->loop, step, exc ? exc : task->context, task->context};
+    PyObject *handle = PyObject_VectorcallMethod(
+        core->st->str_call_soon, stack, (exc ? 3 : 2) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+        core->st->context_kwname);
+    Py_DECREF(step);
+    Py_XDECREF(handle);
+    return handle ? 0 : -1;
+}
+
+/* The task is told of its mistake at its next step. */
+static int
+fail_soon(TaskObject *task, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    PyErr_FormatV(PyExc_RuntimeError, format, args);
+    va_end(args);
+    PyObject *exc = PyErr_GetRaisedException();
+    int result = exc ? step_soon(task, exc) : -1;
+    Py_XDECREF(exc);
+    return result;
+}
+
+/* ---- what the coroutine yields --------------------------------------------------------------- */
+
+/* The task was cancelled while it ran: so is what it has begun to await. */
+static int
+pass_cancellation_on(TaskObject *task)
+{
+    if (!task->must_cancel) {
+        return 0;
+    }
+    FutureCore *core = &task->core;
+    PyObject *message = Py_NewRef(core->cancel_message ? core->cancel_message : Py_None);
+    PyObject *waiter = Py_NewRef(task->fut_waiter);
+    PyObject *answer = PyObject_CallMethodOneArg(waiter, core->st->str_cancel, message);
+    Py_DECREF(waiter);
+    Py_DECREF(message);
+    int cancelled = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    if (cancelled > 0) {
+        task->must_cancel = false;
+    }
+    return cancelled < 0 ? -1 : 0;
+}
+
+static int
+await_native(TaskObject *task, PyObject *future, FutureCore *core)
+{
+    if (core->loop != task->core.loop) {
+        return fail_soon(task, "Task %R got Future %R attached to a different loop", task, future);
+    }
+    if (!core->blocking) {
+        return fail_soon(task, "yield was used instead of yield from in task %R with %R", task,
+                         future);
+    }
+    core->blocking = false;
+    if (registry_await_begins(core->st, future, (PyObject *)task) < 0
+        || future_add_waiter(core, (PyObject *)task) < 0) {
+        return -1;
+    }
+    task->fut_waiter = Py_NewRef(future);
+    return pass_cancellation_on(task);
+}
+
+static PyObject *
+loop_of_foreign(fastaio_state *st, PyObject *future)
+{
+    PyObject *get_loop;
+    int found = PyObject_GetOptionalAttr(future, st->str_get_loop, &get_loop);
+    if (found < 0) {
+        return NULL;
+    }
+    if (found == 0) {
+        return PyObject_GetAttr(future, st->str__loop);
+    }
+    PyObject *loop = PyObject_CallNoArgs(get_loop);
+    Py_DECREF(get_loop);
+    return loop;
+}
+
+static int
+add_wakeup(TaskObject *task, PyObject *future)
+{
+    PyObject *wakeup = task_wakeup_callable(task);
+    if (wakeup == NULL) {
+        return -1;
+    }
+    PyObject *stack[3] = {future, wakeup, task->context};
+    PyObject *result = PyObject_VectorcallMethod(task->core.st->str_add_done_callback, stack,
+                                                 2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                                 task->core.st->context_kwname);
+    Py_DECREF(wakeup);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+/* A future by its behaviour: has _asyncio_future_blocking (documented protocol). */
+static int
+await_foreign(TaskObject *task, PyObject *future, int blocking)
+{
+    fastaio_state *st = task->core.st;
+    PyObject *loop = loop_of_foreign(st, future);
+    if (loop == NULL) {
+        return -1;
+    }
+    bool same_loop = loop == task->core.loop;
+    Py_DECREF(loop);
+    if (!same_loop) {
+        return fail_soon(task, "Task %R got Future %R attached to a different loop", task, future);
+    }
+    if (!blocking) {
+        return fail_soon(task, "yield was used instead of yield from in task %R with %R", task,
+                         future);
+    }
+    if (PyObject_SetAttr(future, st->str__asyncio_future_blocking, Py_False) < 0
+        || registry_await_begins(st, future, (PyObject *)task) < 0
+        || add_wakeup(task, future) < 0) {
+        return -1;
+    }
+    task->fut_waiter = Py_NewRef(future);
+    return pass_cancellation_on(task);
+}
+
+static int
+await_other(TaskObject *task, PyObject *yielded)
+{
+    PyObject *blocking;
+    int found = PyObject_GetOptionalAttr(yielded, task->core.st->str__asyncio_future_blocking,
+                                         &blocking);
+    if (found < 0) {
+        return -1;
+    }
+    if (found && blocking != Py_None) {
+        int truth = PyObject_IsTrue(blocking);
+        Py_DECREF(blocking);
+        return truth < 0 ? -1 : await_foreign(task, yielded, truth);
+    }
+    Py_XDECREF(blocking);
+    if (PyObject_TypeCheck(yielded, &PyGen_Type)) {
+        return fail_soon(task,
+                         "yield was used instead of yield from for generator in task %R with %R",
+                         task, yielded);
+    }
+    return fail_soon(task, "Task got bad yield: %R", yielded);
+}
+
+static int
+handle_yielded(TaskObject *task, PyObject *yielded)
+{
+    fastaio_state *st = task->core.st;
+    if (yielded == Py_None) { /* a bare yield: one turn of the loop */
+        return step_soon(task, NULL);
+    }
+    if (yielded == (PyObject *)task) {
+        return fail_soon(task, "Task cannot await on itself: %R", task);
+    }
+    if (Py_IS_TYPE(yielded, st->FutureType)) {
+        return await_native(task, yielded, &((FutureObject *)yielded)->core);
+    }
+    if (Py_IS_TYPE(yielded, st->TaskType)) {
+        return await_native(task, yielded, &((TaskObject *)yielded)->core);
+    }
+    return await_other(task, yielded);
+}
+
+/* ---- one step -------------------------------------------------------------------------------- */
+
+static PySendResult
+send_or_throw(TaskObject *task, PyObject *exc, PyObject **result)
+{
+    PyObject *coro = Py_NewRef(task->coro);
+    PySendResult status;
+    if (exc == NULL) {
+        status = PyIter_Send(coro, Py_None, result);
+    }
+    else {
+        *result = PyObject_CallMethodOneArg(coro, task->core.st->str_throw, exc);
+        status = *result ? PYGEN_NEXT : PYGEN_ERROR;
+    }
+    Py_DECREF(coro);
+    return status;
+}
+
+/* StopIteration carries the return value of a coroutine that was thrown into (or that is no
+   coroutine at all); 1: the value is there, 0: some other exception. */
+static int
+fetch_stop_value(PyObject **value)
+{
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        return 0;
+    }
+    PyObject *stop = PyErr_GetRaisedException();
+    *value = Py_XNewRef(((PyStopIterationObject *)stop)->value);
+    if (*value == NULL) {
+        *value = Py_NewRef(Py_None);
+    }
+    Py_DECREF(stop);
+    return 1;
+}
+
+static int
+finish_with_result(TaskObject *task, PyObject *value)
+{
+    FutureCore *core = &task->core;
+    if (task->must_cancel) { /* cancelled right before the coroutine ended */
+        task->must_cancel = false;
+        return future_cancel(core, core->cancel_message) < 0 ? -1 : 0;
+    }
+    return future_set_result(core, value);
+}
+
+/* The raised exception is the task's outcome; KeyboardInterrupt and SystemExit go on from there. */
+static int
+finish_with_exception(TaskObject *task)
+{
+    FutureCore *core = &task->core;
+    bool cancelled = PyErr_ExceptionMatches(core->st->CancelledError);
+    PyObject *exc = PyErr_GetRaisedException();
+    if (cancelled) {
+        Py_XSETREF(core->cancelled_exc, exc);
+        return future_cancel(core, NULL) < 0 ? -1 : 0;
+    }
+    int result = future_set_exception(core, exc);
+    if (result == 0 && (PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt)
+                        || PyErr_GivenExceptionMatches(exc, PyExc_SystemExit))) {
+        PyErr_SetRaisedException(exc);
+        return -1;
+    }
+    Py_DECREF(exc);
+    return result;
+}
+
+static int
+leave_waiter(TaskObject *task)
+{
+    if (task->fut_waiter == NULL) {
+        return 0;
+    }
+    PyObject *waiter = task->fut_waiter;
+    task->fut_waiter = NULL;
+    int result = registry_await_ends(task->core.st, waiter, (PyObject *)task);
+    Py_DECREF(waiter);
+    return result;
+}
+
+/* A cancellation that was asked for meanwhile takes the place of what was to be thrown; the
+   reference is new. */
+static int
+apply_must_cancel(TaskObject *task, PyObject **exc)
+{
+    if (!task->must_cancel) {
+        Py_XINCREF(*exc);
+        return 0;
+    }
+    task->must_cancel = false;
+    if (*exc != NULL && PyErr_GivenExceptionMatches(*exc, task->core.st->CancelledError)) {
+        Py_INCREF(*exc);
+        return 0;
+    }
+    *exc = future_make_cancelled_error(&task->core);
+    return *exc ? 0 : -1;
+}
+
+int
+task_step(TaskObject *task, PyObject *exc)
+{
+    FutureCore *core = &task->core;
+    if (core->state != FUTURE_PENDING) {
+        PyErr_Format(core->st->InvalidStateError, "_step(): already done: %R %R", task,
+                     exc ? exc : Py_None);
+        return -1;
+    }
+    if (task->coro == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "uninitialized Task object");
+        return -1;
+    }
+    if (apply_must_cancel(task, &exc) < 0) {
+        return -1;
+    }
+    if (leave_waiter(task) < 0) {
+        Py_XDECREF(exc);
+        return -1;
+    }
+    PyObject *yielded = NULL;
+    PySendResult status = send_or_throw(task, exc, &yielded);
+    Py_XDECREF(exc);
+    int result;
+    if (status == PYGEN_NEXT) {
+        result = handle_yielded(task, yielded);
+    }
+    else if (status == PYGEN_RETURN || fetch_stop_value(&yielded)) {
+        result = finish_with_result(task, yielded);
+    }
+    else {
+        return finish_with_exception(task);
+    }
+    Py_DECREF(yielded);
+    return result;
+}
+
+int
+task_wakeup(TaskObject *task, PyObject *future)
+{
+    FutureCore *core = Py_IS_TYPE(future, task->core.st->FutureType)
+                           ? &((FutureObject *)future)->core
+                           : &((TaskObject *)future)->core;
+    if (core->state == FUTURE_FINISHED && core->exception == NULL) {
+        return task_step(task, NULL);
+    }
+    PyObject *result = future_get_result(core);
+    PyObject *exc = result ? NULL : PyErr_GetRaisedException();
+    Py_XDECREF(result);
+    int stepped = task_step(task, exc);
+    Py_XDECREF(exc);
+    return stepped;
+}
+
+/* ---- making ---------------------------------------------------------------------------------- */
+
+static int
+set_name(TaskObject *task, PyObject *name)
+{
+    if (name == NULL || name == Py_None) {
+        task->number = ++task->core.st->task_name_counter;
+        return 0;
+    }
+    PyObject *text = PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyObject_Str(name);
+    if (text == NULL) {
+        return -1;
+    }
+    Py_XSETREF(task->name, text);
+    return 0;
+}
+
+/* The first step runs now, inside create_task, as the current task. */
+static int
+start_eagerly(TaskObject *task)
+{
+    fastaio_state *st = task->core.st;
+    PyObject *self = (PyObject *)task, *loop = task->core.loop, *previous;
+    if (registry_swap_current(st, loop, self, &previous) < 0) {
+        return -1;
+    }
+    int result = registry_add(task);
+    if (result == 0 && (result = PyContext_Enter(task->context)) == 0) {
+        result = task_step(task, NULL);
+        PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
+        if (PyContext_Exit(task->context) < 0) {
+            Py_XDECREF(error);
+            error = NULL;
+            result = -1;
+        }
+        if (error != NULL) {
+            PyErr_SetRaisedException(error);
+        }
+    }
+    PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
+    if (registry_swap_current(st, loop, previous, NULL) < 0) {
+        result = -1;
+        Py_CLEAR(error);
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+    }
+    Py_XDECREF(previous);
+    if (task->core.state != FUTURE_PENDING) {
+        Py_CLEAR(task->coro);
+    }
+    return result;
+}
+
+static int
+check_coroutine(TaskObject *task, PyObject *coro)
+{
+    if (PyCoro_CheckExact(coro)) {
+        return 0;
+    }
+    PyObject *answer = PyObject_CallOneArg(task->core.st->iscoroutine, coro);
+    int is_coroutine = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    if (is_coroutine > 0) {
+        return 0;
+    }
+    task->log_destroy_pending = false;
+    if (is_coroutine == 0) {
+        PyErr_Format(PyExc_TypeError, "a coroutine was expected, got %R", coro);
+    }
+    return -1;
+}
+
+/* Everything but the FutureCore. The task is not scheduled yet. */
+static int
+task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
+{
+    task->log_destroy_pending = true;
+    task->must_cancel = false;
+    task->cancels_requested = 0;
+    if (check_coroutine(task, coro) < 0 || set_name(task, name) < 0) {
+        return -1;
+    }
+    context = context == NULL || context == Py_None ? PyContext_CopyCurrent()
+                                                    : Py_NewRef(context);
+    if (context == NULL) {
+        return -1;
+    }
+    Py_XSETREF(task->context, context);
+    Py_CLEAR(task->fut_waiter);
+    Py_XSETREF(task->coro, Py_NewRef(coro));
+    return 0;
+}
+
+static int
+loop_is_running(fastaio_state *st, PyObject *loop)
+{
+    PyObject *answer = PyObject_CallMethodNoArgs(loop, st->str_is_running);
+    int running = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    return running;
+}
+
+static int
+task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"coro", "loop", "name", "context",
+#if PY_VERSION_HEX >= 0x030C0000
+                            "eager_start",
+#endif
+                            NULL};
+    PyObject *coro, *loop = Py_None, *name = Py_None, *context = Py_None;
+    int eager = 0;
+#if PY_VERSION_HEX >= 0x030C0000
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOp:Task", names, &coro, &loop, &name,
+                                     &context, &eager)) {
+        return -1;
+    }
+#else
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Task", names, &coro, &loop, &name,
+                                     &context)) {
+        return -1;
+    }
+#endif
+    fastaio_state *st = state_of_type(Py_TYPE(self));
+    if (st == NULL
+        || future_core_init(&self->core, st, offsetof(TaskObject, core), loop) < 0
+        || task_setup(self, coro, name, context) < 0) {
+        return -1;
+    }
+    if (eager) {
+        int running = loop_is_running(st, self->core.loop);
+        if (running) {
+            return running < 0 ? -1 : start_eagerly(self);
+        }
+    }
+    if (step_soon(self, NULL) < 0) {
+        return -1;
+    }
+    return registry_add(self);
+}
+
+PyObject *
+task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
+{
+    fastaio_state *st = loop->st;
+    TaskObject *task = (TaskObject *)st->TaskType->tp_alloc(st->TaskType, 0);
+    if (task == NULL) {
+        return NULL;
+    }
+    if (future_core_init(&task->core, st, offsetof(TaskObject, core), (PyObject *)loop) < 0
+        || task_setup(task, coro, name, context) < 0 || step_soon(task, NULL) < 0
+        || registry_add(task) < 0) {
+        Py_DECREF(task);
+        return NULL;
+    }
+    return (PyObject *)task;
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+#define X(name) FUTURE_WRAP_NOARGS(TaskObject, task, name)
+FUTURE_NOARGS(X)
+#undef X
+#define X(name) FUTURE_WRAP_GETTER(TaskObject, task, name)
+FUTURE_GETTERS(X)
+FUTURE_ACCESSORS(X)
+#undef X
+#define X(name) FUTURE_WRAP_SETTER(TaskObject, task, name)
+FUTURE_ACCESSORS(X)
+#undef X
+FUTURE_WRAP_REST(TaskObject, task)
+
+PyDoc_STRVAR(task_cancel_doc, "cancel($self, /, msg=None)\n--\n\n"
+"Ask the task to cancel itself: CancelledError is thrown into its coroutine at the next step.\n\n"
+"Return False if the task was done already, else True. msg becomes the error's argument.");
+
+static PyObject *
+task_cancel(TaskObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *message = core_cancel_argument(args, count, keywords);
+    if (message == NULL || future_ensure_initialized(&self->core) < 0) {
+        return NULL;
+    }
+    self->core.log_traceback = false;
+    if (self->core.state != FUTURE_PENDING) {
+        Py_RETURN_FALSE;
+    }
+    self->cancels_requested++;
+    if (self->fut_waiter != NULL) {
+        fastaio_state *st = self->core.st;
+        PyObject *waiter = Py_NewRef(self->fut_waiter), *answer;
+        if (Py_IS_TYPE(waiter, st->FutureType)) {
+            int done = future_cancel(&((FutureObject *)waiter)->core, message);
+            answer = done < 0 ? NULL : PyBool_FromLong(done);
+        }
+        else {
+            answer = PyObject_CallMethod(waiter, "cancel", "O", message);
+        }
+        Py_DECREF(waiter);
+        int cancelled = answer ? PyObject_IsTrue(answer) : -1;
+        Py_XDECREF(answer);
+        if (cancelled) {
+            return cancelled < 0 ? NULL : Py_NewRef(Py_True);
+        }
+    }
+    self->must_cancel = true;
+    Py_XSETREF(self->core.cancel_message, Py_NewRef(message));
+    Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(task_cancelling_doc, "cancelling($self, /)\n--\n\n"
+"Return how many cancel() calls have not been taken back by uncancel().");
+
+static PyObject *
+task_cancelling(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(self->cancels_requested);
+}
+
+PyDoc_STRVAR(task_uncancel_doc, "uncancel($self, /)\n--\n\n"
+"Take one cancel() back; return how many are left.");
+
+static PyObject *
+task_uncancel(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->cancels_requested > 0) {
+        self->cancels_requested--;
+#if PY_VERSION_HEX >= 0x030D0000
+        if (self->cancels_requested == 0) {
+            self->must_cancel = false;
+        }
+#endif
+    }
+    return PyLong_FromLong(self->cancels_requested);
+}
+
+PyDoc_STRVAR(task_get_coro_doc, "get_coro($self, /)\n--\n\nReturn the coroutine (None if the task "
+"ended in an eager start).");
+
+static PyObject *
+task_get_coro(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(self->coro ? self->coro : Py_None);
+}
+
+PyDoc_STRVAR(task_get_context_doc, "get_context($self, /)\n--\n\n"
+"Return the contextvars.Context that the coroutine runs in.");
+
+static PyObject *
+task_get_context(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(self->context ? self->context : Py_None);
+}
+
+PyDoc_STRVAR(task_get_name_doc, "get_name($self, /)\n--\n\nReturn the task's name.");
+
+static PyObject *
+task_get_name(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->name == NULL) {
+        if (self->number == 0) {
+            Py_RETURN_NONE;
+        }
+        self->name = PyUnicode_FromFormat("Task-%llu", (unsigned long long)self->number);
+    }
+    return Py_XNewRef(self->name);
+}
+
+PyDoc_STRVAR(task_set_name_doc, "set_name($self, value, /)\n--\n\n"
+"Set the task's name; what is not a str is converted.");
+
+static PyObject *
+task_set_name(TaskObject *self, PyObject *value)
+{
+    PyObject *text = PyUnicode_CheckExact(value) ? Py_NewRef(value) : PyObject_Str(value);
+    if (text == NULL) {
+        return NULL;
+    }
+    Py_XSETREF(self->name, text);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+task_refuse_set_result(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
+{
+    PyErr_SetString(PyExc_RuntimeError, "Task does not support set_result operation");
+    return NULL;
+}
+
+static PyObject *
+task_refuse_set_exception(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
+{
+    PyErr_SetString(PyExc_RuntimeError, "Task does not support set_exception operation");
+    return NULL;
+}
+
+PyDoc_STRVAR(task_get_stack_doc, "get_stack($self, /, *, limit=None)\n--\n\n"
+"Return the list of stack frames of the coroutine (of the traceback, where it failed).");
+
+static PyObject *
+task_get_stack(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"limit", NULL};
+    PyObject *limit = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:get_stack", names, &limit)
+        || future_ensure_initialized(&((TaskObject *)self)->core) < 0) {
+        return NULL;
+    }
+    return PyObject_CallFunctionObjArgs(((TaskObject *)self)->core.st->task_get_stack, self, limit,
+                                        NULL);
+}
+
+PyDoc_STRVAR(task_print_stack_doc, "print_stack($self, /, *, limit=None, file=None)\n--\n\n"
+"Print the stack or traceback of the coroutine to file (None: sys.stderr).");
+
+static PyObject *
+task_print_stack(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"limit", "file", NULL};
+    PyObject *limit = Py_None, *file = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OO:print_stack", names, &limit, &file)
+        || future_ensure_initialized(&((TaskObject *)self)->core) < 0) {
+        return NULL;
+    }
+    return PyObject_CallFunctionObjArgs(((TaskObject *)self)->core.st->task_print_stack, self,
+                                        limit, file, NULL);
+}
+
+static PyObject *
+task_repr(PyObject *self)
+{
+    if (future_ensure_initialized(&((TaskObject *)self)->core) < 0) {
+        return NULL;
+    }
+    return PyObject_CallOneArg(((TaskObject *)self)->core.st->task_repr, self);
+}
+
+static PyObject *
+task_get_must_cancel(TaskObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->must_cancel);
+}
+
+static PyObject *
+task_get_log_destroy_pending(TaskObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->log_destroy_pending);
+}
+
+static int
+task_set_log_destroy_pending(TaskObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int truth = value ? PyObject_IsTrue(value) : -1;
+    if (truth < 0) {
+        if (value == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        }
+        return -1;
+    }
+    self->log_destroy_pending = truth;
+    return 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void task_dealloc(PyObject *self);
+
+static void
+report_destroyed_pending(TaskObject *task)
+{
+    FutureCore *core = &task->core;
+    PyObject *saved = PyErr_GetRaisedException();
+    PyObject *context = Py_BuildValue("{sOss}", "task", task, "message",
+                                      "Task was destroyed but it is pending!");
+    if (context == NULL || future_call_exception_handler(core, context) < 0) {
+        PyErr_WriteUnraisable((PyObject *)task);
+    }
+    Py_XDECREF(context);
+    if (saved != NULL) {
+        PyErr_SetRaisedException(saved);
+    }
+}
+
+static void
+task_finalize(PyObject *self)
+{
+    TaskObject *task = (TaskObject *)self;
+    if (task->core.loop != NULL && task->core.state == FUTURE_PENDING
+        && task->log_destroy_pending) {
+        report_destroyed_pending(task);
+    }
+    future_report_unretrieved(&task->core);
+}
+
+static int
+task_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    TaskObject *task = (TaskObject *)self;
+    Py_VISIT(task->coro);
+    Py_VISIT(task->name);
+    Py_VISIT(task->context);
+    Py_VISIT(task->fut_waiter);
+    int result = future_core_traverse(&task->core, visit, arg);
+    return result ? result : future_base_traverse(self, task_dealloc, visit, arg);
+}
+
+static int
+task_clear(PyObject *self)
+{
+    TaskObject *task = (TaskObject *)self;
+    future_core_clear(&task->core);
+    Py_CLEAR(task->coro);
+    Py_CLEAR(task->name);
+    Py_CLEAR(task->context);
+    Py_CLEAR(task->fut_waiter);
+    return future_base_clear(self, task_dealloc);
+}
+
+static void
+task_dealloc(PyObject *self)
+{
+    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return; /* resurrected */
+    }
+    TaskObject *task = (TaskObject *)self;
+    PyObject_GC_UnTrack(self);
+    registry_remove(task);
+    future_core_clear(&task->core);
+    Py_CLEAR(task->coro);
+    Py_CLEAR(task->name);
+    Py_CLEAR(task->context);
+    Py_CLEAR(task->fut_waiter);
+    future_base_dealloc(self, task_dealloc);
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static PyMethodDef task_methods[] = {
+#define X(name) {#name, task_##name, METH_NOARGS, core_doc_##name},
+    FUTURE_NOARGS(X)
+#undef X
+    FUTURE_METHOD_ENTRIES(task),
+    {"cancel", (PyCFunction)(void (*)(void))task_cancel, METH_FASTCALL | METH_KEYWORDS,
+     task_cancel_doc},
+    {"cancelling", (PyCFunction)task_cancelling, METH_NOARGS, task_cancelling_doc},
+    {"uncancel", (PyCFunction)task_uncancel, METH_NOARGS, task_uncancel_doc},
+    {"get_coro", (PyCFunction)task_get_coro, METH_NOARGS, task_get_coro_doc},
+    {"get_context", (PyCFunction)task_get_context, METH_NOARGS, task_get_context_doc},
+    {"get_name", (PyCFunction)task_get_name, METH_NOARGS, task_get_name_doc},
+    {"set_name", (PyCFunction)task_set_name, METH_O, task_set_name_doc},
+    {"get_stack", (PyCFunction)(void (*)(void))task_get_stack, METH_VARARGS | METH_KEYWORDS,
+     task_get_stack_doc},
+    {"print_stack", (PyCFunction)(void (*)(void))task_print_stack, METH_VARARGS | METH_KEYWORDS,
+     task_print_stack_doc},
+    {"set_result", task_refuse_set_result, METH_O, "Not supported: raises RuntimeError."},
+    {"set_exception", task_refuse_set_exception, METH_O, "Not supported: raises RuntimeError."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef task_getset[] = {
+#define X(name) {#name, task_get_##name, NULL, NULL, NULL},
+    FUTURE_GETTERS(X)
+#undef X
+#define X(name) {#name, task_get_##name, task_set_##name, NULL, NULL},
+    FUTURE_ACCESSORS(X)
+#undef X
+    {"_must_cancel", (getter)task_get_must_cancel, NULL, NULL, NULL},
+    {"_log_destroy_pending", (getter)task_get_log_destroy_pending,
+     (setter)task_set_log_destroy_pending, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef task_members[] = {
+    {"_coro", T_OBJECT, offsetof(TaskObject, coro), READONLY, NULL},
+    {"_fut_waiter", T_OBJECT, offsetof(TaskObject, fut_waiter), READONLY, NULL},
+    {"_num_cancels_requested", T_INT, offsetof(TaskObject, cancels_requested), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(task_doc,
+#if PY_VERSION_HEX >= 0x030C0000
+"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n"
+#else
+"Task(coro, *, loop=None, name=None, context=None)\n--\n\n"
+#endif
+"Runs a coroutine on an event loop; asyncio.Task, natively.\n\n"
+"Usually made by asyncio.create_task() or loop.create_task().");
+
+static PyType_Slot task_slots[] = {
+    {Py_tp_doc, (void *)task_doc},
+    {Py_tp_init, task_init},
+    {Py_tp_dealloc, task_dealloc},
+    {Py_tp_finalize, task_finalize},
+    {Py_tp_traverse, task_traverse},
+    {Py_tp_clear, task_clear},
+    {Py_tp_repr, task_repr},
+    {Py_tp_iter, task_await},
+    {Py_am_await, task_await},
+    {Py_tp_methods, task_methods},
+    {Py_tp_members, task_members},
+    {Py_tp_getset, task_getset},
+    {0, NULL},
+};
+
+static PyType_Spec task_spec = {
+    .name = "fastaio.Task",
+    .basicsize = sizeof(TaskObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = task_slots,
+};
+
+int
+task_types_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    if (future_base_check(st->asyncio_Task, offsetof(TaskObject, core)) < 0) {
+        return -1;
+    }
+    st->TaskType = state_add_type(module, &task_spec, st->asyncio_Task);
+    return st->TaskType ? 0 : -1;
+}

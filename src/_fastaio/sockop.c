@@ -607,6 +607,7 @@ static PyType_Slot op_slots[] = {
     {Py_tp_finalize, op_finalize},
     {Py_tp_dealloc, op_dealloc},
     {Py_tp_repr, op_repr},
+    {Py_tp_iter, op_await}, /* what `await` iterates is the coroutine itself */
     {Py_tp_iternext, op_iternext},
     {Py_am_await, op_await},
     {Py_am_send, op_send},

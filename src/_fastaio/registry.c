@@ -28,7 +28,7 @@ registry_remove(TaskObject *Py_UNUSED(task))
 static int
 show_to_asyncio(fastaio_state *st)
 {
-    PyObject *module = PyImport_ImportModule("fastaio.registry");
+    PyObject *module = PyImport_ImportModule("fastaio._registry");
     PyObject *result = module ? PyObject_CallMethod(module, "show", NULL) : NULL;
     Py_XDECREF(module);
     Py_XDECREF(result);

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 from . import _fastaio
 from .addresses import AddrInfo, resolve_literal
 from .backend import choose
-from .selector import SelectorView
+from .selector import EpollSelector
 from .signals import SignalPipe, SignalWakeup
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         self._wakeup = SignalWakeup(self._watch_signals)
         # With a selector that watches nothing, and _make_self_pipe() below, what asyncio's classes
         # set up is what their inherited methods need, in each version of Python.
-        _SelectorLoop.__init__(self, SelectorView(self))  # type: ignore[arg-type]
+        _SelectorLoop.__init__(self, EpollSelector(self))  # type: ignore[arg-type]
 
     # Running
 

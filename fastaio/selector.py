@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .loop import EventLoop
 
-__all__ = ("SelectorView",)
+__all__ = ("EpollSelector",)
 
 
-class SelectorView:
+class EpollSelector:
     """Tells which descriptors a loop watches; the watching itself is native.
 
-    asyncio's UDP and pipe transports show in their repr() whether their selector polls them.
+    asyncio's UDP and pipe transports show in their repr() whether their selector polls them. The
+    name is the one of asyncio's selector here, since a new loop logs it.
     """
 
     def __init__(self, loop: EventLoop) -> None:

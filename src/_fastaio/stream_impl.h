@@ -1,0 +1,138 @@
+/* stream_impl.h: what the four rooms of the stream transport share.
+ *
+ * stream.c has the type and what Python sees, stream_life.c a connection's
+ * beginning and end; stream_read.c brings data in, stream_write.c sends it.
+ * Nobody else includes this.
+ */
+#ifndef FASTAIO_STREAM_IMPL_H
+#define FASTAIO_STREAM_IMPL_H
+
+#include "stream.h"
+
+/* The slots of asyncio.transports._FlowControlMixin behind BaseTransport's one. */
+#define FLOW_CONTROL_SLOTS 4
+/* From here on a single write goes at once, and reading takes the way without a copy. */
+#define STREAM_LARGE (64 * 1024)
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *extra; /* here asyncio.BaseTransport has its slot _extra */
+    void *base_room[FLOW_CONTROL_SLOTS]; /* never used: getters of ours hide these */
+    PyObject *dict;
+    PyObject *weakrefs;
+    LoopObject *loop;   /* NULL before __init__ and once the connection is lost; so are the next 3 */
+    PyObject *protocol;
+    PyObject *sock;
+    const int *sock_fd; /* where sock keeps its descriptor; NULL where that is not known */
+    PyObject *server;   /* or NULL */
+    PyObject *waiter;   /* told once reading has begun; or NULL */
+    PyObject *context;  /* of the protocol's reading callbacks */
+    PyObject *lost_context; /* of connection_lost(), once that is queued */
+    PyObject *lost_exc;
+    PyObject *empty_waiter; /* a future: the queue is to be left empty for sendfile */
+    IoWatcher io;
+    FlushNode flush;
+    PyObject **pieces;  /* queued output: bytes objects, from piece_head on */
+    size_t piece_capacity;
+    size_t piece_head;
+    size_t piece_count;
+    size_t piece_offset; /* how much of the first is sent */
+    Py_ssize_t queued;   /* bytes not sent */
+    Py_ssize_t high_water;
+    Py_ssize_t low_water;
+    Py_ssize_t last_read;
+    int fd;
+    unsigned conn_lost; /* 0: alive; else connection_lost() is queued; counts writes from there on */
+    /* What the kernel is believed to answer: cleared by EAGAIN and by short counts alone. */
+    bool readable;
+    bool writable;
+    bool hung_up;  /* HUP, RDHUP or ERR was seen: only EAGAIN or EOF ends reading */
+    bool foreign;  /* not exactly socket.socket: its own methods are called */
+    bool buffered; /* the protocol is a BufferedProtocol */
+    bool io_ref;   /* we hold an I/O reference on sock */
+    bool started;
+    bool watched_out; /* EPOLLOUT is asked for */
+    bool read_queued;
+    bool read_eof;
+    bool lent;     /* sendfile waits on the descriptor instead of us */
+    bool closing;
+    bool paused;
+    bool protocol_paused;
+    bool eof;      /* write_eof() was called */
+} StreamObject;
+
+/* The descriptor to call the kernel with: -1 if the user has closed or detached it. */
+static inline int
+stream_fd(const StreamObject *self)
+{
+    return self->sock_fd != NULL ? *self->sock_fd : self->fd;
+}
+
+static inline bool
+stream_may_read(const StreamObject *self)
+{
+    return self->started && !self->paused && !self->closing && !self->read_eof && !self->lent;
+}
+
+static inline bool
+exception_leaves_loop(void)
+{
+    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+           PyErr_ExceptionMatches(PyExc_SystemExit);
+}
+
+/* All of these: 0, or -1 with an exception that is the caller's caller's business. */
+
+/* stream_life.c */
+
+/* What asyncio's constructor does; on error the socket stays the caller's. */
+int stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *protocol,
+                  PyObject *waiter, PyObject *extra, PyObject *server);
+/* Drops a call's result: 0, or -1 where there is none. */
+int stream_drop_result(PyObject *result);
+int stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol);
+/* Runs fn(self) in `context`. */
+int stream_run_in(StreamObject *self, PyObject *context, int (*fn)(StreamObject *));
+/* Registers for what is wanted now. */
+int stream_watch(StreamObject *self);
+/* Keeps the transport alive while the kernel is to report something. */
+void stream_update_hold(StreamObject *self);
+/* {message, exception, transport, protocol} to the loop's exception handler. */
+int stream_report(StreamObject *self, const char *message, PyObject *exc);
+/* As asyncio's _fatal_error: reports, and gives the connection up. */
+int stream_fatal_error(StreamObject *self, PyObject *exc, const char *message);
+/* The same for the raised exception; KeyboardInterrupt and SystemExit stay raised. */
+int stream_fatal_raised(StreamObject *self, const char *message);
+int stream_force_close(StreamObject *self, PyObject *exc);
+int stream_close(StreamObject *self);
+/* Queues connection_lost(exc). */
+int stream_lose(StreamObject *self, PyObject *exc);
+/* Calls it (with lost_exc), and lets everything go. */
+int stream_call_lost(StreamObject *self);
+/* Lets the poller go, then closes the socket, once. */
+int stream_release(StreamObject *self);
+/* logger.debug(format, self) in debug mode. */
+int stream_debug(StreamObject *self, const char *format);
+/* Ends the sendfile waiter, if there is one that still waits; exc NULL: with success. */
+int stream_end_empty_waiter(StreamObject *self, PyObject *exc);
+
+/* stream_read.c */
+
+/* One turn of reading, if it can and may be. */
+int stream_read(StreamObject *self);
+/* Queues one. */
+int stream_read_later(StreamObject *self);
+
+/* stream_write.c */
+
+/* Sends what is queued, as far as the kernel takes it. */
+int stream_flush(StreamObject *self);
+/* The loop's FlushNode callback. */
+int stream_flush_entry(LoopObject *loop, PyObject *op);
+void stream_drop_output(StreamObject *self);
+int stream_maybe_pause(StreamObject *self);
+/* Hands the kernel what it will take without a word to anybody: for finalizers. */
+void stream_send_last(StreamObject *self);
+extern PyMethodDef stream_write_methods[];
+
+#endif

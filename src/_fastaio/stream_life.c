@@ -1,0 +1,648 @@
+/* stream_life.c: a stream connection from its socket to connection_lost().
+ *
+ * The Python socket is the one owner of the descriptor.  While the transport
+ * lives it holds an I/O reference on it, as makefile() does, so that a user
+ * who closes the socket does not free the number under the poller.
+ */
+#include "stream_impl.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+/* ---- helpers --------------------------------------------------------------------------------- */
+
+int
+stream_run_in(StreamObject *self, PyObject *context, int (*fn)(StreamObject *))
+{
+    Py_INCREF(context);
+    if (PyContext_Enter(context) < 0) {
+        /* A nested run of the loop, from within one of our own callbacks. */
+        PyErr_Clear();
+        Py_SETREF(context, PyContext_Copy(context));
+        if (context == NULL || PyContext_Enter(context) < 0) {
+            Py_XDECREF(context);
+            return -1;
+        }
+    }
+    int rc = fn(self);
+    if (PyContext_Exit(context) < 0) {
+        rc = -1;
+    }
+    Py_DECREF(context);
+    return rc;
+}
+
+static int
+debug_log(StreamObject *self, PyObject *kwargs, const char *format, const char *message)
+{
+    PyObject *debug = PyObject_GetAttr(self->loop->st->logger, self->loop->st->str_debug);
+    PyObject *args = message ? Py_BuildValue("(sOs)", format, self, message)
+                             : Py_BuildValue("(sO)", format, self);
+    PyObject *result = debug && args ? PyObject_Call(debug, args, kwargs) : NULL;
+    Py_XDECREF(debug);
+    Py_XDECREF(args);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int
+stream_debug(StreamObject *self, const char *format)
+{
+    if (self->loop == NULL || !self->loop->debug) {
+        return 0;
+    }
+    return debug_log(self, NULL, format, NULL);
+}
+
+int
+stream_report(StreamObject *self, const char *message, PyObject *exc)
+{
+    if (self->loop == NULL) {
+        return 0;
+    }
+    LoopObject *loop = self->loop;
+    PyObject *context =
+        Py_BuildValue("{s:s,s:O,s:O,s:O}", "message", message, "exception", exc, "transport", self,
+                      "protocol", self->protocol ? self->protocol : Py_None);
+    if (context == NULL) {
+        return -1;
+    }
+    PyObject *result =
+        PyObject_CallMethodOneArg((PyObject *)loop, loop->st->str_call_exception_handler, context);
+    Py_DECREF(context);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int
+stream_end_empty_waiter(StreamObject *self, PyObject *exc)
+{
+    if (self->empty_waiter == NULL || self->loop == NULL) {
+        return 0;
+    }
+    fastaio_state *st = self->loop->st;
+    PyObject *waiter = Py_NewRef(self->empty_waiter);
+    PyObject *result = NULL;
+    PyObject *done = PyObject_CallMethodNoArgs(waiter, st->str_done);
+    int is_done = done != NULL ? PyObject_IsTrue(done) : -1;
+    Py_XDECREF(done);
+    if (is_done == 0) {
+        result = exc != NULL ? PyObject_CallMethodOneArg(waiter, st->str_set_exception, exc)
+                             : PyObject_CallMethodOneArg(waiter, st->str_set_result, Py_None);
+    }
+    else if (is_done > 0) {
+        result = Py_NewRef(Py_None);
+    }
+    Py_DECREF(waiter);
+    Py_XDECREF(result);
+    if (result != NULL && exc == NULL && self->io.fd >= 0) {
+        /* sock_sendfile() waits on the descriptor by itself, until _reset_empty_waiter(). */
+        self->lent = true;
+        stream_update_hold(self);
+        io_unwatch(self->loop, &self->io);
+    }
+    return result != NULL ? 0 : -1;
+}
+
+/* ---- watching -------------------------------------------------------------------------------- */
+
+void
+stream_update_hold(StreamObject *self)
+{
+    bool wanted = stream_may_read(self) || (self->piece_count && !self->writable);
+    io_hold(&self->io, wanted && self->io.fd >= 0);
+}
+
+int
+stream_watch(StreamObject *self)
+{
+    /* Room to write is asked for once it was missed: on a Unix socket each message that the peer
+       reads would be an event otherwise. */
+    bool out = self->watched_out || !self->writable;
+    uint32_t events = EPOLLIN | EPOLLRDHUP | (out ? EPOLLOUT : 0u);
+    if (self->lent) {
+        return 0;
+    }
+    if (io_watch(self->loop, &self->io, self->fd, events, WATCH_EDGE) < 0) {
+        return -1;
+    }
+    self->watched_out = out;
+    stream_update_hold(self);
+    return 0;
+}
+
+static int
+read_and_flush(StreamObject *self)
+{
+    if (stream_read(self) < 0) {
+        if (self->piece_count && self->loop != NULL) {
+            loop_flush_later(self->loop, &self->flush);
+        }
+        return -1;
+    }
+    return stream_flush(self);
+}
+
+static int
+stream_io(LoopObject *Py_UNUSED(loop), PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    uint32_t events = io_take_events(&self->io);
+    bool blocked = !self->writable;
+    if (self->conn_lost) {
+        return 0;
+    }
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        self->readable = true;
+    }
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        self->hung_up = true;
+    }
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
+        self->writable = true;
+    }
+    if (blocked && self->writable && self->piece_count) {
+        return stream_run_in(self, self->context, read_and_flush);
+    }
+    /* What the protocol writes now may wait for more of this turn. */
+    return self->readable && stream_may_read(self)
+               ? stream_run_in(self, self->context, stream_read)
+               : 0;
+}
+
+/* connection_made() has been called: now data may come, and the one who connects is told. */
+static int
+stream_start(LoopObject *loop, PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    int rc = 0;
+    if (!self->conn_lost && self->loop != NULL) {
+        self->started = true;
+        if (stream_watch(self) < 0) {
+            rc = stream_fatal_raised(self, "Fatal read error on socket transport");
+        }
+    }
+    if (self->waiter != NULL) {
+        PyObject *args[] = {self->waiter, Py_None};
+        self->waiter = NULL;
+        PyObject *failure = PyErr_GetRaisedException();
+        PyObject *result =
+            PyObject_Vectorcall(loop->st->set_result_unless_cancelled, args, 2, NULL);
+        Py_DECREF(args[0]);
+        Py_XDECREF(result);
+        if (failure != NULL) {
+            PyErr_SetRaisedException(failure);
+        }
+        else if (result == NULL) {
+            rc = -1;
+        }
+    }
+    return rc;
+}
+
+/* ---- the end of a connection ----------------------------------------------------------------- */
+
+int
+stream_drop_result(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* Gives the I/O reference back; the socket closes now if its user has closed it before. */
+static int
+drop_io_ref(StreamObject *self, PyObject *sock, fastaio_state *st)
+{
+    if (!self->io_ref) {
+        return 0;
+    }
+    self->io_ref = false;
+    return stream_drop_result(PyObject_CallMethodNoArgs(sock, st->str__decref_socketios));
+}
+
+static int
+detach_from_server(PyObject *self, PyObject *server, fastaio_state *st)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return stream_drop_result(PyObject_CallMethodOneArg(server, st->str__detach, self));
+#else
+    (void)self;
+    return stream_drop_result(PyObject_CallMethodNoArgs(server, st->str__detach));
+#endif
+}
+
+static int
+attach_to_server(PyObject *self, PyObject *server, fastaio_state *st)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return stream_drop_result(PyObject_CallMethodOneArg(server, st->str__attach, self));
+#else
+    (void)self;
+    return stream_drop_result(PyObject_CallMethodNoArgs(server, st->str__attach));
+#endif
+}
+
+/* Keeps the first of several exceptions; the others are written where nobody can miss them. */
+static void
+keep_first(PyObject **first, PyObject *where)
+{
+    if (*first == NULL) {
+        *first = PyErr_GetRaisedException();
+    }
+    else {
+        PyErr_WriteUnraisable(where);
+    }
+}
+
+int
+stream_release(StreamObject *self)
+{
+    LoopObject *loop = self->loop;
+    fastaio_state *st = loop->st;
+    PyObject *sock = self->sock;
+    PyObject *server = self->server;
+    PyObject *failure = NULL;
+    self->sock = NULL;
+    self->sock_fd = NULL;
+    self->server = NULL;
+    self->readable = self->writable = false;
+    stream_drop_output(self);
+    io_hold(&self->io, false);
+    io_unwatch(loop, &self->io);
+    loop_io_happened(loop);
+    if (sock != NULL) {
+        if (drop_io_ref(self, sock, st) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        if (stream_drop_result(PyObject_CallMethodNoArgs(sock, st->str_close)) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        Py_DECREF(sock);
+    }
+    if (server != NULL) {
+        if (detach_from_server((PyObject *)self, server, st) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        Py_DECREF(server);
+    }
+    if (failure != NULL) {
+        PyErr_SetRaisedException(failure);
+        return -1;
+    }
+    return 0;
+}
+
+int
+stream_call_lost(StreamObject *self)
+{
+    if (self->loop == NULL) {
+        return 0;
+    }
+    LoopObject *loop = (LoopObject *)Py_NewRef(self->loop);
+    PyObject *exc = self->lost_exc != NULL ? Py_NewRef(self->lost_exc) : Py_NewRef(Py_None);
+    PyObject *failure = NULL;
+    self->closing = true;
+    self->conn_lost += self->conn_lost == 0;
+    loop->metrics.connections_lost++;
+    if (self->protocol != NULL) {
+        PyObject *protocol = Py_NewRef(self->protocol);
+        if (stream_drop_result(PyObject_CallMethodOneArg(
+                protocol, loop->st->str_connection_lost, exc)) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        Py_DECREF(protocol);
+    }
+    if (stream_release(self) < 0) {
+        keep_first(&failure, (PyObject *)self);
+    }
+    if (self->empty_waiter != NULL) {
+        PyObject *gone =
+            PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer");
+        if (gone == NULL || stream_end_empty_waiter(self, gone) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        Py_XDECREF(gone);
+    }
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->lost_exc);
+    Py_CLEAR(self->loop);
+    Py_DECREF(exc);
+    Py_DECREF(loop);
+    if (failure != NULL) {
+        PyErr_SetRaisedException(failure);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+stream_lost(LoopObject *Py_UNUSED(loop), PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    PyObject *context = self->lost_context;
+    if (context == NULL) {
+        return 0;
+    }
+    self->lost_context = NULL;
+    int rc = stream_run_in(self, context, stream_call_lost);
+    Py_DECREF(context);
+    return rc;
+}
+
+int
+stream_lose(StreamObject *self, PyObject *exc)
+{
+    LoopObject *loop = self->loop;
+    self->conn_lost++;
+    stream_update_hold(self);
+    Py_XSETREF(self->lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
+    if (loop_check_closed(loop) < 0 || (loop->debug && loop_check_thread(loop) < 0)) {
+        return -1;
+    }
+    if (loop->overrides & OVERRIDE_CALL_SOON) {
+        PyObject *method = PyObject_GetAttr((PyObject *)self, loop->st->str__call_connection_lost);
+        int rc = method != NULL ? loop_call_soon(loop, method, &exc, 1) : -1;
+        Py_XDECREF(method);
+        return rc;
+    }
+    Py_XSETREF(self->lost_context, PyContext_CopyCurrent());
+    if (self->lost_context == NULL) {
+        return -1;
+    }
+    loop_io_happened(loop);
+    return loop_call_native(loop, stream_lost, (PyObject *)self);
+}
+
+int
+stream_force_close(StreamObject *self, PyObject *exc)
+{
+    if (self->conn_lost || self->loop == NULL) {
+        return 0;
+    }
+    /* On asyncio the kernel has it already. A failure here ends the connection itself. */
+    if (!self->closing && stream_flush(self) < 0) {
+        return -1;
+    }
+    if (self->conn_lost || self->loop == NULL) {
+        return 0;
+    }
+    stream_drop_output(self);
+    self->closing = true;
+    return stream_lose(self, exc);
+}
+
+static int
+log_os_error(StreamObject *self, PyObject *exc, const char *message)
+{
+    if (self->loop == NULL || !self->loop->debug) {
+        return 0;
+    }
+    PyObject *kwargs = Py_BuildValue("{s:O}", "exc_info", exc);
+    int rc = kwargs != NULL ? debug_log(self, kwargs, "%r: %s", message) : -1;
+    Py_XDECREF(kwargs);
+    return rc;
+}
+
+int
+stream_fatal_error(StreamObject *self, PyObject *exc, const char *message)
+{
+    PyObject *failure = NULL;
+    int rc = PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_OSError)
+                 ? log_os_error(self, exc, message)
+                 : stream_report(self, message, exc);
+    if (rc < 0) {
+        keep_first(&failure, (PyObject *)self);
+    }
+    if (stream_force_close(self, exc) < 0) {
+        keep_first(&failure, (PyObject *)self);
+    }
+    if (failure != NULL) {
+        PyErr_SetRaisedException(failure);
+        return -1;
+    }
+    return 0;
+}
+
+int
+stream_fatal_raised(StreamObject *self, const char *message)
+{
+    if (exception_leaves_loop()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    int rc = stream_fatal_error(self, exc, message);
+    Py_DECREF(exc);
+    return rc;
+}
+
+int
+stream_close(StreamObject *self)
+{
+    if (self->closing || self->loop == NULL) {
+        return 0;
+    }
+    if (stream_flush(self) < 0) {
+        return -1;
+    }
+    if (self->closing || self->loop == NULL) {
+        return 0;
+    }
+    self->closing = true;
+    stream_update_hold(self);
+    return self->piece_count == 0 ? stream_lose(self, Py_None) : 0;
+}
+
+/* ---- the beginning --------------------------------------------------------------------------- */
+
+/* extra[key] = sock.method(), or None where that raises OSError. */
+static int
+add_address(PyObject *extra, PyObject *sock, PyObject *key, PyObject *method)
+{
+    PyObject *address = PyObject_CallMethodNoArgs(sock, method);
+    if (address == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_OSError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        address = Py_NewRef(Py_None);
+    }
+    int rc = PyDict_SetItem(extra, key, address);
+    Py_DECREF(address);
+    return rc;
+}
+
+/* What get_extra_info() knows. Addresses now: they cannot be asked for once the peer is gone. */
+static int
+fill_extra(fastaio_state *st, PyObject *extra, PyObject *sock)
+{
+    PyObject *shown = PyObject_CallOneArg(st->TransportSocket, sock);
+    int rc = shown != NULL ? PyDict_SetItem(extra, st->str_socket, shown) : -1;
+    Py_XDECREF(shown);
+    if (rc < 0 || add_address(extra, sock, st->str_sockname, st->str_getsockname) < 0) {
+        return -1;
+    }
+    int known = PyDict_Contains(extra, st->str_peername);
+    if (known != 0) {
+        return known < 0 ? -1 : 0;
+    }
+    return add_address(extra, sock, st->str_peername, st->str_getpeername);
+}
+
+static int
+get_int(PyObject *obj, PyObject *name, bool call, long *value)
+{
+    PyObject *number =
+        call ? PyObject_CallMethodNoArgs(obj, name) : PyObject_GetAttr(obj, name);
+    *value = number != NULL ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    return *value == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* Finds out what sort of socket this is; sets TCP_NODELAY as asyncio does. */
+static int
+inspect_socket(StreamObject *self, fastaio_state *st, PyObject *sock)
+{
+    long fd, proto;
+    if (get_int(sock, st->str_fileno, true, &fd) < 0) {
+        return -1;
+    }
+    self->fd = (int)fd;
+    self->foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
+    if (self->foreign || *compat_socket_fd(sock) != self->fd) {
+        return stream_drop_result(PyObject_CallOneArg(st->set_nodelay, sock));
+    }
+    self->sock_fd = compat_socket_fd(sock);
+    if (get_int(sock, st->str_proto, false, &proto) < 0) {
+        return -1;
+    }
+    int on = 1;
+    if (proto == IPPROTO_TCP &&
+        setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}
+
+/* The I/O reference: only what is like socket.socket has such a count. */
+static int
+take_io_ref(StreamObject *self, fastaio_state *st, PyObject *sock)
+{
+    if (!PyObject_TypeCheck(sock, (PyTypeObject *)st->socket_type)) {
+        return 0;
+    }
+    long count;
+    if (get_int(sock, st->str__io_refs, false, &count) < 0) {
+        return -1;
+    }
+    PyObject *more = PyLong_FromLong(count + 1);
+    int rc = more != NULL ? PyObject_SetAttr(sock, st->str__io_refs, more) : -1;
+    Py_XDECREF(more);
+    self->io_ref = rc == 0;
+    return rc;
+}
+
+int
+stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
+{
+    int buffered = PyObject_IsInstance(protocol, st->asyncio_BufferedProtocol);
+    if (buffered < 0) {
+        return -1;
+    }
+    self->buffered = buffered;
+    Py_XSETREF(self->protocol, Py_NewRef(protocol));
+    return 0;
+}
+
+/* As asyncio's constructor, in its order: connection_made(), reading, the waiter. */
+static int
+queue_start(StreamObject *self, LoopObject *loop, PyObject *protocol)
+{
+    PyObject *made = PyObject_GetAttr(protocol, loop->st->str_connection_made);
+    if (made == NULL) {
+        return -1;
+    }
+    PyObject *args[] = {(PyObject *)self};
+    int rc = loop_call_soon(loop, made, args, 1);
+    Py_DECREF(made);
+    return rc < 0 ? -1 : loop_call_native(loop, stream_start, (PyObject *)self);
+}
+
+/* After a failure: as if nothing had been begun; the socket stays the caller's. */
+static void
+undo_set_up(StreamObject *self, fastaio_state *st)
+{
+    PyObject *failure = PyErr_GetRaisedException();
+    if (self->sock != NULL && drop_io_ref(self, self->sock, st) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    self->closing = true;
+    self->conn_lost = 1;
+    self->sock_fd = NULL;
+    Py_CLEAR(self->sock);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->waiter);
+    Py_CLEAR(self->loop);
+    PyErr_SetRaisedException(failure);
+}
+
+int
+stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *protocol,
+              PyObject *waiter, PyObject *extra, PyObject *server)
+{
+    fastaio_state *st = loop->st;
+    if (self->context != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
+        return -1;
+    }
+    self->io = (IoWatcher){.owner = (PyObject *)self, .run = stream_io, .fd = -1};
+    self->flush = (FlushNode){.owner = (PyObject *)self, .flush = stream_flush_entry};
+    self->fd = -1;
+    self->high_water = STREAM_LARGE;
+    self->low_water = STREAM_LARGE / 4;
+    self->writable = true;
+    if (loop_check_closed(loop) < 0) {
+        return -1;
+    }
+    self->extra = extra != NULL ? Py_NewRef(extra) : PyDict_New();
+    self->context = PyContext_CopyCurrent();
+    if (self->extra == NULL || self->context == NULL || fill_extra(st, self->extra, sock) < 0 ||
+        inspect_socket(self, st, sock) < 0) {
+        return -1;
+    }
+    self->loop = (LoopObject *)Py_NewRef(loop);
+    self->sock = Py_NewRef(sock);
+    self->waiter = Py_XNewRef(waiter);
+    if (stream_use_protocol(self, st, protocol) < 0 || take_io_ref(self, st, sock) < 0) {
+        goto error;
+    }
+    if (server != NULL) {
+        if (attach_to_server((PyObject *)self, server, st) < 0) {
+            goto error;
+        }
+        self->server = Py_NewRef(server);
+    }
+    if (queue_start(self, loop, protocol) < 0) {
+        goto error;
+    }
+    loop->metrics.connections_made++;
+    return 0;
+error:
+    undo_set_up(self, st);
+    return -1;
+}
+
+PyObject *
+stream_transport_new(LoopObject *loop, PyObject *sock, PyObject *protocol, PyObject *waiter,
+                     PyObject *extra, PyObject *server)
+{
+    PyTypeObject *type = loop->st->StreamTransportType;
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL &&
+        stream_set_up((StreamObject *)self, loop, sock, protocol, waiter, extra, server) < 0) {
+        Py_CLEAR(self);
+    }
+    return self;
+}

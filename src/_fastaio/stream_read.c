@@ -1,0 +1,337 @@
+/* stream_read.c: from the kernel to the protocol.
+ *
+ * The descriptor is watched edge-triggered: a turn reads once, and whatever
+ * stops early leaves `readable` set and comes back by the ready queue.
+ */
+#include "stream_impl.h"
+
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+enum { READ_ERROR = -1, READ_NOTHING = 0, READ_DONE = 1 };
+
+/* ---- the system call ------------------------------------------------------------------------- */
+
+static ssize_t
+recv_retrying(int fd, void *buffer, size_t size)
+{
+    ssize_t count;
+    do {
+        count = recv(fd, buffer, size, 0);
+    } while (count < 0 && errno == EINTR);
+    return count;
+}
+
+static int
+recv_failed(StreamObject *self)
+{
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        self->readable = false;
+        return READ_NOTHING;
+    }
+    PyErr_SetFromErrno(PyExc_OSError);
+    return READ_ERROR;
+}
+
+/* After `count` bytes where there was room for more, or no more than `count` to read: what comes
+   next makes a new event. That an earlier event has told of the end only a read can show. */
+static void
+note_read(StreamObject *self, ssize_t count, bool drained)
+{
+    self->last_read = count;
+    self->loop->metrics.bytes_received += (uint64_t)count;
+    if (drained && !self->hung_up) {
+        self->readable = false;
+    }
+}
+
+/* By way of the loop's hot buffer: a bytes object of exactly the right size, and no memory that
+   is not used. */
+static int
+recv_copying(StreamObject *self, PyObject **data)
+{
+    char *buffer = loop_hot_buffer(self->loop);
+    if (buffer == NULL) {
+        return READ_ERROR;
+    }
+    ssize_t count = recv_retrying(stream_fd(self), buffer, HOT_BUFFER_SIZE);
+    if (count < 0) {
+        return recv_failed(self);
+    }
+    note_read(self, count, count < HOT_BUFFER_SIZE);
+    *data = PyBytes_FromStringAndSize(buffer, count);
+    return *data != NULL ? READ_DONE : READ_ERROR;
+}
+
+/* For a connection that brings much at a time: straight into a bytes object. */
+static int
+recv_straight(StreamObject *self, PyObject **data)
+{
+    int fd = stream_fd(self);
+    int available;
+    if (ioctl(fd, FIONREAD, &available) < 0 || available < STREAM_LARGE) {
+        return recv_copying(self, data);
+    }
+    bool all = available <= HOT_BUFFER_SIZE;
+    Py_ssize_t size = all ? available : HOT_BUFFER_SIZE;
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+    if (bytes == NULL) {
+        return READ_ERROR;
+    }
+    ssize_t count = recv_retrying(fd, PyBytes_AS_STRING(bytes), (size_t)size);
+    if (count < 0) {
+        int error = errno;
+        Py_DECREF(bytes);
+        errno = error;
+        return recv_failed(self);
+    }
+    note_read(self, count, all);
+    if (count < size && _PyBytes_Resize(&bytes, count) < 0) {
+        return READ_ERROR;
+    }
+    *data = bytes;
+    return READ_DONE;
+}
+
+/* A method of a foreign socket. READ_NOTHING where it would block. Only that shows that there is
+   no more: such a socket may well give less than there is. */
+static int
+call_foreign(StreamObject *self, PyObject *name, PyObject *arg, PyObject **result)
+{
+    *result = PyObject_CallMethodOneArg(self->sock, name, arg);
+    if (*result != NULL) {
+        return READ_DONE;
+    }
+    if (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
+        PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+        self->readable = PyErr_ExceptionMatches(PyExc_InterruptedError);
+        PyErr_Clear();
+        return READ_NOTHING;
+    }
+    return READ_ERROR;
+}
+
+static int
+recv_foreign(StreamObject *self, PyObject **data)
+{
+    PyObject *size = PyLong_FromLong(HOT_BUFFER_SIZE);
+    if (size == NULL) {
+        return READ_ERROR;
+    }
+    int rc = call_foreign(self, self->loop->st->str_recv, size, data);
+    Py_DECREF(size);
+    if (rc == READ_DONE && PyBytes_Check(*data)) {
+        note_read(self, PyBytes_GET_SIZE(*data), false);
+    }
+    return rc;
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+static int
+received_eof(StreamObject *self)
+{
+    self->read_eof = true;
+    self->readable = false;
+    if (stream_debug(self, "%r received EOF") < 0) {
+        return -1;
+    }
+    PyObject *result =
+        PyObject_CallMethodNoArgs(self->protocol, self->loop->st->str_eof_received);
+    int keep_open = result != NULL ? PyObject_IsTrue(result) : -1;
+    Py_XDECREF(result);
+    if (keep_open < 0) {
+        return stream_fatal_raised(self, "Fatal error: protocol.eof_received() call failed.");
+    }
+    if (!keep_open) {
+        return stream_close(self);
+    }
+    stream_update_hold(self);
+    return 0;
+}
+
+static int
+read_failed(StreamObject *self)
+{
+    return stream_fatal_raised(self, "Fatal read error on socket transport");
+}
+
+/* ---- Protocol -------------------------------------------------------------------------------- */
+
+static int
+read_data(StreamObject *self)
+{
+    PyObject *data = NULL;
+    int rc;
+    if (self->foreign) {
+        rc = recv_foreign(self, &data);
+    }
+    else if (self->last_read >= STREAM_LARGE) {
+        rc = recv_straight(self, &data);
+    }
+    else {
+        rc = recv_copying(self, &data);
+    }
+    if (rc != READ_DONE) {
+        return rc == READ_ERROR ? read_failed(self) : 0;
+    }
+    int some = PyBytes_Check(data) ? PyBytes_GET_SIZE(data) != 0 : PyObject_IsTrue(data);
+    if (some <= 0) {
+        Py_DECREF(data);
+        return some < 0 ? read_failed(self) : received_eof(self);
+    }
+    /* A reference of our own: the callback may put another protocol in its place. */
+    PyObject *args[] = {Py_NewRef(self->protocol), data};
+    PyObject *result =
+        PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
+    Py_DECREF(args[0]);
+    Py_DECREF(data);
+    if (result == NULL) {
+        return stream_fatal_raised(self, "Fatal error: protocol.data_received() call failed.");
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+/* ---- BufferedProtocol ------------------------------------------------------------------------ */
+
+static PyObject *
+get_buffer(StreamObject *self)
+{
+    PyObject *hint = PyLong_FromLong(-1);
+    if (hint == NULL) {
+        return NULL;
+    }
+    PyObject *buffer =
+        PyObject_CallMethodOneArg(self->protocol, self->loop->st->str_get_buffer, hint);
+    Py_DECREF(hint);
+    Py_ssize_t size = buffer != NULL ? PyObject_Size(buffer) : -1;
+    if (size == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
+    }
+    if (size <= 0) {
+        Py_CLEAR(buffer);
+    }
+    return buffer;
+}
+
+static int
+recv_into(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_BufferError)) {
+            PyErr_Clear();
+            PyErr_Format(PyExc_TypeError,
+                         "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                         Py_TYPE(buffer)->tp_name);
+        }
+        return READ_ERROR;
+    }
+    *count = recv_retrying(stream_fd(self), view.buf, (size_t)view.len);
+    int rc = READ_DONE;
+    if (*count < 0) {
+        rc = recv_failed(self);
+    }
+    else {
+        note_read(self, *count, *count < view.len);
+    }
+    PyBuffer_Release(&view);
+    return rc;
+}
+
+static int
+recv_into_foreign(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
+{
+    PyObject *result;
+    int rc = call_foreign(self, self->loop->st->str_recv_into, buffer, &result);
+    if (rc != READ_DONE) {
+        return rc;
+    }
+    *count = PyNumber_AsSsize_t(result, PyExc_OverflowError);
+    Py_DECREF(result);
+    if (*count < 0) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "recv_into() returned a negative count");
+        }
+        return READ_ERROR;
+    }
+    note_read(self, *count, false);
+    return READ_DONE;
+}
+
+static int
+read_into_protocol(StreamObject *self)
+{
+    PyObject *buffer = get_buffer(self);
+    if (buffer == NULL) {
+        return stream_fatal_raised(self, "Fatal error: protocol.get_buffer() call failed.");
+    }
+    if (self->loop == NULL || self->protocol == NULL) { /* a nested run has ended it */
+        Py_DECREF(buffer);
+        return 0;
+    }
+    Py_ssize_t count = 0;
+    int rc = self->foreign ? recv_into_foreign(self, buffer, &count)
+                           : recv_into(self, buffer, &count);
+    Py_DECREF(buffer);
+    if (rc != READ_DONE) {
+        return rc == READ_ERROR ? read_failed(self) : 0;
+    }
+    if (count == 0) {
+        return received_eof(self);
+    }
+    PyObject *number = PyLong_FromSsize_t(count);
+    PyObject *result = NULL;
+    if (number != NULL) {
+        result = PyObject_CallMethodOneArg(self->protocol, self->loop->st->str_buffer_updated,
+                                           number);
+        Py_DECREF(number);
+    }
+    if (result == NULL) {
+        return stream_fatal_raised(self, "Fatal error: protocol.buffer_updated() call failed.");
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+/* ---- turns ----------------------------------------------------------------------------------- */
+
+int
+stream_read(StreamObject *self)
+{
+    if (!self->readable || !stream_may_read(self)) {
+        return 0;
+    }
+    int rc = self->buffered ? read_into_protocol(self) : read_data(self);
+    /* One turn, one read: the others have their turn before the next. */
+    if (self->readable && stream_may_read(self) && stream_read_later(self) < 0) {
+        return -1;
+    }
+    return rc;
+}
+
+static int
+read_again(LoopObject *Py_UNUSED(loop), PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    self->read_queued = false;
+    if (!self->readable || !stream_may_read(self)) {
+        return 0;
+    }
+    return stream_run_in(self, self->context, stream_read);
+}
+
+int
+stream_read_later(StreamObject *self)
+{
+    if (self->read_queued || self->loop == NULL) {
+        return 0;
+    }
+    if (loop_call_native(self->loop, read_again, (PyObject *)self) < 0) {
+        return -1;
+    }
+    self->read_queued = true;
+    return 0;
+}

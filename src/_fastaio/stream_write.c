@@ -1,0 +1,687 @@
+/* stream_write.c: from write() to the kernel.
+ *
+ * write() queues, and the queue goes out once per turn by one system call,
+ * before the loop polls.  It goes at once where a caller could see the
+ * difference to asyncio, which sends at once: see stream_flush()'s callers.
+ */
+#include "stream_impl.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define MIN_PIECES 8
+#define KEEP_PIECES 64 /* an empty queue with more room than this gives it back */
+#define MAX_VECTORS 64
+/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+#define LOST_WRITES_UNTIL_WARNING 5
+
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+static int
+reserve_piece(StreamObject *self)
+{
+    if (self->piece_head + self->piece_count < self->piece_capacity) {
+        return 0;
+    }
+    if (self->piece_head > self->piece_count) {
+        memcpy(self->pieces, self->pieces + self->piece_head,
+               self->piece_count * sizeof(*self->pieces));
+        self->piece_head = 0;
+        return 0;
+    }
+    size_t capacity = self->piece_capacity ? 2 * self->piece_capacity : MIN_PIECES;
+    PyObject **pieces = PyMem_Realloc(self->pieces, capacity * sizeof(*pieces));
+    if (pieces == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->pieces = pieces;
+    self->piece_capacity = capacity;
+    return 0;
+}
+
+/* Takes the reference, also on error. */
+static int
+push_piece(StreamObject *self, PyObject *piece)
+{
+    if (piece == NULL || reserve_piece(self) < 0) {
+        Py_XDECREF(piece);
+        return -1;
+    }
+    self->pieces[self->piece_head + self->piece_count++] = piece;
+    self->queued += PyBytes_GET_SIZE(piece);
+    return 0;
+}
+
+static void
+pop_piece(StreamObject *self)
+{
+    PyObject *piece = self->pieces[self->piece_head++];
+    self->piece_offset = 0;
+    if (--self->piece_count == 0) {
+        self->piece_head = 0;
+        if (self->piece_capacity > KEEP_PIECES) {
+            PyMem_Free(self->pieces);
+            self->pieces = NULL;
+            self->piece_capacity = 0;
+        }
+    }
+    Py_DECREF(piece);
+}
+
+void
+stream_drop_output(StreamObject *self)
+{
+    loop_flush_cancel(&self->flush);
+    self->queued = 0;
+    while (self->piece_count) {
+        pop_piece(self);
+    }
+}
+
+static void
+note_sent(StreamObject *self, size_t count)
+{
+    self->queued -= (Py_ssize_t)count;
+    if (self->loop != NULL) {
+        self->loop->metrics.bytes_sent += count;
+    }
+    while (count) {
+        size_t left = (size_t)PyBytes_GET_SIZE(self->pieces[self->piece_head]) - self->piece_offset;
+        if (count < left) {
+            self->piece_offset += count;
+            return;
+        }
+        count -= left;
+        pop_piece(self);
+    }
+}
+
+/* ---- the system call ------------------------------------------------------------------------- */
+
+/* One call for as much as fits in it; *asked: how many bytes that was. */
+static ssize_t
+send_vector(StreamObject *self, size_t *asked)
+{
+    struct iovec vectors[MAX_VECTORS];
+    size_t count = self->piece_count < MAX_VECTORS ? self->piece_count : MAX_VECTORS;
+    size_t offset = self->piece_offset;
+    *asked = 0;
+    for (size_t i = 0; i < count; i++) {
+        PyObject *piece = self->pieces[self->piece_head + i];
+        vectors[i].iov_base = PyBytes_AS_STRING(piece) + offset;
+        vectors[i].iov_len = (size_t)PyBytes_GET_SIZE(piece) - offset;
+        *asked += vectors[i].iov_len;
+        offset = 0;
+    }
+    int fd = stream_fd(self);
+    ssize_t sent;
+    do {
+        if (count == 1) {
+            sent = send(fd, vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL);
+        }
+        else {
+            struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
+            sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+        }
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+/* Until the queue is empty or the kernel takes no more; -1 with OSError. */
+static int
+send_native(StreamObject *self)
+{
+    while (self->piece_count) {
+        size_t asked;
+        ssize_t sent = send_vector(self, &asked);
+        if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        }
+        if (sent > 0) {
+            note_sent(self, (size_t)sent);
+        }
+        if (sent < (ssize_t)asked) {
+            self->writable = false;
+            break;
+        }
+    }
+    return 0;
+}
+
+/* What is left of the first piece, for a method that wants an object. */
+static PyObject *
+first_piece(StreamObject *self)
+{
+    PyObject *piece = self->pieces[self->piece_head];
+    if (self->piece_offset == 0) {
+        return Py_NewRef(piece);
+    }
+    PyObject *whole = PyMemoryView_FromObject(piece);
+    if (whole == NULL) {
+        return NULL;
+    }
+    PyObject *rest = PySequence_GetSlice(whole, (Py_ssize_t)self->piece_offset, PY_SSIZE_T_MAX);
+    Py_DECREF(whole);
+    return rest;
+}
+
+/* A count that is less than was asked says nothing here: such a socket may well take less than
+   there is room for. Only "would block" does. */
+static int
+send_foreign(StreamObject *self)
+{
+    while (self->piece_count && self->sock != NULL) {
+        PyObject *piece = first_piece(self);
+        if (piece == NULL) {
+            return -1;
+        }
+        PyObject *result =
+            PyObject_CallMethodOneArg(self->sock, self->loop->st->str_send, piece);
+        Py_ssize_t asked = PyObject_Size(piece);
+        Py_DECREF(piece);
+        Py_ssize_t sent =
+            result != NULL ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
+        Py_XDECREF(result);
+        if (sent < 0 || sent > asked) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_ValueError, "send() returned an impossible count");
+            }
+            if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
+                !PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+                return -1;
+            }
+            PyErr_Clear();
+            self->writable = false;
+            return 0;
+        }
+        if (self->piece_count) { /* the call may have closed us */
+            note_sent(self, (size_t)sent);
+        }
+    }
+    return 0;
+}
+
+void
+stream_send_last(StreamObject *self)
+{
+    if (self->piece_count && self->writable && !self->foreign && !self->conn_lost &&
+        self->sock != NULL) {
+        size_t asked;
+        (void)send_vector(self, &asked); /* nobody is left who could be told of a failure */
+    }
+}
+
+/* ---- flow control ---------------------------------------------------------------------------- */
+
+static int
+tell_protocol(StreamObject *self, PyObject *name, const char *failure)
+{
+    PyObject *result = PyObject_CallMethodNoArgs(self->protocol, name);
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 0;
+    }
+    if (exception_leaves_loop()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    int rc = stream_report(self, failure, exc);
+    Py_DECREF(exc);
+    return rc;
+}
+
+int
+stream_maybe_pause(StreamObject *self)
+{
+    if (self->queued <= self->high_water || self->protocol_paused || self->protocol == NULL) {
+        return 0;
+    }
+    self->protocol_paused = true;
+    return tell_protocol(self, self->loop->st->str_pause_writing,
+                         "protocol.pause_writing() failed");
+}
+
+static int
+maybe_resume(StreamObject *self)
+{
+    if (!self->protocol_paused || self->queued > self->low_water || self->protocol == NULL) {
+        return 0;
+    }
+    self->protocol_paused = false;
+    return tell_protocol(self, self->loop->st->str_resume_writing,
+                         "protocol.resume_writing() failed");
+}
+
+/* ---- flushing -------------------------------------------------------------------------------- */
+
+static int
+write_failed(StreamObject *self)
+{
+    if (exception_leaves_loop()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    stream_drop_output(self);
+    int rc = stream_fatal_error(self, exc, "Fatal write error on socket transport");
+    if (rc == 0) {
+        rc = stream_end_empty_waiter(self, exc);
+    }
+    Py_DECREF(exc);
+    return rc;
+}
+
+static int
+shut_down_writing(StreamObject *self)
+{
+    if (!self->foreign) {
+        if (shutdown(stream_fd(self), SHUT_WR) == 0) {
+            return 0;
+        }
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    PyObject *how = PyLong_FromLong(SHUT_WR);
+    PyObject *result = NULL;
+    if (how != NULL) {
+        result = PyObject_CallMethodOneArg(self->sock, self->loop->st->str_shutdown, how);
+        Py_DECREF(how);
+    }
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* The queue has just become empty: what waited for that. */
+static int
+drained(StreamObject *self)
+{
+    stream_update_hold(self);
+    if (stream_end_empty_waiter(self, NULL) < 0) {
+        return -1;
+    }
+    if (self->closing) {
+        return self->conn_lost ? 0 : stream_lose(self, Py_None);
+    }
+    if (self->eof && shut_down_writing(self) < 0) {
+        return write_failed(self);
+    }
+    return 0;
+}
+
+int
+stream_flush(StreamObject *self)
+{
+    loop_flush_cancel(&self->flush);
+    if (self->piece_count == 0 || !self->writable || self->conn_lost || self->loop == NULL) {
+        return 0;
+    }
+    loop_io_happened(self->loop);
+    if ((self->foreign ? send_foreign(self) : send_native(self)) < 0) {
+        return write_failed(self);
+    }
+    if (!self->writable && self->started && !self->watched_out && stream_watch(self) < 0) {
+        return write_failed(self);
+    }
+    if (maybe_resume(self) < 0) { /* which may write more */
+        return -1;
+    }
+    if (self->piece_count == 0) {
+        return drained(self);
+    }
+    stream_update_hold(self);
+    return 0;
+}
+
+int
+stream_flush_entry(LoopObject *Py_UNUSED(loop), PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    Py_INCREF(op);
+    int rc = stream_flush(self);
+    if (rc < 0 && !exception_leaves_loop()) {
+        PyObject *exc = PyErr_GetRaisedException();
+        rc = stream_report(self, "Fatal write error on socket transport", exc);
+        Py_DECREF(exc);
+    }
+    Py_DECREF(op);
+    return rc;
+}
+
+/* After something was queued. */
+static int
+flush_soon(StreamObject *self, bool at_once)
+{
+    LoopObject *loop = self->loop;
+    /* Where nobody will come by to flush: the loop does not run, or runs in another thread. */
+    at_once = at_once || self->queued > self->high_water ||
+              loop->thread_id != PyThread_get_thread_ident();
+    if (self->writable && !at_once) {
+        loop_flush_later(loop, &self->flush);
+        return 0;
+    }
+    if (self->writable && stream_flush(self) < 0) {
+        return -1;
+    }
+    return stream_maybe_pause(self);
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+/* 1: may write, 0: the connection is lost, -1: error. */
+static int
+check_alive(StreamObject *self)
+{
+    if (self->conn_lost == 0 && self->loop != NULL) {
+        return 1;
+    }
+    if (self->conn_lost >= LOST_WRITES_UNTIL_WARNING) {
+        fastaio_state *st = state_of_type(Py_TYPE(self));
+        PyObject *result = st ? PyObject_CallMethod(st->logger, "warning", "s",
+                                                    "socket.send() raised exception.")
+                              : NULL;
+        if (result == NULL) {
+            return -1;
+        }
+        Py_DECREF(result);
+    }
+    self->conn_lost++;
+    return 0;
+}
+
+static int
+check_may_write(StreamObject *self, const char *eof_error, const char *sendfile_error)
+{
+    if (!self->eof && self->empty_waiter == NULL) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError, self->eof ? eof_error : sendfile_error);
+    return -1;
+}
+
+/* A large mutable buffer and nothing before it: the kernel copies, we need only what it leaves.
+   1: sent or queued, 0: to be queued as always, -1: error. */
+static int
+send_large(StreamObject *self, PyObject *data)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        PyErr_Clear(); /* not contiguous: it is to be copied */
+        return 0;
+    }
+    ssize_t sent = -1;
+    int rc = 1;
+    if (view.len >= STREAM_LARGE) {
+        do {
+            sent = send(stream_fd(self), view.buf, (size_t)view.len, MSG_NOSIGNAL);
+        } while (sent < 0 && errno == EINTR);
+    }
+    if (sent < 0) {
+        rc = 0; /* the ordinary way will meet the error again */
+    }
+    else {
+        loop_io_happened(self->loop);
+        self->loop->metrics.bytes_sent += (uint64_t)sent;
+        if (sent < view.len) {
+            PyObject *rest = PyBytes_FromStringAndSize((char *)view.buf + sent, view.len - sent);
+            rc = push_piece(self, rest) < 0 || flush_soon(self, true) < 0 ? -1 : 1;
+        }
+    }
+    PyBuffer_Release(&view);
+    return rc;
+}
+
+static void
+raise_not_bytes(PyObject *data)
+{
+    PyObject *name = PyType_GetName(Py_TYPE(data));
+    if (name != NULL) {
+#if PY_VERSION_HEX >= 0x030F0000
+        PyErr_Format(PyExc_TypeError,
+                     "data argument must be a bytes, bytearray, or memoryview object, not %R", name);
+#else
+        PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not %R", name);
+#endif
+        Py_DECREF(name);
+    }
+}
+
+static PyObject *
+stream_write(PyObject *op, PyObject *data)
+{
+    StreamObject *self = (StreamObject *)op;
+    Py_ssize_t size;
+    if (PyBytes_Check(data)) {
+        size = PyBytes_GET_SIZE(data);
+    }
+    else if (PyByteArray_Check(data) || PyMemoryView_Check(data)) {
+        size = PyObject_Size(data);
+        if (size < 0) {
+            return NULL;
+        }
+    }
+    else {
+        raise_not_bytes(data);
+        return NULL;
+    }
+    if (check_may_write(self, "Cannot call write() after write_eof()",
+                        "unable to write; sendfile is in progress") < 0) {
+        return NULL;
+    }
+    if (size == 0) {
+        Py_RETURN_NONE;
+    }
+    int alive = check_alive(self);
+    if (alive <= 0) {
+        return alive < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    bool large = size >= STREAM_LARGE && self->piece_count == 0;
+    if (large && !PyBytes_Check(data) && self->writable && !self->foreign) {
+        int sent = send_large(self, data);
+        if (sent != 0) {
+            return sent < 0 ? NULL : Py_NewRef(Py_None);
+        }
+    }
+    PyObject *piece = PyBytes_Check(data) ? Py_NewRef(data) : PyBytes_FromObject(data);
+    if (push_piece(self, piece) < 0 || flush_soon(self, large) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* The piece for one of the buffers that writelines() was given: NULL with TypeError for what is
+   none. */
+static PyObject *
+piece_of(PyObject *data)
+{
+    if (PyBytes_Check(data)) {
+        return Py_NewRef(data);
+    }
+    PyObject *view = PyMemoryView_FromObject(data);
+    PyObject *piece = view != NULL ? PyBytes_FromObject(view) : NULL;
+    Py_XDECREF(view);
+    return piece;
+}
+
+static PyObject *
+stream_writelines(PyObject *op, PyObject *lines)
+{
+    StreamObject *self = (StreamObject *)op;
+    if (check_may_write(self, "Cannot call writelines() after write_eof()",
+                        "unable to writelines; sendfile is in progress") < 0) {
+        return NULL;
+    }
+    int some = PyObject_IsTrue(lines);
+    if (some <= 0) {
+        return some < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    int alive = check_alive(self);
+    if (alive <= 0) {
+        return alive < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    /* All or nothing: what is no buffer must not leave half of them queued. */
+    PyObject *list = PySequence_List(lines);
+    if (list == NULL) {
+        return NULL;
+    }
+    Py_ssize_t count = PyList_GET_SIZE(list);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *piece = piece_of(PyList_GET_ITEM(list, i));
+        if (piece == NULL) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        PyList_SetItem(list, i, piece);
+    }
+    int rc = 0;
+    for (Py_ssize_t i = 0; i < count && rc == 0 && self->loop != NULL; i++) {
+        PyObject *piece = PyList_GET_ITEM(list, i);
+        if (PyBytes_GET_SIZE(piece)) {
+            rc = push_piece(self, Py_NewRef(piece));
+        }
+    }
+    Py_DECREF(list);
+    if (rc == 0 && self->piece_count) {
+        rc = flush_soon(self, false);
+    }
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+stream_write_eof(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    StreamObject *self = (StreamObject *)op;
+    if (self->eof || self->loop == NULL || stream_flush(self) < 0) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    if (!self->closing) {
+        self->eof = true;
+        if (self->piece_count == 0 && shut_down_writing(self) < 0) {
+            return NULL;
+        }
+        loop_io_happened(self->loop);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+stream_can_write_eof(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(ignored))
+{
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+stream_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    StreamObject *self = (StreamObject *)op;
+    if (stream_flush(self) < 0) {
+        return NULL;
+    }
+    return PyLong_FromSsize_t(self->queued);
+}
+
+static PyObject *
+stream_get_write_buffer_limits(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    StreamObject *self = (StreamObject *)op;
+    return Py_BuildValue("(nn)", self->low_water, self->high_water);
+}
+
+/* A limit in bytes; what no size can reach counts as the largest size. */
+static int
+parse_limit(PyObject *obj, Py_ssize_t *limit)
+{
+    if (PyFloat_Check(obj)) {
+        double value = PyFloat_AS_DOUBLE(obj);
+        *limit = value >= (double)PY_SSIZE_T_MAX ? PY_SSIZE_T_MAX
+                 : value < 0                     ? -1
+                                                 : (Py_ssize_t)value;
+        return 0;
+    }
+    *limit = PyNumber_AsSsize_t(obj, NULL);
+    return *limit == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+set_limits(StreamObject *self, PyObject *high_obj, PyObject *low_obj)
+{
+    Py_ssize_t high, low = 0;
+    if (low_obj != Py_None && parse_limit(low_obj, &low) < 0) {
+        return -1;
+    }
+    if (high_obj != Py_None) {
+        if (parse_limit(high_obj, &high) < 0) {
+            return -1;
+        }
+    }
+    else if (low_obj == Py_None) {
+        high = STREAM_LARGE;
+    }
+    else {
+        high = low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
+    }
+    if (low_obj == Py_None) {
+        low = high >= 0 ? high / 4 : -1;
+    }
+    if (high < low || low < 0) {
+        PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
+        return -1;
+    }
+    self->high_water = high;
+    self->low_water = low;
+    return 0;
+}
+
+static PyObject *
+limits_method(StreamObject *self, PyObject *args, PyObject *kwargs, bool pause)
+{
+    static char *names[] = {"high", "low", NULL};
+    PyObject *high = Py_None, *low = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", names, &high,
+                                     &low) ||
+        set_limits(self, high, low) < 0) {
+        return NULL;
+    }
+    if (pause && (stream_flush(self) < 0 || stream_maybe_pause(self) < 0)) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+stream_set_write_buffer_limits(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    return limits_method((StreamObject *)op, args, kwargs, true);
+}
+
+static PyObject *
+stream_set_limits_only(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    return limits_method((StreamObject *)op, args, kwargs, false);
+}
+
+#define KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
+
+PyMethodDef stream_write_methods[] = {
+    {"write", stream_write, METH_O,
+     PyDoc_STR("write(data)\n--\n\nSend bytes; what the kernel does not take waits.")},
+    {"writelines", stream_writelines, METH_O,
+     PyDoc_STR("writelines(list_of_data)\n--\n\nSend the bytes of all of these, in order.")},
+    {"write_eof", stream_write_eof, METH_NOARGS,
+     PyDoc_STR("write_eof()\n--\n\n"
+               "Close the sending half, once what is queued is sent; receiving goes on.")},
+    {"can_write_eof", stream_can_write_eof, METH_NOARGS,
+     PyDoc_STR("can_write_eof()\n--\n\nTrue: write_eof() works.")},
+    {"get_write_buffer_size", stream_get_write_buffer_size, METH_NOARGS,
+     PyDoc_STR("get_write_buffer_size()\n--\n\nHow many bytes the kernel has not taken yet.")},
+    {"get_write_buffer_limits", stream_get_write_buffer_limits, METH_NOARGS,
+     PyDoc_STR("get_write_buffer_limits()\n--\n\n(low, high): the marks of flow control.")},
+    {"set_write_buffer_limits", KEYWORDS(stream_set_write_buffer_limits),
+     METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("set_write_buffer_limits(high=None, low=None)\n--\n\n"
+               "Set the marks at which the protocol is told to pause and to resume writing.")},
+    {"_set_write_buffer_limits", KEYWORDS(stream_set_limits_only), METH_VARARGS | METH_KEYWORDS,
+     NULL},
+    {NULL, NULL, 0, NULL},
+};

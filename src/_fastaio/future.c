@@ -214,7 +214,8 @@ core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count
 {
     Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
     PyObject *context = Py_None;
-    if (future_ensure_initialized(core) < 0) {
+    if (core->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "uninitialized Future object");
         return NULL;
     }
     if (count != 1) {
@@ -477,6 +478,19 @@ future_get_result(FutureCore *core)
     return NULL;
 }
 
+static int
+ensure_has_outcome(FutureCore *core)
+{
+    if (core->loop == NULL) {
+        fastaio_state *st = state_of_type(Py_TYPE(future_object(core)));
+        if (st != NULL) {
+            PyErr_SetString(st->InvalidStateError, "Future object is not initialized.");
+        }
+        return -1;
+    }
+    return 0;
+}
+
 const char core_doc_result[] =
     "result($self, /)\n--\n\n"
     "Return the result, or raise the exception that was set.\n\n"
@@ -485,7 +499,7 @@ const char core_doc_result[] =
 PyObject *
 core_result(FutureCore *core)
 {
-    return future_ensure_initialized(core) < 0 ? NULL : future_get_result(core);
+    return ensure_has_outcome(core) < 0 ? NULL : future_get_result(core);
 }
 
 const char core_doc_exception[] =
@@ -496,7 +510,7 @@ const char core_doc_exception[] =
 PyObject *
 core_exception(FutureCore *core)
 {
-    if (future_ensure_initialized(core) < 0) {
+    if (ensure_has_outcome(core) < 0) {
         return NULL;
     }
     if (core->state == FUTURE_CANCELLED) {
@@ -683,7 +697,7 @@ keep_source_traceback(FutureCore *core)
 }
 
 int
-future_core_init(FutureCore *core, fastaio_state *st, size_t offset, PyObject *loop)
+future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop)
 {
     loop = loop == NULL || loop == Py_None ? PyObject_CallNoArgs(st->get_event_loop)
                                            : Py_NewRef(loop);
@@ -692,7 +706,6 @@ future_core_init(FutureCore *core, fastaio_state *st, size_t offset, PyObject *l
     }
     future_core_clear(core); /* __init__ may be called again */
     core->st = st;
-    core->offset = (uint16_t)offset;
     core->state = FUTURE_PENDING;
     core->waiter_is_task = core->blocking = core->log_traceback = false;
     core->loop = loop;
@@ -851,19 +864,28 @@ future_init(FutureObject *self, PyObject *args, PyObject *kwargs)
     if (st == NULL) {
         return -1;
     }
-    return future_core_init(&self->core, st, offsetof(FutureObject, core), loop);
+    return future_core_init(&self->core, st, loop);
+}
+
+static PyObject *
+future_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL) {
+        future_core_alloc(&((FutureObject *)self)->core, offsetof(FutureObject, core));
+    }
+    return self;
 }
 
 PyObject *
 future_new(LoopObject *loop)
 {
     PyTypeObject *type = loop->st->FutureType;
-    FutureObject *self = (FutureObject *)type->tp_alloc(type, 0);
+    FutureObject *self = (FutureObject *)future_alloc(type, NULL, NULL);
     if (self == NULL) {
         return NULL;
     }
     self->core.st = loop->st;
-    self->core.offset = offsetof(FutureObject, core);
     self->core.loop = Py_NewRef((PyObject *)loop);
     self->core.native = loop;
     if (loop->debug && keep_source_traceback(&self->core) < 0) {
@@ -970,6 +992,7 @@ PyDoc_STRVAR(future_doc, "Future(*, loop=None)\n--\n\n"
 
 static PyType_Slot future_slots[] = {
     {Py_tp_doc, (void *)future_doc},
+    {Py_tp_new, future_alloc},
     {Py_tp_init, future_init},
     {Py_tp_dealloc, future_dealloc},
     {Py_tp_finalize, future_finalize},

@@ -70,7 +70,12 @@ int future_add_waiter(FutureCore *core, PyObject *task);
 int future_add_callback(FutureCore *core, PyObject *callback, PyObject *context);
 
 /* For task.c: the shared parts of both types. */
-int future_core_init(FutureCore *core, fastaio_state *st, size_t offset, PyObject *loop);
+static inline void
+future_core_alloc(FutureCore *core, size_t offset)
+{
+    core->offset = (uint16_t)offset;
+}
+int future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop);
 int future_core_traverse(FutureCore *core, visitproc visit, void *arg);
 void future_core_clear(FutureCore *core);
 /* Reports an exception that nobody retrieved; called by finalizers. */

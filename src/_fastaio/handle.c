@@ -45,6 +45,7 @@ handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *cons
     handle->context = context;
     handle->loop = Py_NewRef(loop);
     handle->source_tb = handle->repr = handle->weakrefs = NULL;
+    handle->when_given = NULL;
     handle->heap = NULL;
     handle->when_ns = 0;
     handle->when = 0.0;
@@ -135,6 +136,7 @@ handle_clear(HandleObject *handle)
     Py_CLEAR(handle->loop);
     Py_CLEAR(handle->source_tb);
     Py_CLEAR(handle->repr);
+    Py_CLEAR(handle->when_given);
     return 0;
 }
 
@@ -151,6 +153,7 @@ handle_traverse(HandleObject *handle, visitproc visit, void *arg)
     Py_VISIT(handle->loop);
     Py_VISIT(handle->source_tb);
     Py_VISIT(handle->repr);
+    Py_VISIT(handle->when_given);
     return 0;
 }
 
@@ -265,7 +268,13 @@ PyDoc_STRVAR(timer_when_doc, "when($self, /)\n--\n\n"
 static PyObject *
 timer_when(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
-    return PyFloat_FromDouble(handle->when);
+    return handle->when_given ? Py_NewRef(handle->when_given) : PyFloat_FromDouble(handle->when);
+}
+
+static PyObject *
+timer_get_when(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    return timer_when(handle, NULL);
 }
 
 static PyObject *
@@ -353,7 +362,7 @@ timer_compare(PyObject *self, PyObject *other, int op)
 static Py_hash_t
 timer_hash(HandleObject *handle)
 {
-    PyObject *when = PyFloat_FromDouble(handle->when);
+    PyObject *when = timer_when(handle, NULL);
     if (when == NULL) {
         return -1;
     }
@@ -371,7 +380,6 @@ static PyMemberDef handle_members[] = {
     {"_loop", T_OBJECT, offsetof(HandleObject, loop), READONLY, NULL},
     {"_source_traceback", T_OBJECT, offsetof(HandleObject, source_tb), 0, NULL},
     {"_repr", T_OBJECT, offsetof(HandleObject, repr), 0, NULL},
-    {"_when", T_DOUBLE, offsetof(HandleObject, when), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -386,6 +394,7 @@ static PyGetSetDef timer_getset[] = {
     {"__class__", (getter)handle_get_class, NULL, NULL, NULL},
     {"_args", (getter)handle_get_args, (setter)handle_assign_args, NULL, NULL},
     {"_cancelled", (getter)handle_get_cancelled, NULL, NULL, NULL},
+    {"_when", (getter)timer_get_when, NULL, NULL, NULL},
     {"_scheduled", (getter)timer_get_scheduled, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

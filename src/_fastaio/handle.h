@@ -19,7 +19,8 @@ typedef struct {
     PyObject *weakrefs;
     TimerHeap *heap;    /* a timer's heap while it is in one */
     int64_t when_ns;  /* timers only */
-    double when;      /* timers only: as given, in seconds of loop.time() */
+    double when;      /* timers only: in seconds of loop.time() */
+    PyObject *when_given; /* timers only: the same as the caller's object, if it was no float */
     uint8_t arg_count; /* in `args` */
     bool cancelled : 1;
     bool is_timer : 1;

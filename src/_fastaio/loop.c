@@ -360,7 +360,8 @@ run_batch(LoopObject *loop)
     size_t count = ready_len(&loop->ready);
     int result = 0;
     loop->metrics.callbacks += count;
-    while (count-- && result == 0) {
+    /* A nested run may have taken some of these: it never leaves the count too small. */
+    while (count-- && ready_len(&loop->ready) && result == 0) {
         ReadyEntry entry = ready_pop(&loop->ready);
         int failed = loop->timed ? loop_run_timed(loop, &entry, run_entry)
                                  : run_entry(loop, &entry);
@@ -419,6 +420,10 @@ int
 loop_run(LoopObject *loop)
 {
     int result;
+    PyObject *outer_task = loop->current_task; /* of a turn that this run is nested in */
+    if (set_current_task(loop, NULL) < 0) {
+        return -1;
+    }
     loop->now_ns = loop_clock();
     loop->io_happened = true; /* the first turn polls */
     loop->spin_lost_since_ns = loop->now_ns;
@@ -427,7 +432,7 @@ loop_run(LoopObject *loop)
         result = turn(loop);
     } while (result == 0 && !loop->stopping);
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
-    if (loop_flush_now(loop) < 0 && error != NULL) {
+    if ((loop_flush_now(loop) < 0 || set_current_task(loop, outer_task) < 0) && error != NULL) {
         PyErr_Clear();
     }
     if (error != NULL) {

@@ -83,7 +83,8 @@ parse_context(LoopObject *loop, const char *method, PyObject *const *values, PyO
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *name = PyTuple_GET_ITEM(keywords, i);
         if (PyUnicode_Compare(name, loop->st->str_context) != 0) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", method,
+            PyErr_Format(PyExc_TypeError,
+                         "BaseEventLoop.%s() got an unexpected keyword argument '%U'", method,
                          name);
             return -1;
         }
@@ -98,9 +99,10 @@ make_handle(LoopObject *loop, const char *method, Py_ssize_t leading, PyObject *
             Py_ssize_t count, PyObject *keywords, bool check_thread)
 {
     PyObject *context;
-    if (count <= leading) {
-        PyErr_Format(PyExc_TypeError, "%s() missing %zd required positional argument%s", method,
-                     leading + 1 - count, leading + 1 - count > 1 ? "s" : "");
+    if (count == leading) {
+        PyErr_Format(PyExc_TypeError,
+                     "BaseEventLoop.%s() missing 1 required positional argument: 'callback'",
+                     method);
         return NULL;
     }
     if (parse_context(loop, method, args + count, keywords, &context) < 0
@@ -199,44 +201,83 @@ loop_seconds(LoopObject *loop, double *seconds)
     return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
+/* The deadline as asyncio has it: a float, or whatever number the caller gave. */
 static PyObject *
-schedule_timer(LoopObject *loop, HandleObject *handle, double when)
+schedule_timer(LoopObject *loop, HandleObject *handle, PyObject *when)
 {
     if (handle == NULL) {
         return NULL;
     }
-    handle->when = when;
-    handle->when_ns = loop_seconds_to_ns(when);
+    handle->when = PyFloat_AsDouble(when);
+    if (handle->when == -1.0 && PyErr_Occurred()) {
+        goto error;
+    }
+    if (!PyFloat_CheckExact(when)) {
+        handle->when_given = Py_NewRef(when);
+    }
+    handle->when_ns = loop_seconds_to_ns(handle->when);
     if (timers_push(&loop->timers, handle->when_ns, (PyObject *)handle) < 0) {
-        Py_CLEAR(handle);
+        goto error;
     }
     return (PyObject *)handle;
+error:
+    Py_DECREF(handle);
+    return NULL;
+}
+
+static PyObject *
+missing_timer_arguments(const char *method, const char *first)
+{
+    PyErr_Format(PyExc_TypeError,
+                 "BaseEventLoop.%s() missing 2 required positional arguments: '%s' and 'callback'",
+                 method, first);
+    return NULL;
 }
 
 PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
 "Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
 "Timers that are due together run in order of their deadline, then of creation.");
 
+/* now + delay, a new reference. */
+static PyObject *
+deadline(LoopObject *loop, PyObject *delay)
+{
+    double now;
+    if (loop_seconds(loop, &now) < 0) {
+        return NULL;
+    }
+    if (PyFloat_CheckExact(delay)) {
+        return PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(delay));
+    }
+    PyObject *start = PyFloat_FromDouble(now);
+    PyObject *when = start ? PyNumber_Add(start, delay) : NULL;
+    Py_XDECREF(start);
+    return when;
+}
+
 static PyObject *
 loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
-    double now, delay = 0.0;
-    if (count > 0) {
-        if (args[0] == Py_None) {
-            PyErr_SetString(PyExc_TypeError, "delay must not be None");
-            return NULL;
-        }
-        delay = PyFloat_AsDouble(args[0]);
-        if (delay == -1.0 && PyErr_Occurred()) {
-            return NULL;
-        }
+    if (count == 0) {
+        return missing_timer_arguments("call_later", "delay");
     }
-    HandleObject *handle = make_handle(loop, "call_later", 1, args, count, keywords, true);
-    if (handle == NULL || loop_seconds(loop, &now) < 0) {
-        Py_XDECREF((PyObject *)handle);
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
-    return schedule_timer(loop, handle, now + delay);
+    HandleObject *handle = make_handle(loop, count > 1 ? "call_at" : "call_later", 1, args, count,
+                                       keywords, true);
+    if (handle == NULL) {
+        return NULL;
+    }
+    PyObject *when = deadline(loop, args[0]);
+    if (when == NULL) {
+        Py_DECREF(handle);
+        return NULL;
+    }
+    PyObject *timer = schedule_timer(loop, handle, when);
+    Py_DECREF(when);
+    return timer;
 }
 
 PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, /, *args, context=None)\n--\n\n"
@@ -245,19 +286,15 @@ PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, /, *args, context=None
 static PyObject *
 loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
-    double when = 0.0;
-    if (count > 0) {
-        if (args[0] == Py_None) {
-            PyErr_SetString(PyExc_TypeError, "when cannot be None");
-            return NULL;
-        }
-        when = PyFloat_AsDouble(args[0]);
-        if (when == -1.0 && PyErr_Occurred()) {
-            return NULL;
-        }
+    if (count == 0) {
+        return missing_timer_arguments("call_at", "when");
+    }
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        return NULL;
     }
     return schedule_timer(loop, make_handle(loop, "call_at", 1, args, count, keywords, true),
-                          when);
+                          args[0]);
 }
 
 PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"

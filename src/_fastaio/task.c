@@ -481,7 +481,7 @@ task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
     task->log_destroy_pending = true;
     task->must_cancel = false;
     task->cancels_requested = 0;
-    if (check_coroutine(task, coro) < 0 || set_name(task, name) < 0) {
+    if (check_coroutine(task, coro) < 0) {
         return -1;
     }
     context = context == NULL || context == Py_None ? PyContext_CopyCurrent()
@@ -492,7 +492,7 @@ task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
     Py_XSETREF(task->context, context);
     Py_CLEAR(task->fut_waiter);
     Py_XSETREF(task->coro, Py_NewRef(coro));
-    return 0;
+    return set_name(task, name);
 }
 
 static int
@@ -514,6 +514,11 @@ task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
                             NULL};
     PyObject *coro, *loop = Py_None, *name = Py_None, *context = Py_None;
     int eager = 0;
+    if (PyTuple_GET_SIZE(args) > 1) {
+        PyErr_Format(PyExc_TypeError, "Task() takes exactly 1 positional argument (%zd given)",
+                     PyTuple_GET_SIZE(args));
+        return -1;
+    }
 #if PY_VERSION_HEX >= 0x030C0000
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOp:Task", names, &coro, &loop, &name,
                                      &context, &eager)) {
@@ -527,7 +532,7 @@ task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
 #endif
     fastaio_state *st = state_of_type(Py_TYPE(self));
     if (st == NULL
-        || future_core_init(&self->core, st, offsetof(TaskObject, core), loop) < 0
+        || future_core_init(&self->core, st, loop) < 0
         || task_setup(self, coro, name, context) < 0) {
         return -1;
     }
@@ -543,15 +548,25 @@ task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
     return registry_add(self);
 }
 
+static PyObject *
+task_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL) {
+        future_core_alloc(&((TaskObject *)self)->core, offsetof(TaskObject, core));
+    }
+    return self;
+}
+
 PyObject *
 task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
 {
     fastaio_state *st = loop->st;
-    TaskObject *task = (TaskObject *)st->TaskType->tp_alloc(st->TaskType, 0);
+    TaskObject *task = (TaskObject *)task_alloc(st->TaskType, NULL, NULL);
     if (task == NULL) {
         return NULL;
     }
-    if (future_core_init(&task->core, st, offsetof(TaskObject, core), (PyObject *)loop) < 0
+    if (future_core_init(&task->core, st, (PyObject *)loop) < 0
         || task_setup(task, coro, name, context) < 0 || step_soon(task, NULL) < 0
         || registry_add(task) < 0) {
         Py_DECREF(task);
@@ -892,6 +907,7 @@ PyDoc_STRVAR(task_doc,
 
 static PyType_Slot task_slots[] = {
     {Py_tp_doc, (void *)task_doc},
+    {Py_tp_new, task_alloc},
     {Py_tp_init, task_init},
     {Py_tp_dealloc, task_dealloc},
     {Py_tp_finalize, task_finalize},

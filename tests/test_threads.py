@@ -1,0 +1,323 @@
+"""Loops and threads: waking a loop from outside, several loops, coroutines sent across."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import sys
+import threading
+import time
+
+import pytest
+
+from .support import GUARD, run_python
+
+
+async def returning(value):
+    await asyncio.sleep(0)
+    return value
+
+
+@contextlib.contextmanager
+def running(loop_factory):
+    """A loop that runs in another thread."""
+    loop = loop_factory()
+    thread = threading.Thread(target=loop.run_forever)
+    started = threading.Event()
+    loop.call_soon(started.set)
+    thread.start()
+    try:
+        assert started.wait(GUARD)
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(GUARD)
+        assert not thread.is_alive()
+        loop.close()
+
+
+# Waking a loop
+
+
+def test_many_threads_lose_nothing(loop_factory):
+    count, threads = 2000, 8
+    seen = []
+    done = threading.Event()
+
+    def receive(number, index):
+        seen.append((number, index))
+        if len(seen) == count * threads:
+            done.set()
+
+    with running(loop_factory) as loop:
+
+        def send(number):
+            for index in range(count):
+                loop.call_soon_threadsafe(receive, number, index)
+
+        senders = [threading.Thread(target=send, args=(number,)) for number in range(threads)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join(GUARD)
+        assert done.wait(GUARD)
+    assert len(seen) == count * threads
+    for number in range(threads):
+        assert [index for sender, index in seen if sender == number] == list(range(count))
+
+
+def test_a_blocked_loop_wakes_up(loop_factory):
+    with running(loop_factory) as loop:
+        for _ in range(50):
+            woken = threading.Event()
+            time.sleep(0.0005)  # long enough for the loop to block again, which is not required
+            loop.call_soon_threadsafe(woken.set)
+            assert woken.wait(GUARD)
+
+
+def test_a_wake_up_in_the_middle_of_a_long_timer(loop_factory):
+    with running(loop_factory) as loop:
+        loop.call_soon_threadsafe(loop.call_later, 3600, print)
+        woken = threading.Event()
+        loop.call_soon_threadsafe(woken.set)
+        assert woken.wait(GUARD)
+
+
+def test_what_another_thread_queues_while_the_loop_is_stopped(loop):
+    seen = []
+    thread = threading.Thread(target=loop.call_soon_threadsafe, args=(seen.append, "queued"))
+    thread.start()
+    thread.join(GUARD)
+    loop.call_soon_threadsafe(loop.stop)
+    loop.run_forever()
+    assert seen == ["queued"]
+
+
+def test_from_the_same_thread_the_order_is_kept(loop):
+    seen = []
+    loop.call_soon(seen.append, 1)
+    loop.call_soon_threadsafe(seen.append, 2)
+    loop.call_soon(seen.append, 3)
+    loop.call_soon_threadsafe(loop.stop)
+    loop.run_forever()
+    assert seen == [1, 2, 3]
+
+
+def test_cancelling_what_was_sent(loop_factory):
+    with running(loop_factory) as loop:
+        held, go, after = threading.Event(), threading.Event(), threading.Event()
+        seen = []
+
+        def hold():
+            held.set()
+            go.wait(GUARD)
+
+        loop.call_soon_threadsafe(hold)
+        assert held.wait(GUARD)
+        handle = loop.call_soon_threadsafe(seen.append, "cancelled")
+        loop.call_soon_threadsafe(after.set)
+        handle.cancel()
+        go.set()
+        assert after.wait(GUARD)
+    assert seen == []
+
+
+def test_stopping_from_another_thread(loop):
+    thread = threading.Thread(target=loop.call_soon_threadsafe, args=(loop.stop,))
+    loop.call_soon(thread.start)
+    loop.run_forever()
+    thread.join(GUARD)
+    assert not loop.is_running()
+
+
+def test_a_loop_closed_while_others_send(loop_factory):
+    loop = loop_factory()
+    refused = []
+
+    def send():
+        try:
+            while True:
+                loop.call_soon_threadsafe(int)
+        except RuntimeError as exc:
+            refused.append(str(exc))
+
+    senders = [threading.Thread(target=send) for _ in range(4)]
+    for sender in senders:
+        sender.start()
+    loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+    loop.close()
+    for sender in senders:
+        sender.join(GUARD)
+    assert refused == ["Event loop is closed"] * 4
+
+
+# Coroutines from another thread
+
+
+def test_run_coroutine_threadsafe(loop_factory):
+    with running(loop_factory) as loop:
+        futures = [asyncio.run_coroutine_threadsafe(returning(n), loop) for n in range(100)]
+        assert [future.result(GUARD) for future in futures] == list(range(100))
+
+        async def failing():
+            raise LookupError("lost")
+
+        with pytest.raises(LookupError, match="lost"):
+            asyncio.run_coroutine_threadsafe(failing(), loop).result(GUARD)
+
+
+def test_cancelling_from_another_thread(loop_factory):
+    with running(loop_factory) as loop:
+        ended = threading.Event()
+        begun = threading.Event()
+
+        async def waiting():
+            begun.set()
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                ended.set()
+                raise
+
+        future = asyncio.run_coroutine_threadsafe(waiting(), loop)
+        assert begun.wait(GUARD)
+        assert future.cancel()
+        assert ended.wait(GUARD)
+        with pytest.raises(concurrent.futures.CancelledError):
+            future.result(GUARD)
+
+
+def test_a_thread_of_its_own_with_asyncio_run(loop_factory):
+    results = []
+
+    def work():
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            results.append(runner.run(returning("value")))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(GUARD)
+    assert results == ["value"]
+
+
+def test_two_loops_play_ping_pong(loop_factory):
+    with running(loop_factory) as first, running(loop_factory) as second:
+        done = threading.Event()
+        count = 0
+
+        def hit(here, there):
+            nonlocal count
+            count += 1
+            if count == 1000:
+                done.set()
+            else:
+                there.call_soon_threadsafe(hit, there, here)
+
+        first.call_soon_threadsafe(hit, first, second)
+        assert done.wait(GUARD)
+
+
+def test_a_daemon_thread_may_be_running_a_loop_at_exit(loop_factory_source):
+    run_python(
+        f"""
+import asyncio, threading
+loop = ({loop_factory_source})()
+started = threading.Event()
+loop.call_soon(started.set)
+
+async def busy():
+    while True:
+        await asyncio.sleep(0.0001)
+
+def work():
+    loop.run_until_complete(busy())
+
+threading.Thread(target=work, daemon=True).start()
+assert started.wait({GUARD})
+"""
+    )
+
+
+def test_switching_threads_often(loop_factory):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with running(loop_factory) as first, running(loop_factory) as second:
+
+            async def work():
+                return sum(await asyncio.gather(*(returning(n) for n in range(50))))
+
+            loops = [first, second] * 20
+            futures = [asyncio.run_coroutine_threadsafe(work(), loop) for loop in loops]
+            assert [future.result(GUARD) for future in futures] == [sum(range(50))] * 40
+    finally:
+        sys.setswitchinterval(interval)
+
+
+# Loops that meet, or do not
+
+
+def test_loops_do_not_meet(loop_factory):
+    barrier = threading.Barrier(4)
+    results = []
+
+    def run():
+        loop = loop_factory()
+
+        async def main():
+            barrier.wait(GUARD)
+            assert asyncio.get_running_loop() is loop
+            total = 0
+            for number in range(500):
+                total += await asyncio.create_task(returning(number))
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            return total
+
+        try:
+            results.append(loop.run_until_complete(main()))
+        finally:
+            loop.close()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(GUARD)
+    assert results == [sum(range(500))] * 4
+
+
+def test_made_here_run_there_closed_elsewhere(loop_factory):
+    loop = loop_factory()
+    results = []
+    future = loop.create_future()
+    loop.call_soon(future.set_result, "made here")
+
+    def in_thread(action):
+        thread = threading.Thread(target=action)
+        thread.start()
+        thread.join(GUARD)
+
+    in_thread(lambda: results.append(loop.run_until_complete(future)))
+    assert loop.run_until_complete(asyncio.sleep(0.001, "here again")) == "here again"
+    in_thread(lambda: results.append(loop.run_until_complete(asyncio.sleep(0.001, "there"))))
+    in_thread(loop.close)
+    assert loop.is_closed()
+    assert results == ["made here", "there"]
+
+
+def test_a_loop_running_elsewhere_cannot_be_run_here(loop_factory):
+    loop = loop_factory()
+    thread = threading.Thread(target=loop.run_forever)
+    running = threading.Event()
+    loop.call_soon(running.set)
+    thread.start()
+    try:
+        assert running.wait(GUARD)
+        with pytest.raises(RuntimeError, match="Cannot close a running event loop"):
+            loop.close()
+        with pytest.raises(RuntimeError, match="This event loop is already running"):
+            loop.run_forever()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(GUARD)
+        loop.close()

@@ -290,9 +290,10 @@ async def connected(factory=Recorder, family=socket.AF_INET, make=tcp_sockets, b
         try:
             yield transport, protocol, peer
         finally:
-            transport.abort()
-            # connection_lost and the close of the descriptor come a turn later.
-            await until(lambda: ours.fileno() == -1)
+            if ours.fileno() != -1:
+                transport.abort()
+                # connection_lost and the close of the descriptor come a turn later.
+                await until(lambda: ours.fileno() == -1)
 
 
 def small_buffers(*socks):

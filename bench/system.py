@@ -14,7 +14,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-_SESSION_NICE = -10
+_SESSION_NICE = -15
 
 
 def cores() -> tuple[int, int]:

@@ -25,18 +25,18 @@ typedef struct {
     LoopObject *loop;
     PyObject *sock;
     PyObject *factory;
-    PyObject *server;   /* or NULL */
-    PyObject *context;  /* of the start: each connection runs in a copy */
-    PyObject *retry;    /* the timer that starts it again once resources are back; or NULL */
-    PyObject *family;   /* of the connections, as socket.socket() takes it */
+    PyObject *server;  /* or NULL */
+    PyObject *context; /* of the start: each connection runs in a copy */
+    PyObject *retry;   /* the timer that starts it again once resources are back; or NULL */
+    PyObject *family;  /* of the connections, as socket.socket() takes it */
     PyObject *type;
     PyObject *proto;
     PyObject *weakrefs;
     const int *sock_fd; /* where sock keeps its descriptor; NULL where that is not known */
     IoWatcher io;
     int fd;
-    int accepts;        /* in one turn */
-    bool foreign;       /* not exactly socket.socket: its own accept() is called */
+    int accepts;  /* in one turn */
+    bool foreign; /* not exactly socket.socket: its own accept() is called */
     bool serving;
 } ListenerObject;
 
@@ -276,9 +276,9 @@ pause_accepting(ListenerObject *self)
     PyObject *shown = PyObject_CallOneArg(st->TransportSocket, self->sock);
     PyObject *context = NULL;
     if (shown != NULL) {
-        context = Py_BuildValue("{s:s,s:O,s:O}", "message",
-                                "socket.accept() out of system resource", "exception", exc,
-                                "socket", shown);
+        context =
+            Py_BuildValue("{s:s,s:O,s:O}", "message", "socket.accept() out of system resource",
+                          "exception", exc, "socket", shown);
         Py_DECREF(shown);
     }
     Py_DECREF(exc);
@@ -296,8 +296,8 @@ pause_accepting(ListenerObject *self)
     if (again == NULL) {
         return -1;
     }
-    Py_XSETREF(self->retry, PyObject_CallMethod((PyObject *)self->loop, "call_later", "iO",
-                                                RETRY_DELAY, again));
+    Py_XSETREF(self->retry,
+               PyObject_CallMethod((PyObject *)self->loop, "call_later", "iO", RETRY_DELAY, again));
     Py_DECREF(again);
     return self->retry != NULL ? rc : -1;
 }
@@ -322,8 +322,7 @@ static int
 accept_one(ListenerObject *self)
 {
     PyObject *conn = NULL, *peer = NULL;
-    int rc = self->foreign ? accept_foreign(self, &conn, &peer)
-                           : accept_native(self, &conn, &peer);
+    int rc = self->foreign ? accept_foreign(self, &conn, &peer) : accept_native(self, &conn, &peer);
     if (rc != ACCEPT_DONE) {
         return rc == ACCEPT_ERROR && raised_lack_of_resources() && pause_accepting(self) == 0
                    ? ACCEPT_NOTHING

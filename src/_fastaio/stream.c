@@ -317,10 +317,10 @@ stream_reset_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
 static PyObject *
 describe_state(StreamObject *self)
 {
-    return PyUnicode_FromFormat(
-        " read=%s write=<%s, bufsize=%zd>",
-        self->io.fd >= 0 && stream_may_read(self) ? "polling" : "idle",
-        self->piece_count && !self->writable ? "polling" : "idle", self->queued);
+    return PyUnicode_FromFormat(" read=%s write=<%s, bufsize=%zd>",
+                                self->io.fd >= 0 && stream_may_read(self) ? "polling" : "idle",
+                                self->piece_count && !self->writable ? "polling" : "idle",
+                                self->queued);
 }
 
 static PyObject *
@@ -478,9 +478,10 @@ check_base(PyTypeObject *base)
     Py_ssize_t expected = (Py_ssize_t)offsetof(StreamObject, dict);
     if (base->tp_basicsize != expected || base->tp_dictoffset != 0 ||
         base->tp_weaklistoffset != 0 || base->tp_itemsize != 0) {
-        PyErr_Format(PyExc_ImportError,
-                     "fastaio does not know the layout of this interpreter's %s (%zd bytes, not %zd)",
-                     base->tp_name, base->tp_basicsize, expected);
+        PyErr_Format(
+            PyExc_ImportError,
+            "fastaio does not know the layout of this interpreter's %s (%zd bytes, not %zd)",
+            base->tp_name, base->tp_basicsize, expected);
         return -1;
     }
     return 0;

@@ -16,23 +16,23 @@
 
 typedef struct {
     PyObject_HEAD
-    PyObject *extra; /* here asyncio.BaseTransport has its slot _extra */
+    PyObject *extra;                     /* here asyncio.BaseTransport has its slot _extra */
     void *base_room[FLOW_CONTROL_SLOTS]; /* never used: getters of ours hide these */
     PyObject *dict;
     PyObject *weakrefs;
-    LoopObject *loop;   /* NULL before __init__ and once the connection is lost; so are the next 3 */
+    LoopObject *loop; /* NULL before __init__ and once the connection is lost; so are the next 3 */
     PyObject *protocol;
     PyObject *sock;
-    const int *sock_fd; /* where sock keeps its descriptor; NULL where that is not known */
-    PyObject *server;   /* or NULL */
-    PyObject *waiter;   /* told once reading has begun; or NULL */
-    PyObject *context;  /* of the protocol's reading callbacks */
+    const int *sock_fd;     /* where sock keeps its descriptor; NULL where that is not known */
+    PyObject *server;       /* or NULL */
+    PyObject *waiter;       /* told once reading has begun; or NULL */
+    PyObject *context;      /* of the protocol's reading callbacks */
     PyObject *lost_context; /* of connection_lost(), once that is queued */
     PyObject *lost_exc;
     PyObject *empty_waiter; /* a future: the queue is to be left empty for sendfile */
     IoWatcher io;
     FlushNode flush;
-    PyObject **pieces;  /* queued output: bytes objects, from piece_head on */
+    PyObject **pieces; /* queued output: bytes objects, from piece_head on */
     size_t piece_capacity;
     size_t piece_head;
     size_t piece_count;
@@ -42,7 +42,8 @@ typedef struct {
     Py_ssize_t low_water;
     Py_ssize_t last_read;
     int fd;
-    unsigned conn_lost; /* 0: alive; else connection_lost() is queued; counts writes from there on */
+    unsigned
+        conn_lost; /* 0: alive; else connection_lost() is queued; counts writes from there on */
     /* What the kernel is believed to answer: cleared by EAGAIN and by short counts alone. */
     bool readable;
     bool writable;
@@ -54,11 +55,11 @@ typedef struct {
     bool watched_out; /* EPOLLOUT is asked for */
     bool read_queued;
     bool read_eof;
-    bool lent;     /* sendfile waits on the descriptor instead of us */
+    bool lent; /* sendfile waits on the descriptor instead of us */
     bool closing;
     bool paused;
     bool protocol_paused;
-    bool eof;      /* write_eof() was called */
+    bool eof; /* write_eof() was called */
 } StreamObject;
 
 /* The descriptor to call the kernel with: -1 if the user has closed or detached it. */

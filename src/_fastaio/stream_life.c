@@ -166,9 +166,8 @@ stream_io(LoopObject *Py_UNUSED(loop), PyObject *op)
         return stream_run_in(self, self->context, read_and_flush);
     }
     /* What the protocol writes now may wait for more of this turn. */
-    return self->readable && stream_may_read(self)
-               ? stream_run_in(self, self->context, stream_read)
-               : 0;
+    return self->readable && stream_may_read(self) ? stream_run_in(self, self->context, stream_read)
+                                                   : 0;
 }
 
 /* connection_made() has been called: now data may come, and the one who connects is told. */
@@ -307,8 +306,8 @@ stream_call_lost(StreamObject *self)
     loop->metrics.connections_lost++;
     if (self->protocol != NULL) {
         PyObject *protocol = Py_NewRef(self->protocol);
-        if (stream_drop_result(PyObject_CallMethodOneArg(
-                protocol, loop->st->str_connection_lost, exc)) < 0) {
+        if (stream_drop_result(
+                PyObject_CallMethodOneArg(protocol, loop->st->str_connection_lost, exc)) < 0) {
             keep_first(&failure, (PyObject *)self);
         }
         Py_DECREF(protocol);
@@ -492,8 +491,7 @@ fill_extra(fastaio_state *st, PyObject *extra, PyObject *sock)
 static int
 get_int(PyObject *obj, PyObject *name, bool call, long *value)
 {
-    PyObject *number =
-        call ? PyObject_CallMethodNoArgs(obj, name) : PyObject_GetAttr(obj, name);
+    PyObject *number = call ? PyObject_CallMethodNoArgs(obj, name) : PyObject_GetAttr(obj, name);
     *value = number != NULL ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
     return *value == -1 && PyErr_Occurred() ? -1 : 0;

@@ -137,8 +137,7 @@ received_eof(StreamObject *self)
     if (stream_debug(self, "%r received EOF") < 0) {
         return -1;
     }
-    PyObject *result =
-        PyObject_CallMethodNoArgs(self->protocol, self->loop->st->str_eof_received);
+    PyObject *result = PyObject_CallMethodNoArgs(self->protocol, self->loop->st->str_eof_received);
     int keep_open = result != NULL ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     if (keep_open < 0) {
@@ -183,8 +182,7 @@ read_data(StreamObject *self)
     }
     /* A reference of our own: the callback may put another protocol in its place. */
     PyObject *args[] = {Py_NewRef(self->protocol), data};
-    PyObject *result =
-        PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
+    PyObject *result = PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
     Py_DECREF(args[0]);
     Py_DECREF(data);
     if (result == NULL) {
@@ -273,8 +271,8 @@ read_into_protocol(StreamObject *self)
         return 0;
     }
     Py_ssize_t count = 0;
-    int rc = self->foreign ? recv_into_foreign(self, buffer, &count)
-                           : recv_into(self, buffer, &count);
+    int rc =
+        self->foreign ? recv_into_foreign(self, buffer, &count) : recv_into(self, buffer, &count);
     Py_DECREF(buffer);
     if (rc != READ_DONE) {
         return rc == READ_ERROR ? read_failed(self) : 0;
@@ -285,8 +283,8 @@ read_into_protocol(StreamObject *self)
     PyObject *number = PyLong_FromSsize_t(count);
     PyObject *result = NULL;
     if (number != NULL) {
-        result = PyObject_CallMethodOneArg(self->protocol, self->loop->st->str_buffer_updated,
-                                           number);
+        result =
+            PyObject_CallMethodOneArg(self->protocol, self->loop->st->str_buffer_updated, number);
         Py_DECREF(number);
     }
     if (result == NULL) {

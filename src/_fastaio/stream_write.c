@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define MIN_PIECES 8
+#define MIN_PIECES  8
 #define KEEP_PIECES 64 /* an empty queue with more room than this gives it back */
 #define MAX_VECTORS 64
 /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
@@ -178,12 +178,10 @@ send_foreign(StreamObject *self)
         if (piece == NULL) {
             return -1;
         }
-        PyObject *result =
-            PyObject_CallMethodOneArg(self->sock, self->loop->st->str_send, piece);
+        PyObject *result = PyObject_CallMethodOneArg(self->sock, self->loop->st->str_send, piece);
         Py_ssize_t asked = PyObject_Size(piece);
         Py_DECREF(piece);
-        Py_ssize_t sent =
-            result != NULL ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
+        Py_ssize_t sent = result != NULL ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
         Py_XDECREF(result);
         if (sent < 0 || sent > asked) {
             if (!PyErr_Occurred()) {
@@ -378,9 +376,9 @@ check_alive(StreamObject *self)
     }
     if (self->conn_lost >= LOST_WRITES_UNTIL_WARNING) {
         fastaio_state *st = state_of_type(Py_TYPE(self));
-        PyObject *result = st ? PyObject_CallMethod(st->logger, "warning", "s",
-                                                    "socket.send() raised exception.")
-                              : NULL;
+        PyObject *result =
+            st ? PyObject_CallMethod(st->logger, "warning", "s", "socket.send() raised exception.")
+               : NULL;
         if (result == NULL) {
             return -1;
         }
@@ -439,7 +437,8 @@ raise_not_bytes(PyObject *data)
     if (name != NULL) {
 #if PY_VERSION_HEX >= 0x030F0000
         PyErr_Format(PyExc_TypeError,
-                     "data argument must be a bytes, bytearray, or memoryview object, not %R", name);
+                     "data argument must be a bytes, bytearray, or memoryview object, not %R",
+                     name);
 #else
         PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not %R", name);
 #endif

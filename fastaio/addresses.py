@@ -35,14 +35,16 @@ def _is_literal(host: str) -> bool:
     return True
 
 
-# typed: True is no port although it equals 1.
-@lru_cache(maxsize=512, typed=True)
 def _resolve(
     host: str, port: int | None, family: int, type: int, proto: int, flags: int
 ) -> tuple[AddrInfo, ...] | None:
     if not _is_literal(host) or flags & _DEPENDS_ON_INTERFACES:
         return None
     return tuple(_getaddrinfo(host, port, family, type, proto, flags))
+
+
+# typed: True is no port although it equals 1.
+_resolve_cached = lru_cache(maxsize=512, typed=True)(_resolve)
 
 
 def resolve_literal(
@@ -58,5 +60,5 @@ def resolve_literal(
     # Exact types: subclasses may compare as they please, and must not be kept in the cache.
     if host.__class__ is not str or (port is not None and port.__class__ is not int):
         return None
-    found = _resolve(host, port, family, type, proto, flags)
+    found = _resolve_cached(host, port, family, type, proto, flags)
     return None if found is None else list(found)

@@ -27,10 +27,11 @@ from .signals import SignalPipe, SignalWakeup
 if TYPE_CHECKING:
     import ssl
 
+    _T = TypeVar("_T")
+    _Ts = TypeVarTuple("_Ts")
+
 __all__ = ("EventLoop",)
 
-_T = TypeVar("_T")
-_Ts = TypeVarTuple("_Ts")
 _ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 # Called by name: asyncio's modules may have been given other classes under these names since.

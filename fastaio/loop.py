@@ -52,6 +52,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         _asyncgens_shutdown_called: bool
         _default_executor: concurrent.futures.Executor | None
         _signal_handlers: dict[int, asyncio.Handle]
+        _internal_fds: int
         _old_agen_hooks: Any
 
         def _check_callback(self, callback: object, method: str) -> None: ...
@@ -132,14 +133,18 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
     # Signals: asyncio's handlers, fed by a pipe of ours
 
     def _make_self_pipe(self) -> None:
-        """asyncio's loop makes a pair of sockets; here the pipe is made when it is needed."""
+        # asyncio's loop makes a pair of sockets; here the pipe is made when it is needed.
+        self._internal_fds += 1
 
     def _close_self_pipe(self) -> None:
-        """Not yet: close() does it once asyncio has taken its signal handlers back."""
+        # The pipe itself stays until asyncio has taken its signal handlers back: see close().
+        self._internal_fds -= 1
 
     @property
     def _csock(self) -> SignalPipe | None:
         return self._wakeup.pipe
+
+    _ssock = _csock
 
     def _watch_signals(self, fd: int) -> None:
         self._add_reader(fd, self._read_from_self)

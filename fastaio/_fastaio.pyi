@@ -114,3 +114,12 @@ class Listener:
     def stop(self) -> None: ...
 
 def _live_tasks() -> list[asyncio.Task[Any]]: ...
+def _adopt_layout(
+    probe: asyncio.Task[Any],
+    coro: object,
+    context: object,
+    name: str,
+    waiter: object,
+    offsets: tuple[int, ...] | None,
+    /,
+) -> None: ...

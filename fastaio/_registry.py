@@ -1,21 +1,32 @@
-"""How asyncio.all_tasks() finds native tasks on Python 3.11 to 3.13.
+"""What native tasks and asyncio must know of each other, before the first one is made.
 
-There asyncio keeps every task in a Python WeakSet, which costs more than all the rest of making a
+On Python 3.11 to 3.13 asyncio keeps every task in a Python WeakSet, which costs more than all the rest of making a
 task. Native tasks are kept in a list of their own instead, and the set's inner set is exchanged,
 once per interpreter, for one that also knows them. From 3.14 on a native task is in asyncio's own
 list, like any other.
+
+Onlookers also read fields of asyncio's own task type that native tasks have as a base: where those
+lie is learned from a probe task and, from 3.14 on, from the debug section that asyncio ships for
+`python -m asyncio ps`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import struct
+import sys
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from . import _fastaio
 
-__all__ = ("show",)
+__all__ = ("prepare",)
+
+# The C type, whatever may have been put in the place of asyncio.Task.
+_AsyncioTask: Any = sys.modules["_asyncio"].Task
 
 _TaskRef = weakref.ReferenceType["asyncio.Task[Any]"]
 
@@ -38,8 +49,8 @@ class _TaskRefs(set[_TaskRef]):
         return task is not None and any(task is other for other in _fastaio._live_tasks())
 
 
-def show() -> None:
-    """Make asyncio.all_tasks() of this interpreter see native tasks; called with the first one."""
+def _show() -> None:
+    """Make asyncio.all_tasks() of this interpreter see native tasks."""
     known: Any = getattr(asyncio.tasks, "_scheduled_tasks", None)  # from 3.12
     if known is None:
         known = asyncio.tasks._all_tasks  # type: ignore[attr-defined]
@@ -49,3 +60,82 @@ def show() -> None:
     known.data = refs = _TaskRefs(others)
     # Another thread may have added one in between.
     refs.update(others)
+
+
+class _NoLoop:
+    """As much of a loop as a task needs to be made; it never runs one."""
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return False
+
+    def call_soon(self, *args: Any, **kwargs: Any) -> None:
+        """Scheduling is what a probe does not need."""
+
+
+def _debug_section(path: Path) -> bytes | None:
+    """The contents of an ELF file's `.AsyncioDebug` section (64 bit, the machine's byte order)."""
+    with path.open("rb") as file:
+        header = file.read(64)
+        if header[:5] != b"\x7fELF\x02":
+            return None
+        (table,) = struct.unpack_from("=Q", header, 0x28)
+        entry_size, count, names_index = struct.unpack_from("=HHH", header, 0x3A)
+
+        def section(index: int) -> tuple[int, int, int]:
+            file.seek(table + index * entry_size)
+            name, _, _, _, offset, size = struct.unpack("=IIQQQQ", file.read(40))
+            return name, offset, size
+
+        _, names_at, names_size = section(names_index)
+        file.seek(names_at)
+        names = file.read(names_size)
+        for index in range(count):
+            name, offset, size = section(index)
+            if names.startswith(b".AsyncioDebug\0", name):
+                file.seek(offset)
+                return file.read(size)
+    return None
+
+
+def _debug_offsets() -> tuple[int, ...] | None:
+    """(size, name, awaited_by, is_task, coro, running_loop, running_task), as asyncio says."""
+    if sys.version_info < (3, 14):
+        return None
+    import _asyncio
+
+    file = getattr(_asyncio, "__file__", None)
+    try:
+        section = _debug_section(Path(file or "/proc/self/exe"))
+    except OSError:
+        return None  # an unreadable file: `ps` from outside is all that is lost
+    if section is None or len(section) < 13 * 8:
+        return None
+    size, name, awaited_by, is_task, _, coro, _, _, _, _, loop, task = struct.unpack_from(
+        "=12Q", section
+    )
+    return size, name, awaited_by, is_task, coro, loop, task
+
+
+def _learn_layout() -> None:
+    async def nothing() -> None:
+        """Never runs."""
+
+    loop: Any = _NoLoop()
+    coro, context, name = nothing(), contextvars.Context(), "fastaio's probe"
+    probe = _AsyncioTask(coro, loop=loop, name=name, context=context)
+    probe._log_destroy_pending = False  # type: ignore[attr-defined]
+    try:
+        waiter = _fastaio.Future(loop=loop)
+        _fastaio._adopt_layout(probe, coro, context, name, waiter, _debug_offsets())
+    finally:
+        coro.close()
+
+
+def prepare() -> None:
+    """Called by the first native task of an interpreter."""
+    if sys.version_info < (3, 14):
+        _show()
+    _learn_layout()

@@ -58,6 +58,10 @@ await_iternext(AwaitObject *await)
     case PYGEN_NEXT:
         return result;
     case PYGEN_RETURN: {
+        if (result == Py_None) {
+            Py_DECREF(result);
+            return NULL; /* an end without an exception means None */
+        }
         /* Called, so that a tuple or an exception as result stays one value. */
         PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
         Py_DECREF(result);

@@ -1,6 +1,7 @@
 #include "handle.h"
 
 #include "future.h"
+#include "loop.h"
 #include <structmember.h>
 
 /* ---- making and running ---------------------------------------------------------------------- */
@@ -202,13 +203,6 @@ handle_repr_info(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 static int
 handle_keep_repr(HandleObject *handle)
 {
-    PyObject *debug =
-        PyObject_CallMethodNoArgs(handle->loop, state_of_handle(handle)->str_get_debug);
-    int keep = debug ? PyObject_IsTrue(debug) : -1;
-    Py_XDECREF(debug);
-    if (keep <= 0) {
-        return keep;
-    }
     PyObject *repr = handle_repr(handle);
     if (repr == NULL) {
         return -1;
@@ -227,13 +221,14 @@ handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
         Py_RETURN_NONE;
     }
     handle->cancelled = true;
-    if (handle->heap != NULL) {
-        handle->heap->cancelled++;
-    }
-    if (handle_keep_repr(handle) < 0) {
+    /* Only the loops of this module make these handles. */
+    if (((LoopObject *)handle->loop)->debug && handle_keep_repr(handle) < 0) {
         return NULL;
     }
     handle_drop_call(handle);
+    if (handle->heap != NULL) {
+        timers_cancelled(handle->heap, (PyObject *)handle);
+    }
     Py_RETURN_NONE;
 }
 

@@ -283,7 +283,7 @@ set_current_task(LoopObject *loop, PyObject *task)
         return 0;
     }
     loop->current_task = task;
-    return registry_swap_current(loop->st, (PyObject *)loop, task, NULL);
+    return registry_set_current(loop->st, (PyObject *)loop, task);
 }
 
 /* asyncio believes a task current until the next entry that is none, or the end of the batch: one

@@ -201,28 +201,30 @@ loop_seconds(LoopObject *loop, double *seconds)
     return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
-/* The deadline as asyncio has it: a float, or whatever number the caller gave. */
 static PyObject *
-schedule_timer(LoopObject *loop, HandleObject *handle, PyObject *when)
+schedule_timer(LoopObject *loop, HandleObject *handle, double when)
 {
-    if (handle == NULL) {
-        return NULL;
+    handle->when = when;
+    handle->when_ns = loop_seconds_to_ns(when);
+    if (timers_push(&loop->timers, handle->when_ns, (PyObject *)handle) < 0) {
+        Py_CLEAR(handle);
     }
-    handle->when = PyFloat_AsDouble(when);
-    if (handle->when == -1.0 && PyErr_Occurred()) {
-        goto error;
+    return (PyObject *)handle;
+}
+
+/* The deadline as asyncio has it: whatever number it is. */
+static PyObject *
+schedule_timer_at(LoopObject *loop, HandleObject *handle, PyObject *when)
+{
+    double seconds = PyFloat_AsDouble(when);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        Py_DECREF(handle);
+        return NULL;
     }
     if (!PyFloat_CheckExact(when)) {
         handle->when_given = Py_NewRef(when);
     }
-    handle->when_ns = loop_seconds_to_ns(handle->when);
-    if (timers_push(&loop->timers, handle->when_ns, (PyObject *)handle) < 0) {
-        goto error;
-    }
-    return (PyObject *)handle;
-error:
-    Py_DECREF(handle);
-    return NULL;
+    return schedule_timer(loop, handle, seconds);
 }
 
 static PyObject *
@@ -238,46 +240,38 @@ PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, /, *args, conte
 "Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
 "Timers that are due together run in order of their deadline, then of creation.");
 
-/* now + delay, a new reference. */
-static PyObject *
-deadline(LoopObject *loop, PyObject *delay)
-{
-    double now;
-    if (loop_seconds(loop, &now) < 0) {
-        return NULL;
-    }
-    if (PyFloat_CheckExact(delay)) {
-        return PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(delay));
-    }
-    PyObject *start = PyFloat_FromDouble(now);
-    PyObject *when = start ? PyNumber_Add(start, delay) : NULL;
-    Py_XDECREF(start);
-    return when;
-}
-
 static PyObject *
 loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
+    double now;
     if (count == 0) {
         return missing_timer_arguments("call_later", "delay");
     }
-    if (args[0] == Py_None) {
+    PyObject *delay = args[0];
+    if (delay == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
     HandleObject *handle = make_handle(loop, count > 1 ? "call_at" : "call_later", 1, args, count,
                                        keywords, true);
-    if (handle == NULL) {
-        return NULL;
+    if (handle == NULL || loop_seconds(loop, &now) < 0) {
+        goto error;
     }
-    PyObject *when = deadline(loop, args[0]);
+    if (PyFloat_CheckExact(delay)) {
+        return schedule_timer(loop, handle, now + PyFloat_AS_DOUBLE(delay));
+    }
+    PyObject *start = PyFloat_FromDouble(now);
+    PyObject *when = start ? PyNumber_Add(start, delay) : NULL;
+    Py_XDECREF(start);
     if (when == NULL) {
-        Py_DECREF(handle);
-        return NULL;
+        goto error;
     }
-    PyObject *timer = schedule_timer(loop, handle, when);
+    PyObject *timer = schedule_timer_at(loop, handle, when);
     Py_DECREF(when);
     return timer;
+error:
+    Py_XDECREF((PyObject *)handle);
+    return NULL;
 }
 
 PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, /, *args, context=None)\n--\n\n"
@@ -293,8 +287,8 @@ loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
         return NULL;
     }
-    return schedule_timer(loop, make_handle(loop, "call_at", 1, args, count, keywords, true),
-                          args[0]);
+    HandleObject *handle = make_handle(loop, "call_at", 1, args, count, keywords, true);
+    return handle ? schedule_timer_at(loop, handle, args[0]) : NULL;
 }
 
 PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"

@@ -4,13 +4,62 @@
 
 /* ---- all tasks ------------------------------------------------------------------------------- */
 
+/* Once per interpreter, before its first task: what asyncio is to be told, and what is to be known
+   of it. */
+static int
+prepare(fastaio_state *st)
+{
+    st->registry_ready = true; /* preparing makes no native task */
+    PyObject *module = PyImport_ImportModule("fastaio._registry");
+    PyObject *result = module ? PyObject_CallMethod(module, "prepare", NULL) : NULL;
+    Py_XDECREF(module);
+    Py_XDECREF(result);
+    st->registry_ready = result != NULL;
+    return result ? 0 : -1;
+}
+
+/* The fields of the base that onlookers read. */
+static int
+fill_base(TaskObject *task)
+{
+    const BaseLayout *layout = &task->core.st->layout;
+    base_field_set(task, layout->coro, task->coro);
+    base_field_set(task, layout->context, task->context);
+    if (layout->is_task) {
+        ((char *)task)[layout->is_task] = 1;
+    }
+    return registry_name_changed(task);
+}
+
+int
+registry_name_changed(TaskObject *task)
+{
+    uint16_t offset = task->core.st->layout.name;
+    if (offset == 0) {
+        return 0;
+    }
+    /* As in asyncio, a number stands for "Task-<number>". */
+    PyObject *name = task->name ? Py_NewRef(task->name) : PyLong_FromUnsignedLongLong(task->number);
+    if (name == NULL) {
+        return -1;
+    }
+    Py_XSETREF(*base_field(task, offset), name);
+    return 0;
+}
+
 #if PY_VERSION_HEX >= 0x030E0000
 
 int
 registry_add(TaskObject *task)
 {
-    PyObject *result =
-        PyObject_CallOneArg(task->core.st->register_task, (PyObject *)task);
+    fastaio_state *st = task->core.st;
+    if (!st->registry_ready && prepare(st) < 0) {
+        return -1;
+    }
+    if (fill_base(task) < 0) {
+        return -1;
+    }
+    PyObject *result = PyObject_CallOneArg(st->register_task, (PyObject *)task);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
@@ -24,18 +73,7 @@ registry_remove(TaskObject *Py_UNUSED(task))
 #else
 
 /* asyncio's registry is a WeakSet, which costs as much as a task step: ours is a list that
-   asyncio.all_tasks() is shown, once there is a task to see. */
-static int
-show_to_asyncio(fastaio_state *st)
-{
-    PyObject *module = PyImport_ImportModule("fastaio._registry");
-    PyObject *result = module ? PyObject_CallMethod(module, "show", NULL) : NULL;
-    Py_XDECREF(module);
-    Py_XDECREF(result);
-    st->registry_shown = result != NULL;
-    return result ? 0 : -1;
-}
-
+   asyncio.all_tasks() is shown. */
 int
 registry_add(TaskObject *task)
 {
@@ -43,7 +81,10 @@ registry_add(TaskObject *task)
     if (task->link != NULL) {
         return 0;
     }
-    if (!st->registry_shown && show_to_asyncio(st) < 0) {
+    if (!st->registry_ready && prepare(st) < 0) {
+        return -1;
+    }
+    if (fill_base(task) < 0) {
         return -1;
     }
     task->next = st->tasks;
@@ -91,6 +132,7 @@ live_tasks(PyObject *module, PyObject *Py_UNUSED(ignored))
 
 PyMethodDef registry_functions[] = {
     {"_live_tasks", live_tasks, METH_NOARGS, live_tasks_doc},
+    {"_adopt_layout", base_layout_adopt, METH_VARARGS, base_layout_adopt_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -132,33 +174,86 @@ registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObjec
 #endif
 }
 
+/* From 3.14 on the current task is one word of the thread state. Where it is known, it is written
+   directly; that it is the right one is seen at the first call, which asyncio's function makes. */
+int
+registry_set_current(fastaio_state *st, PyObject *loop, PyObject *task)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    BaseLayout *layout = &st->layout;
+    if (layout->running_task == 0) {
+        return registry_swap_current(st, loop, task, NULL);
+    }
+    char *thread = (char *)PyThreadState_Get();
+    PyObject **current = base_field(thread, layout->running_task);
+    if (layout->thread_checked) {
+        PyObject *old = *current;
+        *current = Py_XNewRef(task);
+        Py_XDECREF(old);
+        return 0;
+    }
+    if (registry_swap_current(st, loop, task, NULL) < 0) {
+        return -1;
+    }
+    if (task != NULL) {
+        layout->thread_checked =
+            *current == task && *base_field(thread, layout->running_loop) == loop;
+        if (!layout->thread_checked) {
+            layout->running_task = 0;
+        }
+    }
+    return 0;
+#else
+    return registry_swap_current(st, loop, task, NULL);
+#endif
+}
+
 /* ---- awaited-by ------------------------------------------------------------------------------ */
+
+#if PY_VERSION_HEX >= 0x030E0000
+static int
+call_awaited_by(PyObject *function, PyObject *future, PyObject *task)
+{
+    PyObject *stack[3] = {NULL, future, task};
+    PyObject *result =
+        PyObject_Vectorcall(function, stack + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+static inline bool
+field_is_known(fastaio_state *st, PyObject *future)
+{
+    return st->layout.awaited_by != 0
+           && (Py_IS_TYPE(future, st->FutureType) || Py_IS_TYPE(future, st->TaskType));
+}
 
 int
 registry_await_begins(fastaio_state *st, PyObject *future, PyObject *task)
 {
-    if (st->awaited_by_add == NULL) {
-        return 0;
+    if (field_is_known(st, future)) {
+        PyObject **waiter = base_field(future, st->layout.awaited_by);
+        if (*waiter == NULL) {
+            *waiter = Py_NewRef(task);
+            return 0;
+        }
     }
-    PyObject *stack[3] = {NULL, future, task};
-    PyObject *result = PyObject_Vectorcall(st->awaited_by_add, stack + 1,
-                                           2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    Py_XDECREF(result);
-    return result ? 0 : -1;
+    return call_awaited_by(st->awaited_by_add, future, task);
 }
 
 int
 registry_await_ends(fastaio_state *st, PyObject *future, PyObject *task)
 {
-    if (st->awaited_by_discard == NULL) {
-        return 0;
+    if (field_is_known(st, future)) {
+        PyObject **waiter = base_field(future, st->layout.awaited_by);
+        if (*waiter == task) { /* alone: several would stand in a set */
+            Py_CLEAR(*waiter);
+            return 0;
+        }
     }
-    PyObject *stack[3] = {NULL, future, task};
-    PyObject *result = PyObject_Vectorcall(st->awaited_by_discard, stack + 1,
-                                           2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    Py_XDECREF(result);
-    return result ? 0 : -1;
+    return call_awaited_by(st->awaited_by_discard, future, task);
 }
+#endif
 
 int
 registry_init(PyObject *module)

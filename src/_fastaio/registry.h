@@ -11,9 +11,18 @@ void registry_remove(TaskObject *task);
 /* current_task(): makes `task` (NULL: none) the current task of `loop`, which must be the running
    loop; hands the previous one to *previous (new reference or NULL) unless that is NULL. */
 int registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous);
-/* The awaited-by graph of 3.14; does nothing before. */
+/* The same without an answer, for a native loop in its own turn: one write where that is enough. */
+int registry_set_current(fastaio_state *st, PyObject *loop, PyObject *task);
+/* The task has got another name. */
+int registry_name_changed(TaskObject *task);
+/* The awaited-by graph of 3.14; there is none before. */
+#if PY_VERSION_HEX >= 0x030E0000
 int registry_await_begins(fastaio_state *st, PyObject *future, PyObject *task);
 int registry_await_ends(fastaio_state *st, PyObject *future, PyObject *task);
+#else
+#define registry_await_begins(st, future, task) ((void)(st), 0)
+#define registry_await_ends(st, future, task) ((void)(st), (void)(future), (void)(task), 0)
+#endif
 
 extern PyMethodDef registry_functions[];
 

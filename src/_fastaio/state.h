@@ -2,6 +2,7 @@
 #ifndef FASTAIO_STATE_H
 #define FASTAIO_STATE_H
 
+#include "base_layout.h"
 #include "compat.h"
 #include "pool.h"
 
@@ -78,7 +79,8 @@ typedef struct fastaio_state {
     PyObject *awaited_by_add;    /* from 3.14: asyncio's function */
     PyObject *awaited_by_discard;
     TaskObject *tasks;           /* up to 3.13: the newest of our living tasks */
-    bool registry_shown;         /* up to 3.13: asyncio.all_tasks() has been told of ours */
+    bool registry_ready;         /* fastaio._registry.prepare() has been called */
+    BaseLayout layout;
     uint64_t task_name_counter;
 
     Pool handle_pool; /* of Handles and TimerHandles */

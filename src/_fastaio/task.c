@@ -696,6 +696,9 @@ task_set_name(TaskObject *self, PyObject *value)
         return NULL;
     }
     Py_XSETREF(self->name, text);
+    if (registry_name_changed(self) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 

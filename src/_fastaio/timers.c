@@ -88,6 +88,18 @@ timers_pop(TimerHeap *heap)
     return handle;
 }
 
+void
+timers_cancelled(TimerHeap *heap, PyObject *handle)
+{
+    if (heap->timers[heap->count - 1].handle != handle) {
+        heap->cancelled++;
+        return;
+    }
+    heap->count--;
+    ((HandleObject *)handle)->heap = NULL;
+    Py_DECREF(handle);
+}
+
 /* Takes every cancelled timer out and makes the rest a heap again. The references are dropped
    last: that may run code which pushes timers. */
 static void

@@ -28,6 +28,9 @@ timers_peek(const TimerHeap *heap)
 }
 /* Removes the earliest and hands its reference over. The heap must not be empty. */
 PyObject *timers_pop(TimerHeap *heap);
+/* Tells the heap that a timer in it has been cancelled: it goes at once where that costs nothing
+   (the newest of the late ones: timeouts that are not reached), else in time. */
+void timers_cancelled(TimerHeap *heap, PyObject *handle);
 /* Drops the cancelled timers at the top, and all of them once they are the larger part. */
 void timers_prune(TimerHeap *heap);
 void timers_clear(TimerHeap *heap);

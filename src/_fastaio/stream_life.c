@@ -369,7 +369,6 @@ stream_lose(StreamObject *self, PyObject *exc)
     if (self->lost_context == NULL) {
         return -1;
     }
-    loop_io_happened(loop);
     return loop_call_native(loop, stream_lost, (PyObject *)self);
 }
 

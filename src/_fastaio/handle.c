@@ -47,7 +47,7 @@ handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *cons
     handle->loop = Py_NewRef(loop);
     handle->source_tb = handle->repr = handle->weakrefs = NULL;
     handle->when_given = NULL;
-    handle->heap = NULL;
+    handle->timers = NULL;
     handle->when_ns = 0;
     handle->when = 0.0;
     handle->cancelled = false;
@@ -226,8 +226,8 @@ handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     handle_drop_call(handle);
-    if (handle->heap != NULL) {
-        timers_cancelled(handle->heap, (PyObject *)handle);
+    if (handle->timers != NULL) {
+        timers_cancelled(handle->timers, (PyObject *)handle);
     }
     Py_RETURN_NONE;
 }
@@ -317,7 +317,7 @@ handle_get_cancelled(HandleObject *handle, void *Py_UNUSED(closure))
 static PyObject *
 timer_get_scheduled(HandleObject *handle, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(handle->heap != NULL);
+    return PyBool_FromLong(handle->timers != NULL);
 }
 
 static PyObject *

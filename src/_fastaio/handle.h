@@ -17,7 +17,7 @@ typedef struct {
     PyObject *source_tb;
     PyObject *repr; /* in debug mode: what it looked like before it was cancelled */
     PyObject *weakrefs;
-    TimerHeap *heap;    /* a timer's heap while it is in one */
+    Timers *timers;      /* a timer: where it is scheduled, NULL: nowhere (any more) */
     int64_t when_ns;  /* timers only */
     double when;      /* timers only: in seconds of loop.time() */
     PyObject *when_given; /* timers only: the same as the caller's object, if it was no float */

@@ -177,7 +177,7 @@ spin(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     int64_t spent = loop_clock() - begin;
     loop->metrics.spins++;
     loop->metrics.spin_ns += spent;
-    if (count > 0) {
+    if (count > 0 || inbox_filled(&loop->inbox)) {
         loop->metrics.spin_hits++;
     }
     else {
@@ -209,7 +209,8 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     int64_t before = loop->now_ns;
     loop->now_ns = loop_clock();
     loop->metrics.blocks++;
-    double hit = count > 0 && loop->now_ns - before < SPIN_SHORT_WAIT_NS ? 1.0 : 0.0;
+    bool found = count > 0 || inbox_filled(&loop->inbox);
+    double hit = found && loop->now_ns - before < SPIN_SHORT_WAIT_NS ? 1.0 : 0.0;
     loop->spin_hits += (hit - loop->spin_hits) / 8;
     return count;
 }
@@ -389,8 +390,8 @@ run_batch(LoopObject *loop)
 
 /* ---- one turn -------------------------------------------------------------------------------- */
 
-static int
-turn(LoopObject *loop)
+int
+loop_turn(LoopObject *loop)
 {
     if (inbox_filled(&loop->inbox) && inbox_drain(&loop->inbox, &loop->ready) < 0) {
         return -1;
@@ -429,7 +430,7 @@ loop_run(LoopObject *loop)
     loop->spin_lost_since_ns = loop->now_ns;
     loop->spin_lost_ns = 0;
     do {
-        result = turn(loop);
+        result = loop_turn(loop);
     } while (result == 0 && !loop->stopping);
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
     if ((loop_flush_now(loop) < 0 || set_current_task(loop, outer_task) < 0) && error != NULL) {

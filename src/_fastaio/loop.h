@@ -34,7 +34,7 @@ struct LoopObject {
     PyObject_HEAD
     fastaio_state *st;
     ReadyQueue ready;
-    TimerHeap timers;
+    Timers timers;
     Inbox inbox;
     Poller *poller;
     FdTable *fds;
@@ -71,6 +71,8 @@ struct LoopObject {
 int64_t loop_clock(void);
 /* Rounded up, saturating; NaN is "now" (any time that has come). */
 int64_t loop_seconds_to_ns(double seconds);
+/* One turn, which blocks where nothing is ready: 0, or -1 with what leaves the loop. */
+int loop_turn(LoopObject *loop);
 /* Turns until stop(): 0, or -1 with the exception that leaves the loop. */
 int loop_run(LoopObject *loop);
 /* The loop's 256 KiB receive buffer, shared by all its connections: only between two calls into
@@ -112,6 +114,10 @@ loop_is_native(fastaio_state *st, PyObject *obj)
 {
     return PyObject_TypeCheck(obj, st->LoopType);
 }
+
+#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function)
+/* call_soon, call_soon_threadsafe, call_later, call_at, time (loop_call.c). */
+extern PyMethodDef loop_call_methods[];
 
 int loop_types_init(PyObject *module);
 

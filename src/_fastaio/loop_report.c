@@ -10,17 +10,24 @@ leaves_the_loop(void)
            || PyErr_ExceptionMatches(PyExc_SystemExit);
 }
 
-/* context["message"], ["exception"], and the call. */
-static int
-call_handler(LoopObject *loop, PyObject *context, PyObject *message, PyObject *exception)
+/* The context's first two entries, in asyncio's order. */
+static PyObject *
+new_context(LoopObject *loop, PyObject *message, PyObject *exception)
 {
-    fastaio_state *st = loop->st;
-    if (PyDict_SetItem(context, st->str_message, message) < 0
-        || PyDict_SetItem(context, st->str_exception, exception) < 0) {
-        return -1;
+    PyObject *context = PyDict_New();
+    if (context != NULL
+        && (PyDict_SetItem(context, loop->st->str_message, message) < 0
+            || PyDict_SetItem(context, loop->st->str_exception, exception) < 0)) {
+        Py_CLEAR(context);
     }
-    PyObject *result =
-        PyObject_CallMethodOneArg((PyObject *)loop, st->str_call_exception_handler, context);
+    return context;
+}
+
+static int
+call_handler(LoopObject *loop, PyObject *context)
+{
+    PyObject *result = PyObject_CallMethodOneArg(
+        (PyObject *)loop, loop->st->str_call_exception_handler, context);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
@@ -33,9 +40,9 @@ loop_report(LoopObject *loop, const char *message, ...)
     }
     int result = -1;
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *context = PyDict_New();
     PyObject *text = PyUnicode_FromString(message);
-    if (context == NULL || text == NULL) {
+    PyObject *context = text ? new_context(loop, text, exception) : NULL;
+    if (context == NULL) {
         goto done;
     }
     va_list pairs;
@@ -47,7 +54,7 @@ loop_report(LoopObject *loop, const char *message, ...)
     }
     va_end(pairs);
     if (result == 0) {
-        result = call_handler(loop, context, text, exception);
+        result = call_handler(loop, context);
     }
 done:
     Py_XDECREF(text);
@@ -103,13 +110,13 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
                                           handle->callback ? handle->callback : Py_None, args,
                                           NULL);
     message = source ? PyUnicode_FromFormat("Exception in callback %U", source) : NULL;
-    context = message ? PyDict_New() : NULL;
+    context = message ? new_context(loop, message, exception) : NULL;
     if (context == NULL || PyDict_SetItem(context, loop->st->str_handle, (PyObject *)handle) < 0
         || (handle->source_tb != NULL
             && PyDict_SetItem(context, loop->st->str_source_traceback, handle->source_tb) < 0)) {
         goto done;
     }
-    result = call_handler(loop, context, message, exception);
+    result = call_handler(loop, context);
 done:
     Py_XDECREF(args);
     Py_XDECREF(source);

@@ -1,4 +1,4 @@
-/* loop_type.c: the Loop type: asyncio's scheduling methods and attributes over loop.c. */
+/* loop_type.c: the Loop type: its life, attributes and what is not scheduling (loop_call.c). */
 #include "loop.h"
 
 #include "sockops.h"
@@ -30,16 +30,6 @@ loop_check_thread(LoopObject *loop)
     return -1;
 }
 
-/* Debug mode's look at a callback: asyncio's own. */
-static int
-check_callback(LoopObject *loop, PyObject *callback, const char *method)
-{
-    PyObject *result =
-        PyObject_CallMethod((PyObject *)loop, "_check_callback", "Os", callback, method);
-    Py_XDECREF(result);
-    return result ? 0 : -1;
-}
-
 char *
 loop_hot_buffer(LoopObject *loop)
 {
@@ -50,254 +40,6 @@ loop_hot_buffer(LoopObject *loop)
         }
     }
     return loop->hot_buffer;
-}
-
-/* ---- call_soon and its kin ------------------------------------------------------------------- */
-
-static int
-push_handle(LoopObject *loop, HandleObject *handle)
-{
-    ReadyEntry *entry = ready_push(&loop->ready);
-    if (entry == NULL) {
-        return -1;
-    }
-    *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = Py_NewRef((PyObject *)handle)};
-    return 0;
-}
-
-static int
-keep_source_traceback(LoopObject *loop, HandleObject *handle)
-{
-    PyObject *stack = PyObject_CallNoArgs(loop->st->handle_extract_stack);
-    Py_XSETREF(handle->source_tb, stack);
-    return stack ? 0 : -1;
-}
-
-/* The one keyword of these methods; 0, or -1 with TypeError. */
-static int
-parse_context(LoopObject *loop, const char *method, PyObject *const *values, PyObject *keywords,
-              PyObject **context)
-{
-    *context = NULL;
-    Py_ssize_t count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *name = PyTuple_GET_ITEM(keywords, i);
-        if (PyUnicode_Compare(name, loop->st->str_context) != 0) {
-            PyErr_Format(PyExc_TypeError,
-                         "BaseEventLoop.%s() got an unexpected keyword argument '%U'", method,
-                         name);
-            return -1;
-        }
-        *context = values[i] == Py_None ? NULL : values[i];
-    }
-    return 0;
-}
-
-/* args: (leading values that are not the callback's, callback, *arguments). */
-static HandleObject *
-make_handle(LoopObject *loop, const char *method, Py_ssize_t leading, PyObject *const *args,
-            Py_ssize_t count, PyObject *keywords, bool check_thread)
-{
-    PyObject *context;
-    if (count == leading) {
-        PyErr_Format(PyExc_TypeError,
-                     "BaseEventLoop.%s() missing 1 required positional argument: 'callback'",
-                     method);
-        return NULL;
-    }
-    if (parse_context(loop, method, args + count, keywords, &context) < 0
-        || loop_check_closed(loop) < 0) {
-        return NULL;
-    }
-    PyObject *callback = args[leading];
-    if (loop->debug && ((check_thread && loop_check_thread(loop) < 0)
-                        || check_callback(loop, callback, method) < 0)) {
-        return NULL;
-    }
-    HandleObject *handle = handle_new(loop->st, (PyObject *)loop, callback, args + leading + 1,
-                                      count - leading - 1, context, leading > 0);
-    if (handle != NULL && loop->debug && keep_source_traceback(loop, handle) < 0) {
-        Py_CLEAR(handle);
-    }
-    return handle;
-}
-
-PyDoc_STRVAR(call_soon_doc, "call_soon($self, callback, /, *args, context=None)\n--\n\n"
-"Call callback(*args) in the next turn of the loop; return a Handle that can cancel it.\n\n"
-"context: the contextvars.Context to run it in; None: a copy of the current one.\n"
-"Raises RuntimeError if the loop is closed. Not for other threads: call_soon_threadsafe().");
-
-static PyObject *
-loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
-                      PyObject *keywords)
-{
-    HandleObject *handle = make_handle(loop, "call_soon", 0, args, count, keywords, true);
-    if (handle != NULL && push_handle(loop, handle) < 0) {
-        Py_CLEAR(handle);
-    }
-    return (PyObject *)handle;
-}
-
-static int
-wake(LoopObject *loop)
-{
-    if (loop->overrides & OVERRIDE_WRITE_TO_SELF) {
-        PyObject *result =
-            PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str__write_to_self);
-        Py_XDECREF(result);
-        return result ? 0 : -1;
-    }
-    if (atomic_exchange(&loop->blocked, false) && loop->poller != NULL) {
-        loop->metrics.wakeups++;
-        loop->poller->methods->wake(loop->poller);
-    }
-    return 0;
-}
-
-PyDoc_STRVAR(call_soon_threadsafe_doc,
-"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
-"As call_soon(), from any thread: a waiting loop wakes up.");
-
-static PyObject *
-loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
-                          PyObject *keywords)
-{
-    HandleObject *handle =
-        make_handle(loop, "call_soon_threadsafe", 0, args, count, keywords, false);
-    if (handle == NULL) {
-        return NULL;
-    }
-    /* Only a loop that runs in another thread needs the inbox: order is kept everywhere else. */
-    bool foreign = loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident();
-    int result = foreign ? inbox_put(&loop->inbox, (PyObject *)handle) : push_handle(loop, handle);
-    if (result < 0 || wake(loop) < 0) {
-        Py_CLEAR(handle);
-    }
-    return (PyObject *)handle;
-}
-
-int
-loop_call_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t count)
-{
-    HandleObject *handle =
-        handle_new(loop->st, (PyObject *)loop, callback, args, count, NULL, false);
-    int result = handle ? push_handle(loop, handle) : -1;
-    Py_XDECREF((PyObject *)handle);
-    return result;
-}
-
-/* ---- timers ---------------------------------------------------------------------------------- */
-
-static int
-loop_seconds(LoopObject *loop, double *seconds)
-{
-    if (!(loop->overrides & OVERRIDE_TIME)) {
-        *seconds = (double)loop_clock() / NS_PER_SECOND;
-        return 0;
-    }
-    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_time);
-    *seconds = now ? PyFloat_AsDouble(now) : -1.0;
-    Py_XDECREF(now);
-    return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
-}
-
-static PyObject *
-schedule_timer(LoopObject *loop, HandleObject *handle, double when)
-{
-    handle->when = when;
-    handle->when_ns = loop_seconds_to_ns(when);
-    if (timers_push(&loop->timers, handle->when_ns, (PyObject *)handle) < 0) {
-        Py_CLEAR(handle);
-    }
-    return (PyObject *)handle;
-}
-
-/* The deadline as asyncio has it: whatever number it is. */
-static PyObject *
-schedule_timer_at(LoopObject *loop, HandleObject *handle, PyObject *when)
-{
-    double seconds = PyFloat_AsDouble(when);
-    if (seconds == -1.0 && PyErr_Occurred()) {
-        Py_DECREF(handle);
-        return NULL;
-    }
-    if (!PyFloat_CheckExact(when)) {
-        handle->when_given = Py_NewRef(when);
-    }
-    return schedule_timer(loop, handle, seconds);
-}
-
-static PyObject *
-missing_timer_arguments(const char *method, const char *first)
-{
-    PyErr_Format(PyExc_TypeError,
-                 "BaseEventLoop.%s() missing 2 required positional arguments: '%s' and 'callback'",
-                 method, first);
-    return NULL;
-}
-
-PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
-"Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
-"Timers that are due together run in order of their deadline, then of creation.");
-
-static PyObject *
-loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
-{
-    double now;
-    if (count == 0) {
-        return missing_timer_arguments("call_later", "delay");
-    }
-    PyObject *delay = args[0];
-    if (delay == Py_None) {
-        PyErr_SetString(PyExc_TypeError, "delay must not be None");
-        return NULL;
-    }
-    HandleObject *handle = make_handle(loop, count > 1 ? "call_at" : "call_later", 1, args, count,
-                                       keywords, true);
-    if (handle == NULL || loop_seconds(loop, &now) < 0) {
-        goto error;
-    }
-    if (PyFloat_CheckExact(delay)) {
-        return schedule_timer(loop, handle, now + PyFloat_AS_DOUBLE(delay));
-    }
-    PyObject *start = PyFloat_FromDouble(now);
-    PyObject *when = start ? PyNumber_Add(start, delay) : NULL;
-    Py_XDECREF(start);
-    if (when == NULL) {
-        goto error;
-    }
-    PyObject *timer = schedule_timer_at(loop, handle, when);
-    Py_DECREF(when);
-    return timer;
-error:
-    Py_XDECREF((PyObject *)handle);
-    return NULL;
-}
-
-PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, /, *args, context=None)\n--\n\n"
-"As call_later(), at an absolute time of loop.time(), in seconds.");
-
-static PyObject *
-loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
-{
-    if (count == 0) {
-        return missing_timer_arguments("call_at", "when");
-    }
-    if (args[0] == Py_None) {
-        PyErr_SetString(PyExc_TypeError, "when cannot be None");
-        return NULL;
-    }
-    HandleObject *handle = make_handle(loop, "call_at", 1, args, count, keywords, true);
-    return handle ? schedule_timer_at(loop, handle, args[0]) : NULL;
-}
-
-PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
-"Return the loop's clock (CLOCK_MONOTONIC) in seconds, a float.");
-
-static PyObject *
-loop_time(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(ignored))
-{
-    return PyFloat_FromDouble((double)loop_clock() / NS_PER_SECOND);
 }
 
 /* ---- futures and tasks ----------------------------------------------------------------------- */
@@ -392,7 +134,7 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     return task_new(loop, args[0], name, context);
 }
 
-PyDoc_STRVAR(set_task_factory_doc, "set_task_factory($self, factory, /)\n--\n\n"
+PyDoc_STRVAR(set_task_factory_doc, "set_task_factory($self, factory)\n--\n\n"
 "Make create_task() call factory(loop, coro, **kwargs); None: the native Task again.");
 
 static int
@@ -407,9 +149,12 @@ assign_task_factory(LoopObject *loop, PyObject *factory)
 }
 
 static PyObject *
-loop_set_task_factory(LoopObject *loop, PyObject *factory)
+loop_set_task_factory(LoopObject *loop, PyObject *args, PyObject *kwargs)
 {
-    if (assign_task_factory(loop, factory) < 0) {
+    static char *names[] = {"factory", NULL};
+    PyObject *factory;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:set_task_factory", names, &factory)
+        || assign_task_factory(loop, factory) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -430,6 +175,19 @@ static PyObject *
 loop_run_method(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
     if (loop_check_closed(loop) < 0 || loop_run(loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(run_once_doc, "_run_once($self, /)\n--\n\n"
+"Run one turn of the loop; the caller has made this the running loop.");
+
+static PyObject *
+loop_run_once(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    loop_io_happened(loop);
+    if (loop_check_closed(loop) < 0 || loop_turn(loop) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -820,18 +578,11 @@ loop_dealloc(LoopObject *loop)
     Py_DECREF(type);
 }
 
-#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function)
-
 static PyMethodDef loop_methods[] = {
-    {"call_soon", KEYWORDS(loop_call_soon_method), METH_FASTCALL | METH_KEYWORDS, call_soon_doc},
-    {"call_soon_threadsafe", KEYWORDS(loop_call_soon_threadsafe), METH_FASTCALL | METH_KEYWORDS,
-     call_soon_threadsafe_doc},
-    {"call_later", KEYWORDS(loop_call_later), METH_FASTCALL | METH_KEYWORDS, call_later_doc},
-    {"call_at", KEYWORDS(loop_call_at), METH_FASTCALL | METH_KEYWORDS, call_at_doc},
-    {"time", (PyCFunction)loop_time, METH_NOARGS, time_doc},
     {"create_future", (PyCFunction)loop_create_future, METH_NOARGS, create_future_doc},
     {"create_task", KEYWORDS(loop_create_task), METH_FASTCALL | METH_KEYWORDS, create_task_doc},
-    {"set_task_factory", (PyCFunction)loop_set_task_factory, METH_O, set_task_factory_doc},
+    {"set_task_factory", KEYWORDS(loop_set_task_factory), METH_VARARGS | METH_KEYWORDS,
+     set_task_factory_doc},
     {"get_task_factory", (PyCFunction)loop_get_task_factory, METH_NOARGS,
      "get_task_factory($self, /)\n--\n\nReturn the task factory, or None."},
     {"stop", (PyCFunction)loop_stop, METH_NOARGS, stop_doc},
@@ -840,6 +591,7 @@ static PyMethodDef loop_methods[] = {
     {"get_debug", (PyCFunction)loop_get_debug, METH_NOARGS, get_debug_doc},
     {"metrics", (PyCFunction)loop_metrics, METH_NOARGS, metrics_doc},
     {"_run", (PyCFunction)loop_run_method, METH_NOARGS, run_doc},
+    {"_run_once", (PyCFunction)loop_run_once, METH_NOARGS, run_once_doc},
     {"_write_to_self", (PyCFunction)loop_write_to_self, METH_NOARGS,
      "_write_to_self($self, /)\n--\n\nWake the loop up, from any thread."},
     {"_process_events", (PyCFunction)loop_process_events, METH_O,
@@ -920,7 +672,8 @@ loop_types_init(PyObject *module)
     if (st->LoopType == NULL) {
         return -1;
     }
-    return add_methods(st->LoopType, watch_methods) < 0
+    return add_methods(st->LoopType, loop_call_methods) < 0
+                   || add_methods(st->LoopType, watch_methods) < 0
                    || add_methods(st->LoopType, sockops_methods) < 0
                ? -1
                : 0;

@@ -660,7 +660,7 @@ stream_set_limits_only(PyObject *op, PyObject *args, PyObject *kwargs)
     return limits_method((StreamObject *)op, args, kwargs, false);
 }
 
-#define KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
+
 
 PyMethodDef stream_write_methods[] = {
     {"write", stream_write, METH_O,

@@ -2,7 +2,7 @@
 
 #include "handle.h"
 
-/* Below this many it is not worth looking for cancelled timers deep in the heap. */
+/* Below this many it is not worth looking for cancelled timers behind the first. */
 #define PRUNE_MIN_COUNT 100
 
 static inline bool
@@ -11,163 +11,283 @@ earlier(const Timer *a, const Timer *b)
     return a->when_ns < b->when_ns || (a->when_ns == b->when_ns && a->sequence < b->sequence);
 }
 
-static void
-sift_up(Timer *timers, size_t index)
-{
-    Timer moving = timers[index];
-    while (index > 0) {
-        size_t parent = (index - 1) / 2;
-        if (!earlier(&moving, &timers[parent])) {
-            break;
-        }
-        timers[index] = timers[parent];
-        index = parent;
-    }
-    timers[index] = moving;
-}
-
-static void
-sift_down(Timer *timers, size_t count, size_t index)
-{
-    Timer moving = timers[index];
-    for (;;) {
-        size_t child = 2 * index + 1;
-        if (child >= count) {
-            break;
-        }
-        if (child + 1 < count && earlier(&timers[child + 1], &timers[child])) {
-            child++;
-        }
-        if (!earlier(&timers[child], &moving)) {
-            break;
-        }
-        timers[index] = timers[child];
-        index = child;
-    }
-    timers[index] = moving;
-}
-
 static inline HandleObject *
 handle_of(const Timer *timer)
 {
     return (HandleObject *)timer->handle;
 }
 
-int
-timers_push(TimerHeap *heap, int64_t when_ns, PyObject *handle)
+static inline Timer *
+first_of(const TimerArray *array)
 {
-    if (heap->count == heap->capacity) {
-        size_t capacity = heap->capacity ? heap->capacity * 2 : 32;
-        Timer *timers = PyMem_Realloc(heap->timers, capacity * sizeof(*timers));
-        if (timers == NULL) {
-            PyErr_NoMemory();
-            return -1;
+    return &array->items[array->head];
+}
+
+static inline Timer *
+last_of(const TimerArray *array)
+{
+    return &array->items[array->head + array->count - 1];
+}
+
+/* ---- arrays ---------------------------------------------------------------------------------- */
+
+static int
+array_append(TimerArray *array, Timer timer)
+{
+    if (array->head + array->count == array->capacity) {
+        if (array->head > array->capacity / 2) { /* the queue's free front is room enough */
+            memmove(array->items, first_of(array), array->count * sizeof(Timer));
+            array->head = 0;
         }
-        heap->timers = timers;
-        heap->capacity = capacity;
+        else {
+            size_t capacity = array->capacity ? array->capacity * 2 : 32;
+            Timer *items = PyMem_Realloc(array->items, capacity * sizeof(Timer));
+            if (items == NULL) {
+                PyErr_NoMemory();
+                return -1;
+            }
+            array->items = items;
+            array->capacity = capacity;
+        }
     }
-    heap->timers[heap->count] =
-        (Timer){.when_ns = when_ns, .sequence = heap->sequence++, .handle = Py_NewRef(handle)};
-    ((HandleObject *)handle)->heap = heap;
-    sift_up(heap->timers, heap->count++);
+    array->items[array->head + array->count++] = timer;
     return 0;
 }
 
-PyObject *
-timers_pop(TimerHeap *heap)
+static void
+array_shrink(TimerArray *array)
 {
-    PyObject *handle = heap->timers[0].handle;
-    ((HandleObject *)handle)->heap = NULL;
-    if (((HandleObject *)handle)->cancelled) {
-        heap->cancelled--;
+    if (array->capacity <= 1024 || array->count >= array->capacity / 8) {
+        return;
     }
-    heap->timers[0] = heap->timers[--heap->count];
+    memmove(array->items, first_of(array), array->count * sizeof(Timer));
+    array->head = 0;
+    Timer *items = PyMem_Realloc(array->items, array->capacity / 4 * sizeof(Timer));
+    if (items != NULL) {
+        array->items = items;
+        array->capacity /= 4;
+    }
+}
+
+/* Moves the cancelled timers' handles to dead[*count]; the others keep their order. */
+static void
+array_remove_cancelled(TimerArray *array, PyObject **dead, size_t *count)
+{
+    Timer *items = array->items + array->head;
+    size_t kept = 0;
+    for (size_t i = 0; i < array->count; i++) {
+        if (handle_of(&items[i])->cancelled) {
+            handle_of(&items[i])->timers = NULL;
+            dead[(*count)++] = items[i].handle;
+        }
+        else {
+            items[kept++] = items[i];
+        }
+    }
+    array->count = kept;
+}
+
+static void
+array_clear(TimerArray *array)
+{
+    TimerArray old = *array;
+    *array = (TimerArray){0};
+    for (size_t i = 0; i < old.count; i++) {
+        Timer *timer = &old.items[old.head + i];
+        handle_of(timer)->timers = NULL;
+        Py_DECREF(timer->handle);
+    }
+    PyMem_Free(old.items);
+}
+
+static int
+array_traverse(const TimerArray *array, visitproc visit, void *arg)
+{
+    for (size_t i = 0; i < array->count; i++) {
+        Py_VISIT(array->items[array->head + i].handle);
+    }
+    return 0;
+}
+
+/* ---- the heap -------------------------------------------------------------------------------- */
+
+static void
+sift_up(Timer *items, size_t index)
+{
+    Timer moving = items[index];
+    while (index > 0) {
+        size_t parent = (index - 1) / 2;
+        if (!earlier(&moving, &items[parent])) {
+            break;
+        }
+        items[index] = items[parent];
+        index = parent;
+    }
+    items[index] = moving;
+}
+
+static void
+sift_down(Timer *items, size_t count, size_t index)
+{
+    Timer moving = items[index];
+    for (;;) {
+        size_t child = 2 * index + 1;
+        if (child >= count) {
+            break;
+        }
+        if (child + 1 < count && earlier(&items[child + 1], &items[child])) {
+            child++;
+        }
+        if (!earlier(&items[child], &moving)) {
+            break;
+        }
+        items[index] = items[child];
+        index = child;
+    }
+    items[index] = moving;
+}
+
+static Timer
+heap_pop(TimerArray *heap)
+{
+    Timer first = heap->items[0];
+    heap->items[0] = heap->items[--heap->count];
     if (heap->count > 1) {
-        sift_down(heap->timers, heap->count, 0);
+        sift_down(heap->items, heap->count, 0);
     }
-    return handle;
+    return first;
+}
+
+/* ---- both ------------------------------------------------------------------------------------ */
+
+int
+timers_push(Timers *timers, int64_t when_ns, PyObject *handle)
+{
+    Timer timer = {.when_ns = when_ns, .sequence = timers->sequence, .handle = handle};
+    TimerArray *queue = &timers->queue;
+    bool in_order = queue->count == 0 || last_of(queue)->when_ns <= when_ns;
+    if (array_append(in_order ? queue : &timers->heap, timer) < 0) {
+        return -1;
+    }
+    if (!in_order) {
+        sift_up(timers->heap.items, timers->heap.count - 1);
+    }
+    timers->sequence++;
+    ((HandleObject *)Py_NewRef(handle))->timers = timers;
+    return 0;
+}
+
+static inline bool
+queue_is_first(const Timers *timers)
+{
+    if (timers->queue.count == 0 || timers->heap.count == 0) {
+        return timers->queue.count != 0;
+    }
+    return earlier(first_of(&timers->queue), first_of(&timers->heap));
+}
+
+const Timer *
+timers_peek(const Timers *timers)
+{
+    if (queue_is_first(timers)) {
+        return first_of(&timers->queue);
+    }
+    return timers->heap.count ? first_of(&timers->heap) : NULL;
+}
+
+PyObject *
+timers_pop(Timers *timers)
+{
+    Timer timer;
+    if (queue_is_first(timers)) {
+        timer = *first_of(&timers->queue);
+        timers->queue.head++;
+        if (--timers->queue.count == 0) {
+            timers->queue.head = 0;
+        }
+    }
+    else {
+        timer = heap_pop(&timers->heap);
+    }
+    HandleObject *handle = handle_of(&timer);
+    handle->timers = NULL;
+    if (handle->cancelled) {
+        timers->cancelled--;
+    }
+    return timer.handle;
+}
+
+static bool
+drop_last(TimerArray *array, PyObject *handle)
+{
+    if (array->count == 0 || last_of(array)->handle != handle) {
+        return false;
+    }
+    if (--array->count == 0) {
+        array->head = 0;
+    }
+    return true;
 }
 
 void
-timers_cancelled(TimerHeap *heap, PyObject *handle)
+timers_cancelled(Timers *timers, PyObject *handle)
 {
-    if (heap->timers[heap->count - 1].handle != handle) {
-        heap->cancelled++;
-        return;
+    /* The last leaf of a heap can go without moving another. */
+    if (drop_last(&timers->queue, handle) || drop_last(&timers->heap, handle)) {
+        ((HandleObject *)handle)->timers = NULL;
+        Py_DECREF(handle);
     }
-    heap->count--;
-    ((HandleObject *)handle)->heap = NULL;
-    Py_DECREF(handle);
+    else {
+        timers->cancelled++;
+    }
 }
 
-/* Takes every cancelled timer out and makes the rest a heap again. The references are dropped
-   last: that may run code which pushes timers. */
+/* The references are dropped last: that may run code which makes timers. */
 static void
-remove_cancelled(TimerHeap *heap)
+remove_cancelled(Timers *timers)
 {
-    size_t kept = 0, dropped = 0;
-    PyObject **dead = PyMem_New(PyObject *, heap->cancelled ? heap->cancelled : 1);
+    size_t count = 0;
+    PyObject **dead = PyMem_New(PyObject *, timers->cancelled);
     if (dead == NULL) {
         return; /* only an economy: the next turn tries again */
     }
-    for (size_t i = 0; i < heap->count; i++) {
-        Timer timer = heap->timers[i];
-        if (handle_of(&timer)->cancelled) {
-            handle_of(&timer)->heap = NULL;
-            dead[dropped++] = timer.handle;
-        }
-        else {
-            heap->timers[kept++] = timer;
-        }
+    array_remove_cancelled(&timers->queue, dead, &count);
+    array_remove_cancelled(&timers->heap, dead, &count);
+    timers->cancelled = 0;
+    for (size_t i = timers->heap.count / 2; i-- > 0;) {
+        sift_down(timers->heap.items, timers->heap.count, i);
     }
-    heap->count = kept;
-    heap->cancelled = 0;
-    for (size_t i = kept / 2; i-- > 0;) {
-        sift_down(heap->timers, kept, i);
-    }
-    if (heap->capacity > 1024 && kept < heap->capacity / 8) {
-        Timer *smaller = PyMem_Realloc(heap->timers, heap->capacity / 4 * sizeof(*smaller));
-        if (smaller != NULL) {
-            heap->timers = smaller;
-            heap->capacity /= 4;
-        }
-    }
-    for (size_t i = 0; i < dropped; i++) {
+    array_shrink(&timers->queue);
+    array_shrink(&timers->heap);
+    for (size_t i = 0; i < count; i++) {
         Py_DECREF(dead[i]);
     }
     PyMem_Free(dead);
 }
 
 void
-timers_prune(TimerHeap *heap)
+timers_prune(Timers *timers)
 {
-    if (heap->count > PRUNE_MIN_COUNT && heap->cancelled > heap->count / 2) {
-        remove_cancelled(heap);
+    size_t count = timers->queue.count + timers->heap.count;
+    if (count > PRUNE_MIN_COUNT && timers->cancelled > count / 2) {
+        remove_cancelled(timers);
     }
-    while (heap->cancelled && heap->count && handle_of(&heap->timers[0])->cancelled) {
-        Py_DECREF(timers_pop(heap));
+    while (timers->cancelled && handle_of(timers_peek(timers))->cancelled) {
+        Py_DECREF(timers_pop(timers));
     }
 }
 
 void
-timers_clear(TimerHeap *heap)
+timers_clear(Timers *timers)
 {
-    Timer *timers = heap->timers;
-    size_t count = heap->count;
-    heap->timers = NULL;
-    heap->count = heap->capacity = heap->cancelled = 0;
-    for (size_t i = 0; i < count; i++) {
-        handle_of(&timers[i])->heap = NULL;
-        Py_DECREF(timers[i].handle);
-    }
-    PyMem_Free(timers);
+    timers->cancelled = 0;
+    array_clear(&timers->queue);
+    array_clear(&timers->heap);
 }
 
 int
-timers_traverse(TimerHeap *heap, visitproc visit, void *arg)
+timers_traverse(Timers *timers, visitproc visit, void *arg)
 {
-    for (size_t i = 0; i < heap->count; i++) {
-        Py_VISIT(heap->timers[i].handle);
-    }
-    return 0;
+    int result = array_traverse(&timers->queue, visit, arg);
+    return result ? result : array_traverse(&timers->heap, visit, arg);
 }

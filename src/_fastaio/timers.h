@@ -1,4 +1,8 @@
-/* timers.h: a binary heap of TimerHandles over (deadline in ns, order of creation). */
+/* timers.h: TimerHandles in order of (deadline in ns, creation).
+ *
+ * Most programs make timers whose deadlines only grow: one timeout, many times. Those stand in a
+ * queue, in and out at no cost; whatever is due before the queue's last goes to a binary heap.
+ */
 #ifndef FASTAIO_TIMERS_H
 #define FASTAIO_TIMERS_H
 
@@ -11,29 +15,31 @@ typedef struct {
 } Timer;
 
 typedef struct {
-    Timer *timers;
+    Timer *items;
+    size_t head; /* of the queue; 0 in the heap */
     size_t count;
     size_t capacity;
-    size_t cancelled;  /* how many in the heap are cancelled: lazy removal */
+} TimerArray;
+
+typedef struct {
+    TimerArray queue;
+    TimerArray heap;
+    size_t cancelled;  /* how many in both are cancelled: they are removed lazily */
     uint64_t sequence; /* of the next timer */
-} TimerHeap;
+} Timers;
 
 /* Takes a new reference. 0, or -1 with MemoryError. */
-int timers_push(TimerHeap *heap, int64_t when_ns, PyObject *handle);
-/* The earliest, or NULL when the heap is empty. */
-static inline const Timer *
-timers_peek(const TimerHeap *heap)
-{
-    return heap->count ? &heap->timers[0] : NULL;
-}
-/* Removes the earliest and hands its reference over. The heap must not be empty. */
-PyObject *timers_pop(TimerHeap *heap);
-/* Tells the heap that a timer in it has been cancelled: it goes at once where that costs nothing
-   (the newest of the late ones: timeouts that are not reached), else in time. */
-void timers_cancelled(TimerHeap *heap, PyObject *handle);
-/* Drops the cancelled timers at the top, and all of them once they are the larger part. */
-void timers_prune(TimerHeap *heap);
-void timers_clear(TimerHeap *heap);
-int timers_traverse(TimerHeap *heap, visitproc visit, void *arg);
+int timers_push(Timers *timers, int64_t when_ns, PyObject *handle);
+/* The earliest, or NULL when there is none. */
+const Timer *timers_peek(const Timers *timers);
+/* Removes the earliest and hands its reference over. There must be one. */
+PyObject *timers_pop(Timers *timers);
+/* Tells that a timer has been cancelled: it goes at once where that costs nothing (the newest of
+   the late ones: a timeout that was not reached), else in time. */
+void timers_cancelled(Timers *timers, PyObject *handle);
+/* Drops the cancelled timers that are first, and all of them once they are the larger part. */
+void timers_prune(Timers *timers);
+void timers_clear(Timers *timers);
+int timers_traverse(Timers *timers, visitproc visit, void *arg);
 
 #endif

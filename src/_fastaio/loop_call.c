@@ -1,0 +1,325 @@
+/* loop_call.c: call_soon and its kin: the methods that schedule a callback. */
+#include "loop.h"
+
+/* Debug mode's look at a callback: asyncio's own. */
+static int
+check_callback(LoopObject *loop, PyObject *callback, const char *method)
+{
+    PyObject *result =
+        PyObject_CallMethod((PyObject *)loop, "_check_callback", "Os", callback, method);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+/* ---- call_soon and its kin ------------------------------------------------------------------- */
+
+static int
+push_handle(LoopObject *loop, HandleObject *handle)
+{
+    ReadyEntry *entry = ready_push(&loop->ready);
+    if (entry == NULL) {
+        return -1;
+    }
+    *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = Py_NewRef((PyObject *)handle)};
+    return 0;
+}
+
+static int
+keep_source_traceback(LoopObject *loop, HandleObject *handle)
+{
+    PyObject *stack = PyObject_CallNoArgs(loop->st->handle_extract_stack);
+    Py_XSETREF(handle->source_tb, stack);
+    return stack ? 0 : -1;
+}
+
+/* Where an argument of a call_* method stands: (callback, *args), or (time, callback, *args). */
+typedef struct {
+    const char *method;
+    const char *time; /* NULL: has none */
+} CallSignature;
+
+static const CallSignature sig_call_soon = {"call_soon", NULL};
+static const CallSignature sig_call_soon_threadsafe = {"call_soon_threadsafe", NULL};
+static const CallSignature sig_call_later = {"call_later", "delay"};
+static const CallSignature sig_call_at = {"call_at", "when"};
+
+/* A call's arguments, whether by position or by keyword. */
+typedef struct {
+    PyObject *time;
+    PyObject *callback;
+    PyObject *const *args;
+    Py_ssize_t arg_count;
+    PyObject *context;
+} Call;
+
+static int
+take_keyword(const CallSignature *sig, Call *call, PyObject *name, PyObject *value)
+{
+    PyObject **target = NULL;
+    if (PyUnicode_CompareWithASCIIString(name, "context") == 0) {
+        call->context = value == Py_None ? NULL : value;
+        return 0;
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "callback") == 0) {
+        target = &call->callback;
+    }
+    else if (sig->time != NULL && PyUnicode_CompareWithASCIIString(name, sig->time) == 0) {
+        target = &call->time;
+    }
+    if (target == NULL || *target != NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     target ? "BaseEventLoop.%s() got multiple values for argument '%U'"
+                            : "BaseEventLoop.%s() got an unexpected keyword argument '%U'",
+                     sig->method, name);
+        return -1;
+    }
+    *target = value;
+    return 0;
+}
+
+static int
+parse_call(const CallSignature *sig, Call *call, PyObject *const *args, Py_ssize_t count,
+           PyObject *keywords)
+{
+    PyObject *const *values = args + count;
+    *call = (Call){0};
+    if (sig->time != NULL && count > 0) {
+        call->time = *args++;
+        count--;
+    }
+    if (count > 0) {
+        call->callback = *args++;
+        count--;
+    }
+    call->args = args;
+    call->arg_count = count;
+    for (Py_ssize_t i = 0; keywords != NULL && i < PyTuple_GET_SIZE(keywords); i++) {
+        if (take_keyword(sig, call, PyTuple_GET_ITEM(keywords, i), values[i]) < 0) {
+            return -1;
+        }
+    }
+    if (sig->time != NULL && call->time == NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     call->callback
+                         ? "BaseEventLoop.%s() missing 1 required positional argument: '%s'"
+                         : "BaseEventLoop.%s() missing 2 required positional arguments: '%s' and "
+                           "'callback'",
+                     sig->method, sig->time);
+        return -1;
+    }
+    if (call->callback == NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     "BaseEventLoop.%s() missing 1 required positional argument: 'callback'",
+                     sig->method);
+        return -1;
+    }
+    return 0;
+}
+
+/* method: as asyncio's debug check names it. */
+static HandleObject *
+make_handle(LoopObject *loop, const char *method, const Call *call, bool check_thread)
+{
+    if (loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    if (loop->debug && ((check_thread && loop_check_thread(loop) < 0)
+                        || check_callback(loop, call->callback, method) < 0)) {
+        return NULL;
+    }
+    HandleObject *handle = handle_new(loop->st, (PyObject *)loop, call->callback, call->args,
+                                      call->arg_count, call->context, call->time != NULL);
+    if (handle != NULL && loop->debug && keep_source_traceback(loop, handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+PyDoc_STRVAR(call_soon_doc, "call_soon($self, callback, *args, context=None)\n--\n\n"
+"Call callback(*args) in the next turn of the loop; return a Handle that can cancel it.\n\n"
+"context: the contextvars.Context to run it in; None: a copy of the current one.\n"
+"Raises RuntimeError if the loop is closed. Not for other threads: call_soon_threadsafe().");
+
+static PyObject *
+loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
+                      PyObject *keywords)
+{
+    Call call;
+    if (parse_call(&sig_call_soon, &call, args, count, keywords) < 0) {
+        return NULL;
+    }
+    HandleObject *handle = make_handle(loop, "call_soon", &call, true);
+    if (handle != NULL && push_handle(loop, handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+static int
+wake(LoopObject *loop)
+{
+    if (loop->overrides & OVERRIDE_WRITE_TO_SELF) {
+        PyObject *result =
+            PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str__write_to_self);
+        Py_XDECREF(result);
+        if (result == NULL) {
+            return -1;
+        }
+    }
+    if (atomic_exchange(&loop->blocked, false) && loop->poller != NULL) {
+        loop->metrics.wakeups++;
+        loop->poller->methods->wake(loop->poller);
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(call_soon_threadsafe_doc,
+"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
+"As call_soon(), from any thread: a waiting loop wakes up.");
+
+static PyObject *
+loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
+                          PyObject *keywords)
+{
+    Call call;
+    if (parse_call(&sig_call_soon_threadsafe, &call, args, count, keywords) < 0) {
+        return NULL;
+    }
+    HandleObject *handle = make_handle(loop, "call_soon_threadsafe", &call, false);
+    if (handle == NULL) {
+        return NULL;
+    }
+    /* Only a loop that runs in another thread needs the inbox: order is kept everywhere else. */
+    bool foreign = loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident();
+    int result = foreign ? inbox_put(&loop->inbox, (PyObject *)handle) : push_handle(loop, handle);
+    if (result < 0 || wake(loop) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+int
+loop_call_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t count)
+{
+    HandleObject *handle =
+        handle_new(loop->st, (PyObject *)loop, callback, args, count, NULL, false);
+    int result = handle ? push_handle(loop, handle) : -1;
+    Py_XDECREF((PyObject *)handle);
+    return result;
+}
+
+/* ---- timers ---------------------------------------------------------------------------------- */
+
+static int
+loop_seconds(LoopObject *loop, double *seconds)
+{
+    if (!(loop->overrides & OVERRIDE_TIME)) {
+        *seconds = (double)loop_clock() / NS_PER_SECOND;
+        return 0;
+    }
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_time);
+    *seconds = now ? PyFloat_AsDouble(now) : -1.0;
+    Py_XDECREF(now);
+    return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *
+schedule_timer(LoopObject *loop, HandleObject *handle, double when)
+{
+    handle->when = when;
+    handle->when_ns = loop_seconds_to_ns(when);
+    if (timers_push(&loop->timers, handle->when_ns, (PyObject *)handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+/* The deadline as asyncio has it: whatever number it is. */
+static PyObject *
+schedule_timer_at(LoopObject *loop, HandleObject *handle, PyObject *when)
+{
+    double seconds = PyFloat_AsDouble(when);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        Py_DECREF(handle);
+        return NULL;
+    }
+    if (!PyFloat_CheckExact(when)) {
+        handle->when_given = Py_NewRef(when);
+    }
+    return schedule_timer(loop, handle, seconds);
+}
+
+PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, *args, context=None)\n--\n\n"
+"Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
+"Timers that are due together run in order of their deadline, then of creation.");
+
+static PyObject *
+loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    double now;
+    Call call;
+    if (parse_call(&sig_call_later, &call, args, count, keywords) < 0) {
+        return NULL;
+    }
+    PyObject *delay = call.time;
+    if (delay == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
+        return NULL;
+    }
+    HandleObject *handle = make_handle(loop, "call_at", &call, true);
+    if (handle == NULL || loop_seconds(loop, &now) < 0) {
+        goto error;
+    }
+    if (PyFloat_CheckExact(delay)) {
+        return schedule_timer(loop, handle, now + PyFloat_AS_DOUBLE(delay));
+    }
+    PyObject *start = PyFloat_FromDouble(now);
+    PyObject *when = start ? PyNumber_Add(start, delay) : NULL;
+    Py_XDECREF(start);
+    if (when == NULL) {
+        goto error;
+    }
+    PyObject *timer = schedule_timer_at(loop, handle, when);
+    Py_DECREF(when);
+    return timer;
+error:
+    Py_XDECREF((PyObject *)handle);
+    return NULL;
+}
+
+PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, *args, context=None)\n--\n\n"
+"As call_later(), at an absolute time of loop.time(), in seconds.");
+
+static PyObject *
+loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    Call call;
+    if (parse_call(&sig_call_at, &call, args, count, keywords) < 0) {
+        return NULL;
+    }
+    if (call.time == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        return NULL;
+    }
+    HandleObject *handle = make_handle(loop, "call_at", &call, true);
+    return handle ? schedule_timer_at(loop, handle, call.time) : NULL;
+}
+
+PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
+"Return the loop's clock (CLOCK_MONOTONIC) in seconds, a float.");
+
+static PyObject *
+loop_time(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(ignored))
+{
+    return PyFloat_FromDouble((double)loop_clock() / NS_PER_SECOND);
+}
+
+PyMethodDef loop_call_methods[] = {
+    {"call_soon", KEYWORDS(loop_call_soon_method), METH_FASTCALL | METH_KEYWORDS, call_soon_doc},
+    {"call_soon_threadsafe", KEYWORDS(loop_call_soon_threadsafe), METH_FASTCALL | METH_KEYWORDS,
+     call_soon_threadsafe_doc},
+    {"call_later", KEYWORDS(loop_call_later), METH_FASTCALL | METH_KEYWORDS, call_later_doc},
+    {"call_at", KEYWORDS(loop_call_at), METH_FASTCALL | METH_KEYWORDS, call_at_doc},
+    {"time", (PyCFunction)loop_time, METH_NOARGS, time_doc},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,9 +1,9 @@
 """What native tasks and asyncio must know of each other, before the first one is made.
 
-On Python 3.11 to 3.13 asyncio keeps every task in a Python WeakSet, which costs more than all the rest of making a
-task. Native tasks are kept in a list of their own instead, and the set's inner set is exchanged,
-once per interpreter, for one that also knows them. From 3.14 on a native task is in asyncio's own
-list, like any other.
+On Python 3.11 to 3.13 asyncio keeps every task in a Python WeakSet, which costs more than all the
+rest of making a task. Native tasks are kept in a list of their own instead, and the set's inner set
+is exchanged, once per interpreter, for one that also knows them. From 3.14 on a native task is in
+asyncio's own list, like any other.
 
 Onlookers also read fields of asyncio's own task type that native tasks have as a base: where those
 lie is learned from a probe task and, from 3.14 on, from the debug section that asyncio ships for
@@ -126,9 +126,9 @@ def _learn_layout() -> None:
     loop: Any = _NoLoop()
     coro, context, name = nothing(), contextvars.Context(), "fastaio's probe"
     probe = _AsyncioTask(coro, loop=loop, name=name, context=context)
-    probe._log_destroy_pending = False  # type: ignore[attr-defined]
+    probe._log_destroy_pending = False
     try:
-        waiter = _fastaio.Future(loop=loop)
+        waiter: _fastaio.Future[None] = _fastaio.Future(loop=loop)
         _fastaio._adopt_layout(probe, coro, context, name, waiter, _debug_offsets())
     finally:
         coro.close()

@@ -676,7 +676,7 @@ static int
 keep_source_traceback(FutureCore *core)
 {
     bool debug;
-    if (core->native != NULL) {
+    if (core->native != NULL && !(core->native->overrides & OVERRIDE_GET_DEBUG)) {
         debug = core->native->debug;
     }
     else {
@@ -888,7 +888,8 @@ future_new(LoopObject *loop)
     self->core.st = loop->st;
     self->core.loop = Py_NewRef((PyObject *)loop);
     self->core.native = loop;
-    if (loop->debug && keep_source_traceback(&self->core) < 0) {
+    if ((loop->debug || (loop->overrides & OVERRIDE_GET_DEBUG))
+        && keep_source_traceback(&self->core) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;

@@ -25,9 +25,10 @@ typedef struct FlushNode {
 enum {
     OVERRIDE_CALL_SOON = 1 << 0,
     OVERRIDE_TIME = 1 << 1,
-    OVERRIDE_CREATE_FUTURE = 1 << 2,
-    OVERRIDE_WRITE_TO_SELF = 1 << 3,
-    OVERRIDE_PROCESS_EVENTS = 1 << 4,
+    OVERRIDE_WRITE_TO_SELF = 1 << 2,
+    OVERRIDE_PROCESS_EVENTS = 1 << 3,
+    OVERRIDE_CALL_AT = 1 << 4,
+    OVERRIDE_GET_DEBUG = 1 << 5,
 };
 
 struct LoopObject {

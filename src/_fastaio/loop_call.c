@@ -253,6 +253,47 @@ PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, *args, context=
 "Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
 "Timers that are due together run in order of their deadline, then of creation.");
 
+/* self.call_at(when, callback, *args, context=context), whatever has been put in its place. */
+static PyObject *
+call_overridden_call_at(LoopObject *loop, const Call *call, PyObject *when)
+{
+    PyObject *timer = NULL;
+    PyObject **stack = PyMem_New(PyObject *, call->arg_count + 4);
+    if (stack == NULL) {
+        return PyErr_NoMemory();
+    }
+    stack[0] = (PyObject *)loop;
+    stack[1] = when;
+    stack[2] = call->callback;
+    memcpy(stack + 3, call->args, call->arg_count * sizeof(*stack));
+    stack[3 + call->arg_count] = call->context;
+    timer = PyObject_VectorcallMethod(loop->st->str_call_at, stack, 3 + call->arg_count,
+                                      call->context ? loop->st->context_kwname : NULL);
+    PyMem_Free(stack);
+    return timer;
+}
+
+/* call_later() for what is not the common case: any number as delay, an overridden call_at(). */
+static PyObject *
+call_later_by_objects(LoopObject *loop, const Call *call, double now)
+{
+    PyObject *timer = NULL, *start = PyFloat_FromDouble(now);
+    PyObject *when = start ? PyNumber_Add(start, call->time) : NULL;
+    Py_XDECREF(start);
+    if (when == NULL) {
+        return NULL;
+    }
+    if (loop->overrides & OVERRIDE_CALL_AT) {
+        timer = call_overridden_call_at(loop, call, when);
+    }
+    else {
+        HandleObject *handle = make_handle(loop, "call_at", call, true);
+        timer = handle ? schedule_timer_at(loop, handle, when) : NULL;
+    }
+    Py_DECREF(when);
+    return timer;
+}
+
 static PyObject *
 loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
@@ -261,30 +302,18 @@ loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObj
     if (parse_call(&sig_call_later, &call, args, count, keywords) < 0) {
         return NULL;
     }
-    PyObject *delay = call.time;
-    if (delay == Py_None) {
+    if (call.time == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
+    if (loop_seconds(loop, &now) < 0) {
+        return NULL;
+    }
+    if (!PyFloat_CheckExact(call.time) || (loop->overrides & OVERRIDE_CALL_AT)) {
+        return call_later_by_objects(loop, &call, now);
+    }
     HandleObject *handle = make_handle(loop, "call_at", &call, true);
-    if (handle == NULL || loop_seconds(loop, &now) < 0) {
-        goto error;
-    }
-    if (PyFloat_CheckExact(delay)) {
-        return schedule_timer(loop, handle, now + PyFloat_AS_DOUBLE(delay));
-    }
-    PyObject *start = PyFloat_FromDouble(now);
-    PyObject *when = start ? PyNumber_Add(start, delay) : NULL;
-    Py_XDECREF(start);
-    if (when == NULL) {
-        goto error;
-    }
-    PyObject *timer = schedule_timer_at(loop, handle, when);
-    Py_DECREF(when);
-    return timer;
-error:
-    Py_XDECREF((PyObject *)handle);
-    return NULL;
+    return handle ? schedule_timer(loop, handle, now + PyFloat_AS_DOUBLE(call.time)) : NULL;
 }
 
 PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, *args, context=None)\n--\n\n"

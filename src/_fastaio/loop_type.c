@@ -427,7 +427,8 @@ refresh_overrides(LoopObject *loop)
     } hooks[] = {
         {st->str_call_soon, OVERRIDE_CALL_SOON},
         {st->str_time, OVERRIDE_TIME},
-        {st->str_create_future, OVERRIDE_CREATE_FUTURE},
+        {st->str_call_at, OVERRIDE_CALL_AT},
+        {st->str_get_debug, OVERRIDE_GET_DEBUG},
         {st->str__write_to_self, OVERRIDE_WRITE_TO_SELF},
         {st->str__process_events, OVERRIDE_PROCESS_EVENTS},
     };
@@ -465,7 +466,8 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     fastaio_state *st = loop->st;
     bool hook = st != NULL
                 && (name == st->str_call_soon || name == st->str_time
-                    || name == st->str_create_future || name == st->str__write_to_self
+                    || name == st->str_call_at || name == st->str_get_debug
+                    || name == st->str__write_to_self
                     || name == st->str__process_events);
     return hook ? refresh_overrides(loop) : 0;
 }

@@ -9,7 +9,7 @@
 /* Names used on hot or repeated paths: X(name) for a name that is also its own text. */
 #define FASTAIO_NAMES(X)                                                                           \
     X(__name__) X(_asyncio_future_blocking) X(_extra) X(_fut_waiter) X(add_done_callback)          \
-    X(accept) X(asend) X(buffer_updated) X(call_exception_handler) X(call_soon) X(callback)        \
+    X(accept) X(asend) X(buffer_updated) X(call_exception_handler) X(call_at) X(call_soon) X(callback)        \
     X(cancel) X(close) X(connection_lost) X(connection_made) X(context) X(create_task)             \
     X(create_future) X(data_received) X(eager_start) X(eof_received) X(exception) X(extract_stack) \
     X(fileno) X(future) X(get_buffer) X(get_debug) X(get_loop) X(handle) X(is_running) X(loop)     \

@@ -660,8 +660,6 @@ stream_set_limits_only(PyObject *op, PyObject *args, PyObject *kwargs)
     return limits_method((StreamObject *)op, args, kwargs, false);
 }
 
-
-
 PyMethodDef stream_write_methods[] = {
     {"write", stream_write, METH_O,
      PyDoc_STR("write(data)\n--\n\nSend bytes; what the kernel does not take waits.")},

@@ -55,19 +55,20 @@ class Context:
     loop: str
     settings: Settings
     core: int
+    #: The core of the load generator, for a second thread where a cell has one.
+    other_core: int
 
     @property
     def is_limit(self) -> bool:
         """Whether the interpreter's floor is asked for instead of a loop."""
         return self.loop == LIMIT
 
-    def new_loop(self, *, pin: bool = True) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> asyncio.AbstractEventLoop:
         """Make the loop, and only then stay on one core: a loop that looks at the number of its
         cores when it is made (to decide whether spinning can pay) sees them all."""
         loop = loops.make(self.loop)
         asyncio.set_event_loop(loop)
-        if pin:
-            system.pin(self.core)
+        system.pin(self.core)
         return loop
 
 

@@ -58,7 +58,7 @@ def probe(name: str, report: Report) -> None:
 
 def serve(cell: Served, context: Context, report: Report) -> None:
     """Run the server of a cell until the parent ends this process."""
-    loop = context.new_loop(pin=False)
+    loop = context.new_loop()
     sock = listening_socket(cell.load.cubic)
     port = sock.getsockname()[1]  # asked now: some loops take the descriptor away
 
@@ -66,7 +66,6 @@ def serve(cell: Served, context: Context, report: Report) -> None:
         server = await cell.serve(sock)
         gc.collect()
         gc.freeze()
-        system.pin(context.core)
         report({"port": port})
         await loop.create_future()
         del server
@@ -84,7 +83,7 @@ def main() -> None:
         probe(name, report)
         return
     cell = find(spec["cell"])
-    context = Context(name, Settings(**spec["settings"]), spec["core"])
+    context = Context(name, Settings(**spec["settings"]), *spec["cores"])
     if isinstance(cell, Served):
         serve(cell, context, report)
     elif isinstance(cell, Work):

@@ -96,7 +96,7 @@ class Measured:
 
 def python_child(loop: str, cell: Cell | None, settings: Settings | None = None) -> list[str]:
     """The command of a measuring process."""
-    spec: dict[str, object] = {"loop": loop, "core": system.cores()[0]}
+    spec: dict[str, object] = {"loop": loop, "cores": system.cores()}
     if cell is not None and settings is not None:
         spec |= {"cell": cell.name, "settings": dataclasses.asdict(settings)}
     return [sys.executable, "-P", _CHILD, json.dumps(spec)]

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from bench import system
 from bench.cells import Cell, Context, Sample, Work
 
 Body = Callable[[int], Awaitable[object]]
@@ -35,18 +36,22 @@ async def nop() -> None:
 
 
 def cell(
-    name: str, title: str, *, unit: int = 1, floor: Floor | None = None, pin: bool = True
+    name: str, title: str, *, unit: int = 1, floor: Floor | None = None, worker: bool = False
 ) -> Callable[[Body], Body]:
-    """Make a cell of a body; n is always a multiple of `unit`."""
+    """Make a cell of a body; n is always a multiple of `unit`. With `worker` the threads of
+    the loop's executor stay on the other core: left to the kernel it is sometimes there and
+    sometimes not, which is a factor of five."""
 
     def register(body: Body) -> Body:
         def run(context: Context) -> Sample:
             if context.is_limit:
                 assert floor is not None
                 return measure(context, floor, unit)
-            loop = context.new_loop(pin=pin)
+            loop = context.new_loop()
 
             async def drive() -> Sample:
+                if worker:
+                    await place_workers(loop, context.other_core)
                 return await measure_async(context, body, unit)
 
             return loop.run_until_complete(drive())
@@ -92,6 +97,17 @@ class _Clock:
     def batches(self) -> range:
         """The batches that count, after those that only found the length."""
         return range(self._settings.batches)
+
+
+async def place_workers(loop: asyncio.AbstractEventLoop, core: int) -> None:
+    """Start every thread of the loop's default executor and keep it on a core."""
+
+    def stay() -> None:
+        system.pin(core)
+        time.sleep(0.02)  # long enough for the next job to need the next thread
+
+    most = 32  # of a ThreadPoolExecutor's threads, by default
+    await asyncio.gather(*[loop.run_in_executor(None, stay) for _ in range(most)])
 
 
 async def measure_async(context: Context, body: Body, unit: int) -> Sample:
@@ -349,7 +365,7 @@ async def queue(count: int) -> None:
 # ---- threads and names ----
 
 
-@cell("executor", "run_in_executor(noop)", pin=False)
+@cell("executor", "run_in_executor(noop)", worker=True)
 async def executor(count: int) -> None:
     run = asyncio.get_running_loop().run_in_executor
     for _ in range(count):

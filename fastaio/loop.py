@@ -23,6 +23,7 @@ from .addresses import AddrInfo, resolve_literal
 from .backend import choose
 from .selector import EpollSelector
 from .signals import SignalPipe, SignalWakeup
+from .spin import default_spin_us
 
 if TYPE_CHECKING:
     import ssl
@@ -72,6 +73,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             self._closed = True  # there is nothing to close, so __del__() need not complain
             raise
         _fastaio.Loop.__init__(self, backend)
+        self.spin_us = default_spin_us()
         self._listeners: dict[socket.socket, _fastaio.Listener] = {}
         self._wakeup = SignalWakeup(self._watch_signals)
         # With a selector that watches nothing, and _make_self_pipe() below, what asyncio's classes

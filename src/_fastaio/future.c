@@ -376,6 +376,16 @@ wrap_stop_iteration(PyObject *exception)
 #endif
 }
 
+static inline bool
+is_stop_iteration(PyObject *exception)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_StopIteration);
+#else
+    return Py_IS_TYPE(exception, (PyTypeObject *)PyExc_StopIteration);
+#endif
+}
+
 int
 future_set_exception(FutureCore *core, PyObject *exception)
 {
@@ -396,7 +406,7 @@ future_set_exception(FutureCore *core, PyObject *exception)
         PyErr_SetString(PyExc_TypeError, "invalid exception object");
         goto error;
     }
-    if (Py_IS_TYPE(value, (PyTypeObject *)PyExc_StopIteration)) {
+    if (is_stop_iteration(value)) {
         PyObject *wrapper = wrap_stop_iteration(value);
         if (wrapper == NULL) {
             goto error;
@@ -666,6 +676,10 @@ core_get__cancel_message(FutureCore *core)
 int
 core_set__cancel_message(FutureCore *core, PyObject *value)
 {
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        return -1;
+    }
     Py_XSETREF(core->cancel_message, Py_XNewRef(value));
     return 0;
 }

@@ -134,6 +134,12 @@ warn_slow(LoopObject *loop, ReadyEntry *entry, int64_t spent_ns)
 {
     int result = -1;
     PyObject *what = NULL, *logged = NULL;
+    /* Looked up each time, as it is in asyncio: tests and log set-ups exchange it. */
+    PyObject *module = PyImport_ImportModule("asyncio.base_events");
+    PyObject *logger = module ? PyObject_GetAttrString(module, "logger") : NULL;
+    if (logger == NULL) {
+        goto done;
+    }
     if (entry->kind == READY_TASK_STEP || entry->kind == READY_TASK_WAKEUP) {
         what = PyObject_Repr(entry->obj);
     }
@@ -143,13 +149,16 @@ warn_slow(LoopObject *loop, ReadyEntry *entry, int64_t spent_ns)
         Py_XDECREF((PyObject *)handle);
     }
     if (what != NULL) {
-        logged = PyObject_CallMethod(loop->st->logger, "warning", "sOd",
+        logged = PyObject_CallMethod(logger, "warning", "sOd",
                                      "Executing %s took %.3f seconds", what,
                                      (double)spent_ns / NS_PER_SECOND);
     }
     if (logged != NULL) {
         result = 0;
     }
+done:
+    Py_XDECREF(module);
+    Py_XDECREF(logger);
     Py_XDECREF(what);
     Py_XDECREF(logged);
     return result;

@@ -807,6 +807,9 @@ static void
 task_finalize(PyObject *self)
 {
     TaskObject *task = (TaskObject *)self;
+    /* A handler that keeps the task alive does not put it back among the living ones, as the weak
+       reference in asyncio's registry would be dead by now. */
+    registry_remove(task);
     if (task->core.loop != NULL && task->core.state == FUTURE_PENDING
         && task->log_destroy_pending) {
         report_destroyed_pending(task);

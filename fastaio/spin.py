@@ -1,0 +1,70 @@
+"""How long a loop may spin before it blocks: a default for loop.spin_us.
+
+Waking a halted CPU costs tens of microseconds, so a loop whose waits have been short lately asks
+the kernel again and again for a moment. That only helps where another CPU does the work that is
+waited for: with less than two of them the loop always blocks at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+__all__ = ("default_spin_us",)
+
+DEFAULT_US = 50
+
+
+def _quota(directory: Path) -> float | None:
+    """The CPUs that one cgroup (version 2) may use, or None where it sets no limit."""
+    try:
+        limit, period = (directory / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None  # the root of the hierarchy has no such file; neither has version 1
+    return None if limit == "max" else int(limit) / int(period)
+
+
+def _quota_v1() -> float | None:
+    directory = Path("/sys/fs/cgroup/cpu")
+    try:
+        limit = int((directory / "cpu.cfs_quota_us").read_text())
+        period = int((directory / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if limit <= 0 else limit / period
+
+
+def _cgroup_cpus() -> float | None:
+    """The smallest quota of this process's cgroup and those above it."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    quotas = [_quota_v1()]
+    for line in lines:
+        hierarchy, _, path = line.split(":", 2)
+        if hierarchy == "0":
+            below = Path("/sys/fs/cgroup", path.lstrip("/"))
+            quotas += [_quota(directory) for directory in (below, *below.parents)]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+@functools.cache
+def _cgroup_cpus_once() -> float | None:
+    return _cgroup_cpus()
+
+
+def default_spin_us() -> int:
+    """Return the microseconds that a new loop may spin: 50, or 0 with less than two CPUs.
+
+    The environment variable FASTAIO_SPIN_US sets another number; 0 switches spinning off.
+    """
+    given = os.environ.get("FASTAIO_SPIN_US")
+    if given:
+        return int(given)
+    cpus = float(len(os.sched_getaffinity(0)))
+    quota = _cgroup_cpus_once()
+    if quota is not None:
+        cpus = min(cpus, quota)
+    return DEFAULT_US if cpus >= 2 else 0

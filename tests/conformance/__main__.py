@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from tests.conformance.modules import MODULES, suite_installed
+from tests.conformance.modules import BY_NAME, MODULES, suite_installed
 from tests.conformance.runner import run_module
 
 
@@ -18,8 +18,7 @@ def main() -> int:
     if not suite_installed():
         print("This Python came without its tests (test.test_asyncio).", file=sys.stderr)
         return 2
-    names = {module.name for module in MODULES}
-    if unknown := set(options.module or ()) - names:
+    if unknown := set(options.module or ()) - BY_NAME.keys():
         parser.error(f"not among the modules: {', '.join(sorted(unknown))}")
 
     print(f"Python {sys.version.split()[0]}, {options.loop}")

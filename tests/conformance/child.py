@@ -12,7 +12,7 @@ import time
 import traceback
 import unittest
 
-from tests.conformance.modules import PACKAGE
+from tests.conformance.modules import BY_NAME, PACKAGE
 
 
 class Reporter(unittest.TestResult):
@@ -103,7 +103,7 @@ def main():
     if options.loop == "fastaio":
         from tests.conformance.substitute import put_fastaio
 
-        census = put_fastaio()
+        census = put_fastaio(BY_NAME[options.module])
     module = importlib.import_module(f"{PACKAGE}.{options.module}")
     tests = list(flatten(unittest.defaultTestLoader.loadTestsFromModule(module)))
     chosen = [

@@ -16,6 +16,11 @@ class Module:
     made: tuple[str, ...] = ("loops", "tasks", "futures")
     #: Seconds that one test may take; more is a hang.
     limit: int = 60
+    #: Whether its tests make loops by the name of asyncio's BaseEventLoop.
+    base_loop: bool = False
+    #: False where the tests ask whether a task is an instance of what has the name asyncio.Future.
+    #: A native task is one of asyncio's; loop.create_future() gives native futures all the same.
+    future: bool = True
 
     @property
     def installed(self) -> bool:
@@ -24,21 +29,24 @@ class Module:
 
 MODULES = [
     Module("test_tasks", limit=120),
-    Module("test_futures"),
-    Module("test_futures2"),
-    Module("test_base_events"),
+    Module("test_futures", made=("tasks", "futures")),
+    Module("test_futures2", made=("loops", "tasks")),
+    Module("test_base_events", base_loop=True),
     Module("test_eager_task_factory"),
     Module("test_taskgroups"),
     Module("test_timeouts"),
     Module("test_waitfor"),
     Module("test_locks"),
     Module("test_queues"),
-    Module("test_runners"),
-    Module("test_context"),
-    Module("test_pep492"),
+    Module("test_runners", base_loop=True),
+    Module("test_context", made=("loops", "tasks")),
+    Module("test_pep492", base_loop=True),
     Module("test_free_threading"),
-    Module("test_graph"),
+    Module("test_graph", future=False),
 ]
+
+
+BY_NAME = {module.name: module for module in MODULES}
 
 
 def suite_installed() -> bool:

@@ -26,7 +26,78 @@ class NotApplicable:
         return fnmatchcase(test, self.test)
 
 
-NOT_APPLICABLE: list[NotApplicable] = []
+QUEUES = "looks into the Python containers of asyncio's queue or timers; ours are native"
+MOCK_SELECTOR = "expects the loop to call the mock that it put in the place of asyncio's selector"
+CUT_WAKE_UP = (
+    "puts a mock in the place of the wake-up from another thread, which only a loop whose selector "
+    "is a mock and never blocks can do without"
+)
+SIBLINGS = (
+    "fastaio.Task and fastaio.Future extend asyncio's Task and Future, neither extends the other: a "
+    "task is an instance of asyncio.Future, but not of what stands under that name here"
+)
+PYTHON_REGISTRY = "has the loop make the tasks, and asks asyncio's pure-Python registry, which knows no native one"
+
+
+def _base_events(reason: str, *tests: str, run: bool = True) -> list[NotApplicable]:
+    prefix = "test_base_events.BaseEventLoopTests."
+    return [NotApplicable(prefix + test, reason, run=run) for test in tests]
+
+
+NOT_APPLICABLE = [
+    NotApplicable("test_tasks.GenericTaskTests.test_future_subclass", SIBLINGS),
+    NotApplicable(
+        "test_tasks.CTask_CFuture_Tests.test_set_exception_causes_invalid_state", SIBLINGS
+    ),
+    NotApplicable("test_tasks.CTask_CFuture_Tests.test_set_result_causes_invalid_state", SIBLINGS),
+    *_base_events(
+        QUEUES,
+        "test__add_callback_handle",
+        "test__run_once_cancelled_event_cleanup",
+        "test__run_once_schedule_handle",
+        "test_call_later",
+        "test_call_soon",
+    ),
+    *_base_events(QUEUES, "test__run_once", run=False),
+    *_base_events(
+        MOCK_SELECTOR,
+        "test_run_forever_pre_stopped",
+        "test_single_selecter_event_callback_after_stopping",
+    ),
+    NotApplicable(
+        "test_base_events.BaseEventLoopTests.test_custom_run_forever_integration",
+        "steps an idle loop ten times, which only a loop whose selector is a mock does not block in",
+        since=(3, 13),
+        run=False,
+    ),
+    *_base_events(
+        CUT_WAKE_UP,
+        "test_asyncgen_finalization_by_gc_in_other_thread",
+        "test_check_thread",
+        run=False,
+    ),
+    NotApplicable(
+        "test_base_events.BaseEventLoopTests.test_shutdown_default_executor_timeout",
+        CUT_WAKE_UP,
+        since=(3, 12),
+        run=False,
+    ),
+    *_base_events(
+        "expects the abstract base class to lack what a real loop has", "test_not_implemented"
+    ),
+    NotApplicable(
+        "test_base_events.BaseEventLoopWithSelectorTests."
+        "test_create_server_soreuseport_only_defined",
+        "serves on a mock that is no socket and has no descriptor",
+    ),
+    NotApplicable(
+        "test_free_threading.*PyFreeThreading."
+        "test_all_tasks_from_other_thread_includes_eager_tasks",
+        PYTHON_REGISTRY,
+        since=(3, 14),
+    ),
+    NotApplicable("test_graph.TestCallStackPy.*", PYTHON_REGISTRY, since=(3, 14)),
+]
 
 
 def listed(module: str) -> list[NotApplicable]:

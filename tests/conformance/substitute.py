@@ -13,7 +13,7 @@ import functools
 import gc
 import importlib
 
-from tests.conformance.modules import PACKAGE
+from tests.conformance.modules import PACKAGE, Module
 
 # Young objects are looked at each time this many more were made than freed.
 SAMPLE_EVERY = 50
@@ -61,8 +61,8 @@ class Census:
         return {"loops": self.loops, **self.seen}
 
 
-def put_fastaio():
-    """Replace the names. Returns the census. To be called before a test module is imported."""
+def put_fastaio(module: Module) -> Census:
+    """Replace the names. To be called before the test module is imported."""
     import fastaio
 
     # TestLoop subclasses asyncio's BaseEventLoop, so it has to exist before that name is replaced.
@@ -71,14 +71,16 @@ def put_fastaio():
     loop, task, future = fastaio.EventLoop, fastaio.Task, fastaio.Future
     asyncio.tasks._CTask = task
     asyncio.tasks.Task = asyncio.Task = task
-    asyncio.futures._CFuture = future
-    asyncio.futures.Future = asyncio.Future = future
+    if module.future:
+        asyncio.futures._CFuture = future
+        asyncio.futures.Future = asyncio.Future = future
 
     asyncio.unix_events._UnixDefaultEventLoopPolicy._loop_factory = loop
-    for module in (asyncio, asyncio.unix_events):
+    for place in (asyncio, asyncio.unix_events):
         for name in ("SelectorEventLoop", "EventLoop"):
-            if hasattr(module, name):
-                setattr(module, name, loop)
-    asyncio.base_events.BaseEventLoop = asyncio.BaseEventLoop = loop
+            if hasattr(place, name):
+                setattr(place, name, loop)
+    if module.base_loop:
+        asyncio.base_events.BaseEventLoop = asyncio.BaseEventLoop = loop
 
     return Census(loop, task, future)

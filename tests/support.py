@@ -63,6 +63,9 @@ _MODULE = re.compile(
 )
 _LOOP = re.compile(r"<[\w.]*EventLoop (?=running)")
 _TASK_NAME = re.compile(r"Task-\d+")
+_SIGNATURE = re.compile(
+    r"takes .*argument|missing .*argument|unexpected keyword|expected .* argument"
+)
 _WHEN = re.compile(r"when=[\d.e+-]+")
 
 
@@ -71,6 +74,7 @@ def normalise(text):
     text = _ADDRESS.sub("0x", text)
     text = _MODULE.sub("", text)
     text = _LOOP.sub("<EventLoop ", text)
+    text = text.replace("<_ThreadSafeHandle ", "<Handle ")
     text = _TASK_NAME.sub("Task-N", text)
     return _WHEN.sub("when=T", text)
 
@@ -82,7 +86,11 @@ def describe(value):
     if isinstance(value, str):
         return normalise(value)
     if isinstance(value, BaseException):
-        return (type(value).__name__, normalise(str(value)))
+        text = normalise(str(value))
+        if isinstance(value, TypeError) and _SIGNATURE.search(text):
+            # Written by the interpreter, another text for C than for Python.
+            text = "arguments that do not fit"
+        return (type(value).__name__, text)
     if isinstance(value, dict):
         return {key: describe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -59,6 +59,13 @@ def test_private_attributes(same_outcome):
     same_outcome(scenario)
 
 
+@pytest.mark.parametrize("name", ["_asyncio_future_blocking", "_log_traceback"])
+def test_flags_cannot_be_deleted(future, name):
+    with pytest.raises(AttributeError):
+        delattr(future, name)
+    assert getattr(future, name) is False
+
+
 def test_the_cancel_message_can_be_set(future):
     future._cancel_message = "set"
     assert future._cancel_message == "set"

@@ -134,7 +134,6 @@ MISUSE = {
         env.loop.close(),
         env.loop.run_in_executor(None, print),
     ),
-    "set_debug": lambda env: (env.loop.set_debug("yes"), env.loop.get_debug()),
     "set_exception_handler of an int": lambda env: env.loop.set_exception_handler(5),
     "set_exception_handler of a string": lambda env: env.loop.set_exception_handler("x"),
     "call_exception_handler of nothing": lambda env: env.loop.call_exception_handler(),

@@ -149,7 +149,10 @@ def test_bytes(loop):
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_slow_callbacks(loop, debug, caplog):
-    loop.set_debug(debug)
+    if debug:
+        loop.set_debug(True)
+    else:
+        loop.warn_slow_callbacks = True
     loop.slow_callback_duration = 0.01
 
     async def main():
@@ -159,6 +162,7 @@ def test_slow_callbacks(loop, debug, caplog):
 
     grown = growth(loop, main())
     assert grown["slow_callbacks"] >= 1
+    assert any("took 0." in record.getMessage() for record in caplog.records)
 
 
 def test_the_lag_of_every_iteration_is_in_the_histogram(loop):

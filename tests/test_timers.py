@@ -94,7 +94,6 @@ def test_call_soon_runs_before_a_timer_that_is_due(loop):
 ODD_DELAYS = {
     "call_later of an int": lambda loop: loop.call_later(1000, print),
     "call_later of a bool": lambda loop: loop.call_later(True, print),
-    "call_later of a complex": lambda loop: loop.call_later(1j, print),
     "call_later of a list": lambda loop: loop.call_later([], print),
     "call_later of infinity": lambda loop: loop.call_later(math.inf, print),
     "call_at of infinity": lambda loop: loop.call_at(math.inf, print),

@@ -1,0 +1,510 @@
+"""Each native type, made and dropped again and again in each of its states, leaves nothing.
+
+Three measures: allocated blocks and traced bytes for what comes from Python's allocators, the
+process's memory for what does not, and the open descriptors.
+"""
+
+import asyncio
+import contextvars
+import gc
+import os
+import socket
+import sys
+import tracemalloc
+import weakref
+
+import pytest
+
+from .support import PYTHON_312, Env, collect
+
+ROUNDS = 1500
+
+
+async def nothing():
+    return None
+
+
+async def failing():
+    raise ValueError("failing")
+
+
+async def waiting(fut):
+    return await fut
+
+
+@pytest.fixture
+def env(kind):
+    env = Env(kind)
+    asyncio.set_event_loop(env.loop)
+    yield env
+    env.loop.close()
+    asyncio.set_event_loop(None)
+
+
+def growth(action, rounds):
+    """How many blocks, bytes and objects `rounds` times `action` leave behind."""
+    tracemalloc.start()
+    try:
+        action()
+        collect()
+        traced = tracemalloc.get_traced_memory()[0]
+        objects = len(gc.get_objects())
+        blocks = sys.getallocatedblocks()
+        for _ in range(rounds):
+            action()
+        collect()
+        return (
+            sys.getallocatedblocks() - blocks,
+            tracemalloc.get_traced_memory()[0] - traced,
+            len(gc.get_objects()) - objects,
+        )
+    finally:
+        tracemalloc.stop()
+
+
+def assert_no_growth(action, rounds=ROUNDS):
+    """A leak is there each time; a table that grows, or a cache that fills, only once."""
+    for _ in range(rounds // 5):
+        action()
+    for _ in range(4):
+        blocks, traced, objects = growth(action, rounds)
+        # One block or 16 bytes in each round would be a leak.
+        if blocks < rounds / 4 and traced < rounds * 8 and objects < rounds / 4:
+            return
+    raise AssertionError(f"{blocks} blocks, {traced} bytes, {objects} objects in {rounds} rounds")
+
+
+# Futures
+
+
+def awaited_halfway(env):
+    fut = env.future()
+    iterator = fut.__await__()
+    next(iterator)
+    fut.set_result(None)
+    for _ in iterator:
+        raise AssertionError("a settled future waits no more")
+
+
+def report_of_a_future(env):
+    env.future().set_exception(ValueError())
+    env.reports.clear()
+
+
+FUTURES = {
+    "pending": lambda env: env.future(),
+    "result": lambda env: env.future().set_result([1]),
+    "cancelled": lambda env: env.future().cancel("message"),
+    "never retrieved": report_of_a_future,
+    "uninitialised": lambda env: env.Future.__new__(env.Future),
+    "initialised twice": lambda env: env.future().__init__(loop=env.loop),
+    "awaited halfway": awaited_halfway,
+    "create_future": lambda env: env.loop.create_future(),
+    "repr": lambda env: repr(env.future()),
+}
+
+
+@pytest.mark.parametrize("action", FUTURES.values(), ids=FUTURES)
+def test_futures(env, action):
+    assert_no_growth(lambda: action(env))
+
+
+def test_futures_with_exceptions(env):
+    def action():
+        fut = env.future()
+        fut.set_exception(ValueError("kept"))
+        fut.exception()
+        try:
+            fut.result()
+        except ValueError:
+            del fut
+
+    assert_no_growth(action)
+
+
+def test_futures_with_callbacks(env):
+    context = contextvars.copy_context()
+
+    def action():
+        for count in range(4):
+            pending, removed, done = env.future(), env.future(), env.future()
+            for fut in (pending, removed, done):
+                for _ in range(count):
+                    fut.add_done_callback(id, context=context)
+            removed.remove_done_callback(id)
+            done.set_result(None)
+            str(pending._callbacks)
+        env.turn()
+
+    assert_no_growth(action, ROUNDS // 3)
+
+
+def test_futures_in_cycles(env, future_type):
+    class Own(future_type):
+        """Has a __dict__, so that a future can hold itself."""
+
+    def action():
+        for fut in (Own(loop=env.loop), Own(loop=env.loop)):
+            fut.itself = [fut]
+            fut.add_done_callback(lambda other, fut=fut: None)
+        fut.set_result(fut)
+        other = env.future()
+        other.set_result([other])
+        env.turn()
+
+    assert_no_growth(action)
+
+
+def test_futures_in_debug_mode(env):
+    env.loop.set_debug(True)
+    assert_no_growth(lambda: env.future().set_result(None), ROUNDS // 3)
+
+
+def test_weak_references_to_futures(env):
+    def action():
+        fut = env.future()
+        refs.append(weakref.ref(fut))
+        fut.set_result(refs[-1])
+
+    refs = []
+    for _ in range(100):
+        action()
+    collect()
+    assert not any(ref() for ref in refs)
+
+
+# Tasks
+
+
+def cancelled_task(env):
+    task = env.task(waiting(env.future()))
+    env.turn()
+    task.cancel("message")
+    env.turn(2)
+    assert task.cancelled()
+
+
+def cancelled_early(env):
+    task = env.task(nothing())
+    task.cancel()
+    env.turn()
+
+
+def failed_task(env):
+    task = env.task(failing())
+    env.turn()
+    assert isinstance(task.exception(), ValueError)
+
+
+def never_retrieved(env):
+    env.task(failing())
+    env.turn()
+    env.reports.clear()
+
+
+def destroyed_pending(env):
+    task = env.task(waiting(env.future()))
+    env.turn()
+    task._log_destroy_pending = False
+
+
+def task_in_a_cycle(env):
+    async def body():
+        me = asyncio.current_task()
+        box = [me]
+        await asyncio.sleep(0)
+        return box
+
+    task = env.task(body())
+    task.add_done_callback(lambda other, task=task: None)
+    env.turn(3)
+
+
+def awaited_by_others(env):
+    fut = env.future()
+    inner = env.task(waiting(fut))
+    outer = [env.task(waiting(inner)) for _ in range(3)]
+    env.turn(2)
+    repr(inner)
+    fut.set_result(None)
+    env.turn(4)
+    assert all(task.done() for task in outer)
+
+
+def foreign_future(env):
+    fut = asyncio.futures._PyFuture(loop=env.loop)
+    task = env.task(waiting(fut))
+    env.turn()
+    fut.set_result("value")
+    env.turn(2)
+    assert task.result() == "value"
+
+
+class BadYield:
+    def __await__(self):
+        yield 5
+
+
+def bad_yield(env):
+    task = env.task(waiting(BadYield()))
+    env.turn(2)
+    assert isinstance(task.exception(), RuntimeError)
+
+
+def stack_and_repr(env):
+    task = env.task(waiting(env.future()), name="named", context=contextvars.copy_context())
+    env.turn()
+    task.get_stack()
+    task.get_coro()
+    task.set_name(repr(task))
+    asyncio.all_tasks(env.loop)
+    task.cancel()
+    env.turn(2)
+
+
+TASKS = {
+    "done": lambda env: env.run(env.task(nothing())),
+    "create_task": lambda env: env.run(env.loop.create_task(nothing())),
+    "failed": failed_task,
+    "never retrieved": never_retrieved,
+    "cancelled": cancelled_task,
+    "cancelled early": cancelled_early,
+    "destroyed pending": destroyed_pending,
+    "in a cycle": task_in_a_cycle,
+    "awaited by others": awaited_by_others,
+    "foreign future": foreign_future,
+    "bad yield": bad_yield,
+    "stack and repr": stack_and_repr,
+    "uninitialised": lambda env: env.Task.__new__(env.Task),
+}
+
+
+@pytest.mark.parametrize("action", TASKS.values(), ids=TASKS)
+def test_tasks(env, action):
+    assert_no_growth(lambda: action(env), ROUNDS // 2)
+
+
+@pytest.mark.skipif(not PYTHON_312, reason="eager start is new in 3.12")
+def test_eager_tasks(env):
+    async def main():
+        for _ in range(2):
+            env.task(nothing(), eager_start=True)
+            await env.task(asyncio.sleep(0), eager_start=True)
+
+    assert_no_growth(lambda: env.run(main()), ROUNDS // 3)
+
+
+def test_tasks_are_forgotten(env):
+    for action in TASKS.values():
+        action(env)
+    collect()
+    assert asyncio.all_tasks(env.loop) == set()
+    kinds = [thing for thing in gc.get_objects() if type(thing) is env.Task]
+    assert kinds == []
+
+
+# Handles and timers
+
+
+def handle_in_a_cycle(env):
+    box = []
+    box.append(env.loop.call_soon(box.append, box))
+    box.append(env.loop.call_later(1000, box.append, box))
+    box[1].cancel()
+    env.turn()
+
+
+def timers_that_fire(env):
+    for count in range(3):
+        env.loop.call_later(0, max, 1, 2, *range(count))
+    env.turn(2)
+
+
+def timer_repr(env):
+    timer = env.loop.call_later(1000, max, 1)
+    repr(timer)
+    timer.cancel()
+    env.turn()
+
+
+def failing_callback(env):
+    env.loop.call_soon(divmod, 1, 0)
+    env.turn()
+    env.reports.clear()
+
+
+HANDLES = {
+    "call_soon": lambda env: (env.loop.call_soon(max, 1, 2), env.turn()),
+    "many arguments": lambda env: (env.loop.call_soon(max, *range(20)), env.turn()),
+    "cancelled": lambda env: (env.loop.call_soon(max, 1, 2).cancel(), env.turn()),
+    "threadsafe": lambda env: (env.loop.call_soon_threadsafe(max, 1, 2), env.turn()),
+    "timer fires": timers_that_fire,
+    "timer cancelled": lambda env: (env.loop.call_later(1000, max, 1, 2).cancel(), env.turn()),
+    "in a cycle": handle_in_a_cycle,
+    "failing": failing_callback,
+    "repr": timer_repr,
+    "refused": lambda env: pytest.raises(TypeError, env.loop.call_soon),
+}
+
+
+@pytest.mark.parametrize("action", HANDLES.values(), ids=HANDLES)
+def test_handles(env, action):
+    assert_no_growth(lambda: action(env))
+
+
+# What a program does
+
+
+async def a_bit_of_everything():
+    async with asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(asyncio.sleep(0, number))
+    await asyncio.gather(nothing(), asyncio.sleep(0.00001))
+    try:
+        async with asyncio.timeout(0):
+            await asyncio.sleep(1)
+    except TimeoutError:
+        queue = asyncio.Queue()
+        getter = asyncio.create_task(queue.get())
+        await asyncio.sleep(0)
+        queue.put_nowait(1)
+        await getter
+    lock = asyncio.Lock()
+    async with lock:
+        waiter = asyncio.create_task(lock.acquire())
+        await asyncio.sleep(0)
+        waiter.cancel()
+    await asyncio.wait([waiter])
+
+
+def test_a_bit_of_everything(env):
+    assert_no_growth(lambda: env.run(a_bit_of_everything()), ROUNDS // 5)
+
+
+def test_watching_descriptors(env):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+
+        async def main():
+            ready = env.loop.create_future()
+            env.loop.add_reader(ours, ready.set_result, [1])
+            env.loop.add_reader(ours, ready.set_result, [2])
+            env.loop.add_writer(ours, int)
+            theirs.send(b"x")
+            await ready
+            env.loop.remove_writer(ours)
+            env.loop.remove_reader(ours)
+            assert await env.loop.sock_recv(ours, 1) == b"x"
+            reading = asyncio.ensure_future(env.loop.sock_recv(ours, 1))
+            await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.wait([reading])
+
+        assert_no_growth(lambda: env.run(main()), ROUNDS // 5)
+
+
+# Loops
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def resident_bytes():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def little_work():
+    asyncio.get_running_loop().call_soon_threadsafe(int)
+    await asyncio.sleep(0.00001)
+    await asyncio.gather(nothing(), nothing())
+
+
+def unused(new_loop):
+    new_loop().close()
+
+
+def used(new_loop):
+    loop = new_loop()
+    loop.run_until_complete(little_work())
+    loop.close()
+
+
+def closed_with_work_left(new_loop):
+    loop = new_loop()
+    fut = loop.create_future()
+    task = loop.create_task(waiting(fut))
+    task._log_destroy_pending = False
+    loop.call_later(1000, print, loop)
+    reader, writer = socket.socketpair()
+    loop.add_reader(reader, print, loop)
+    loop.itself = loop
+    loop.stop()
+    loop.run_forever()
+    loop.call_soon(print, loop)
+    loop.call_soon_threadsafe(print, loop)
+    loop.close()
+    reader.close()
+    writer.close()
+    task.get_coro().close()
+
+
+def in_debug_mode(new_loop):
+    loop = new_loop()
+    loop.set_debug(True)
+    loop.run_until_complete(little_work())
+    loop.close()
+
+
+LOOPS = [unused, used, closed_with_work_left, in_debug_mode]
+
+
+@pytest.mark.parametrize("action", LOOPS, ids=lambda action: action.__name__)
+def test_loops(loop_factory, action):
+    refs = []
+
+    def new_loop():
+        loop = loop_factory()
+        refs.append(weakref.ref(loop))
+        return loop
+
+    for _ in range(20):
+        action(new_loop)
+    collect()
+    assert not any(ref() for ref in refs)
+    refs.clear()
+    open_before = descriptors()
+    memory_before = resident_bytes()
+    assert_no_growth(lambda: action(loop_factory), 100)
+    assert descriptors() == open_before
+    # A buffer forgotten by each loop would be much more than this.
+    assert resident_bytes() - memory_before < 8_000_000
+
+
+def test_loops_that_run_servers(loop_factory):
+    def action():
+        async def main():
+            async def echo(reader, writer):
+                writer.write(await reader.read(100))
+                writer.close()
+                await writer.wait_closed()
+
+            server = await asyncio.start_server(echo, "127.0.0.1", 0)
+            async with server:
+                reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+                writer.write(b"data")
+                assert await reader.read() == b"data"
+                writer.close()
+                await writer.wait_closed()
+
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
+
+    for _ in range(3):
+        action()
+    collect()
+    open_before = descriptors()
+    assert_no_growth(action, 40)
+    assert descriptors() == open_before

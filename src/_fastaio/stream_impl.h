@@ -96,6 +96,9 @@ int stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protoco
 int stream_run_in(StreamObject *self, PyObject *context, int (*fn)(StreamObject *));
 /* Registers for what is wanted now. */
 int stream_watch(StreamObject *self);
+/* Has the kernel say again what it may have said before: a foreign socket's "would block" need not
+   be the kernel's. */
+int stream_watch_again(StreamObject *self);
 /* Keeps the transport alive while the kernel is to report something. */
 void stream_update_hold(StreamObject *self);
 /* {message, exception, transport, protocol} to the loop's exception handler. */

@@ -132,6 +132,12 @@ stream_watch(StreamObject *self)
     return 0;
 }
 
+int
+stream_watch_again(StreamObject *self)
+{
+    return self->started && self->io.fd >= 0 ? stream_watch(self) : 0;
+}
+
 static int
 read_and_flush(StreamObject *self)
 {

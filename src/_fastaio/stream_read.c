@@ -105,9 +105,9 @@ call_foreign(StreamObject *self, PyObject *name, PyObject *arg, PyObject **resul
     }
     if (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
         PyErr_ExceptionMatches(PyExc_InterruptedError)) {
-        self->readable = PyErr_ExceptionMatches(PyExc_InterruptedError);
         PyErr_Clear();
-        return READ_NOTHING;
+        self->readable = false;
+        return stream_watch_again(self) < 0 ? READ_ERROR : READ_NOTHING;
     }
     return READ_ERROR;
 }

@@ -193,7 +193,7 @@ send_foreign(StreamObject *self)
             }
             PyErr_Clear();
             self->writable = false;
-            return 0;
+            return stream_watch_again(self);
         }
         if (self->piece_count) { /* the call may have closed us */
             note_sent(self, (size_t)sent);

@@ -33,10 +33,12 @@ CUT_WAKE_UP = (
     "is a mock and never blocks can do without"
 )
 SIBLINGS = (
-    "fastaio.Task and fastaio.Future extend asyncio's Task and Future, neither extends the other: a "
-    "task is an instance of asyncio.Future, but not of what stands under that name here"
+    "fastaio.Task and fastaio.Future extend asyncio's Task and Future, neither extends the other: "
+    "a task is an instance of asyncio.Future, but not of what stands under that name here"
 )
-PYTHON_REGISTRY = "has the loop make the tasks, and asks asyncio's pure-Python registry, which knows no native one"
+PYTHON_REGISTRY = (
+    "has the loop make the tasks and asks asyncio's pure-Python registry, which knows no native one"
+)
 
 
 def _base_events(reason: str, *tests: str, run: bool = True) -> list[NotApplicable]:
@@ -54,11 +56,10 @@ NOT_APPLICABLE = [
         QUEUES,
         "test__add_callback_handle",
         "test__run_once_cancelled_event_cleanup",
-        "test__run_once_schedule_handle",
         "test_call_later",
         "test_call_soon",
     ),
-    *_base_events(QUEUES, "test__run_once", run=False),
+    *_base_events(QUEUES, "test__run_once", "test__run_once_schedule_handle", run=False),
     *_base_events(
         MOCK_SELECTOR,
         "test_run_forever_pre_stopped",
@@ -66,7 +67,7 @@ NOT_APPLICABLE = [
     ),
     NotApplicable(
         "test_base_events.BaseEventLoopTests.test_custom_run_forever_integration",
-        "steps an idle loop ten times, which only a loop whose selector is a mock does not block in",
+        "steps an idle loop ten times: one that does not block, because its selector is a mock",
         since=(3, 13),
         run=False,
     ),

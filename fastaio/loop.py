@@ -14,9 +14,9 @@ import socket
 import sys
 import threading
 from asyncio import base_events, constants, events, futures, sslproto
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
-from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 from . import _fastaio
 from .addresses import AddrInfo, resolve_literal
@@ -59,7 +59,6 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         def _check_callback(self, callback: object, method: str) -> None: ...
         def _check_closed(self) -> None: ...
         def _check_default_executor(self) -> None: ...
-        def _check_running(self) -> None: ...
         def _process_self_data(self, data: bytes) -> None: ...
         def _run_forever_cleanup(self) -> None: ...
         def _run_forever_setup(self) -> None: ...
@@ -74,6 +73,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             raise
         _fastaio.Loop.__init__(self, backend)
         self.spin_us = default_spin_us()
+        self._nestable = False
         self._listeners: dict[socket.socket, _fastaio.Listener] = {}
         self._wakeup = SignalWakeup(self._watch_signals)
         # With a selector that watches nothing, and _make_self_pipe() below, what asyncio's classes
@@ -84,6 +84,13 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
 
     def run_forever(self) -> None:
         """Run until stop() is called."""
+        if self._may_nest():
+            stopping, self._stopping = self._stopping, False
+            try:
+                self._run()
+            finally:
+                self._stopping = stopping
+            return
         self._run_forever_setup()
         try:
             self._wakeup.claim()
@@ -117,6 +124,34 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             if self._old_agen_hooks is not None:
                 sys.set_asyncgen_hooks(*self._old_agen_hooks)
                 self._old_agen_hooks = None
+
+    # Nested runs: for notebooks, where code that calls run_until_complete() runs in a loop already
+
+    @property
+    def _nest_patched(self) -> bool:
+        """nest_asyncio asks for this, and leaves a loop alone that has it. The loop obliges itself:
+        from now on it may be run while it runs."""
+        self._nestable = True
+        return True
+
+    def _may_nest(self) -> bool:
+        return self._nestable and events._get_running_loop() is self
+
+    def _check_running(self) -> None:
+        if not self._may_nest():
+            super()._check_running()  # type: ignore[misc]
+
+    def run_until_complete(self, future: Generator[Any, None, _T] | Awaitable[_T]) -> _T:
+        """Run until the future, or the task of the coroutine, is done; return its result."""
+        awaitable: Any = future
+        if not self._may_nest():
+            return cast("_T", super().run_until_complete(awaitable))
+        inner: asyncio.Future[_T] = asyncio.ensure_future(awaitable, loop=self)
+        try:
+            return super().run_until_complete(inner)
+        finally:
+            if not inner.done():  # whoever stopped the loop meant the outer run
+                self._stopping = True
 
     def close(self) -> None:
         """Close the loop, which must not be running. What is queued does not run any more."""

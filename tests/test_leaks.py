@@ -41,38 +41,32 @@ def env(kind):
     asyncio.set_event_loop(None)
 
 
-def growth(action, rounds):
-    """How many blocks, bytes and objects `rounds` times `action` leave behind."""
-    tracemalloc.start()
-    try:
-        action()
-        collect()
-        traced = tracemalloc.get_traced_memory()[0]
-        objects = len(gc.get_objects())
-        blocks = sys.getallocatedblocks()
-        for _ in range(rounds):
-            action()
-        collect()
-        return (
-            sys.getallocatedblocks() - blocks,
-            tracemalloc.get_traced_memory()[0] - traced,
-            len(gc.get_objects()) - objects,
-        )
-    finally:
-        tracemalloc.stop()
+def measures():
+    collect()
+    traced, _ = tracemalloc.get_traced_memory()
+    return sys.getallocatedblocks(), traced, len(gc.get_objects())
 
 
 def assert_no_growth(action, rounds=ROUNDS):
     """A leak is there each time; a table that grows, or a cache that fills, only once."""
-    for _ in range(rounds // 5):
-        action()
-    for _ in range(4):
-        blocks, traced, objects = growth(action, rounds)
-        # One block in each round would be a leak; bytes are what large blocks are found by. Both
-        # count what the interpreter keeps in its free lists as in use.
-        few = blocks < 100 + rounds / 4 and objects < 16 + rounds / 4
-        if few and traced < 40_000 + rounds * 8:
-            return
+    tracemalloc.start()
+    try:
+        for _ in range(rounds // 5):
+            action()
+        for _ in range(4):
+            before = measures()
+            for _ in range(rounds):
+                action()
+            blocks, traced, objects = (
+                after - start for after, start in zip(measures(), before, strict=True)
+            )
+            # One block in each round would be a leak; bytes are what large blocks are found by.
+            # Both count what the interpreter keeps in its free lists as in use.
+            few = blocks < 100 + rounds / 4 and objects < 16 + rounds / 4
+            if few and traced < 16_384 + rounds * 8:
+                return
+    finally:
+        tracemalloc.stop()
     raise AssertionError(f"{blocks} blocks, {traced} bytes, {objects} objects in {rounds} rounds")
 
 

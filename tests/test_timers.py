@@ -174,6 +174,18 @@ def test_short_sleeps_are_not_late(run):
     assert run(main) < 0.010
 
 
+def test_an_idle_loop_uses_no_cpu(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.call_later(3600, print)
+        await asyncio.sleep(0.01)
+        before = time.thread_time()
+        await asyncio.sleep(0.5)
+        return time.thread_time() - before
+
+    assert run(main) < 0.1
+
+
 def test_a_callback_sees_a_time_past_its_deadline(run):
     async def main():
         loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """Every descriptor is closed exactly once, and no byte reaches a stranger."""
 
 import asyncio
+import contextlib
 import errno
 import gc
 import os
@@ -190,7 +191,6 @@ def test_the_users_socket_closed_under_a_sock_call(run, how, operation):
     run(main)
 
 
-@pytest.mark.fastaio_only  # asyncio's Server.close() raises ValueError
 @LET_GO
 def test_a_listening_socket_closed_under_a_server(run, how):
     async def main():
@@ -201,7 +201,8 @@ def test_a_listening_socket_closed_under_a_server(run, how):
         stranger = Stranger()
         stranger.bait()
         await turns(5)
-        server.close()
+        with contextlib.suppress(ValueError):  # asyncio's complaint about descriptor -1
+            server.close()
         await turns(5)
         stranger.check()
         stranger.close()

@@ -1,0 +1,1 @@
+"""Real libraries and servers on the loop under test, over loopback."""

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if PY_VERSION_HEX < 0x030B0000
 #error "fastaio needs CPython 3.11 or newer"
@@ -32,6 +33,14 @@
 /* 3.11's _asyncio types are static: they leave the type's reference count, and its traversal, to
    the subclass. */
 #define BASE_OWNS_TYPE_REF (PY_VERSION_HEX >= 0x030C0000)
+
+/* The garbage collector's two words in front of an untracked object, as they are when it is new:
+   a finalizer leaves a mark there that an object made from the same memory must not inherit. */
+static inline void
+gc_head_reset(PyObject *obj)
+{
+    memset((uintptr_t *)obj - 2, 0, 2 * sizeof(uintptr_t));
+}
 
 #if PY_VERSION_HEX < 0x030C0000
 static inline PyObject *

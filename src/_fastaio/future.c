@@ -894,11 +894,12 @@ future_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(
 PyObject *
 future_new(LoopObject *loop)
 {
-    PyTypeObject *type = loop->st->FutureType;
-    FutureObject *self = (FutureObject *)future_alloc(type, NULL, NULL);
+    FutureObject *self =
+        (FutureObject *)pool_alloc(&loop->st->future_pool, loop->st->FutureType);
     if (self == NULL) {
         return NULL;
     }
+    future_core_alloc(&self->core, offsetof(FutureObject, core));
     self->core.st = loop->st;
     self->core.loop = Py_NewRef((PyObject *)loop);
     self->core.native = loop;
@@ -979,6 +980,14 @@ future_base_dealloc(PyObject *self, destructor ours)
 #endif
 }
 
+/* tp_free of the exact type: the base's dealloc calls it last. */
+static void
+future_free(void *self)
+{
+    fastaio_state *st = PyType_GetModuleState(Py_TYPE((PyObject *)self));
+    pool_give(st ? &st->future_pool : NULL, self);
+}
+
 static PyMethodDef future_methods[] = {
 #define X(name) {#name, future_##name, METH_NOARGS, core_doc_##name},
     FUTURE_NOARGS(X)
@@ -1010,6 +1019,7 @@ static PyType_Slot future_slots[] = {
     {Py_tp_new, future_alloc},
     {Py_tp_init, future_init},
     {Py_tp_dealloc, future_dealloc},
+    {Py_tp_free, future_free},
     {Py_tp_finalize, future_finalize},
     {Py_tp_traverse, future_traverse},
     {Py_tp_clear, future_clear},

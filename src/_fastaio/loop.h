@@ -31,6 +31,14 @@ enum {
     OVERRIDE_GET_DEBUG = 1 << 5,
 };
 
+/* The CPU's counter, which is read in a third of the time that the clock takes. */
+typedef struct {
+    uint64_t read_at;   /* counter at the last reading of the clock */
+    uint64_t worth;     /* a new reading is worth it after so many; 0: not measured yet */
+    uint64_t start;     /* the first reading of both, to measure by */
+    int64_t start_ns;
+} CycleClock;
+
 struct LoopObject {
     PyObject_HEAD
     fastaio_state *st;
@@ -46,7 +54,8 @@ struct LoopObject {
     char *hot_buffer;         /* HOT_BUFFER_SIZE bytes, made at the first use */
     bool hot_buffer_taken;
     Metrics metrics;
-    int64_t now_ns;           /* clock at the start of this turn */
+    int64_t now_ns;           /* clock at the start of this turn, or a moment before */
+    CycleClock cycles;        /* tells when now_ns is worth reading again */
     int64_t polled_ns;        /* clock at the last poll */
     int64_t slow_callback_ns;
     unsigned long thread_id;  /* of the running thread, 0: not running */

@@ -22,6 +22,23 @@ pool_take(Pool *pool, PyTypeObject *type)
     return PyObject_GC_New(PyObject, type);
 }
 
+/* The same for a type whose instances must begin zeroed and tracked: its tp_alloc. Works for
+   subclasses of types with a managed dict, too: what lies before the object is cleared by their
+   dealloc. */
+static inline PyObject *
+pool_alloc(Pool *pool, PyTypeObject *type)
+{
+    if (pool->count == 0) {
+        return PyType_GenericAlloc(type, 0);
+    }
+    PyObject *obj = pool->items[--pool->count];
+    gc_head_reset(obj);
+    memset(obj + 1, 0, type->tp_basicsize - sizeof(PyObject));
+    PyObject_Init(obj, type);
+    PyObject_GC_Track(obj);
+    return obj;
+}
+
 /* Keeps or frees an untracked, cleared object; the type's reference is the caller's to drop. */
 static inline void
 pool_give(Pool *pool, PyObject *obj)

@@ -85,6 +85,8 @@ typedef struct fastaio_state {
 
     Pool handle_pool; /* of Handles and TimerHandles */
     Pool await_pool;
+    Pool future_pool;
+    Pool task_pool;
 } fastaio_state;
 
 extern PyModuleDef fastaio_module;

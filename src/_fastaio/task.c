@@ -562,10 +562,11 @@ PyObject *
 task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
 {
     fastaio_state *st = loop->st;
-    TaskObject *task = (TaskObject *)task_alloc(st->TaskType, NULL, NULL);
+    TaskObject *task = (TaskObject *)pool_alloc(&st->task_pool, st->TaskType);
     if (task == NULL) {
         return NULL;
     }
+    future_core_alloc(&task->core, offsetof(TaskObject, core));
     if (future_core_init(&task->core, st, (PyObject *)loop) < 0
         || task_setup(task, coro, name, context) < 0 || step_soon(task, NULL) < 0
         || registry_add(task) < 0) {
@@ -858,6 +859,14 @@ task_dealloc(PyObject *self)
     future_base_dealloc(self, task_dealloc);
 }
 
+/* tp_free of the exact type: the base's dealloc calls it last. */
+static void
+task_free(void *self)
+{
+    fastaio_state *st = PyType_GetModuleState(Py_TYPE((PyObject *)self));
+    pool_give(st ? &st->task_pool : NULL, self);
+}
+
 /* ---- the type -------------------------------------------------------------------------------- */
 
 static PyMethodDef task_methods[] = {
@@ -916,6 +925,7 @@ static PyType_Slot task_slots[] = {
     {Py_tp_new, task_alloc},
     {Py_tp_init, task_init},
     {Py_tp_dealloc, task_dealloc},
+    {Py_tp_free, task_free},
     {Py_tp_finalize, task_finalize},
     {Py_tp_traverse, task_traverse},
     {Py_tp_clear, task_clear},

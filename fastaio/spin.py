@@ -50,9 +50,7 @@ def _cgroup_cpus() -> float | None:
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-@functools.cache
-def _cgroup_cpus_once() -> float | None:
-    return _cgroup_cpus()
+_cgroup_cpus_once = functools.cache(_cgroup_cpus)
 
 
 def default_spin_us() -> int:

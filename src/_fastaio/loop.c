@@ -12,6 +12,10 @@
 #define POLL_INTERVAL_NS 10000
 /* How old queued output may grow while callbacks run. */
 #define FLUSH_AGE_NS 200000
+/* Where the last turns have fired this many timers, the next ones may be this late: a crowd of timers is
+   worth fewer wake-ups. A lone timer is waited for to the nanosecond. */
+#define TIMER_CROWD 16
+#define TIMER_CROWD_WAIT_NS 300000
 /* By how much now_ns may be behind the clock, and how long the CPU's counter is measured by it. */
 #define CLOCK_STALE_NS 1000
 #define CYCLES_MEASURED_NS 200000
@@ -161,6 +165,7 @@ fire_timers(LoopObject *loop)
 {
     const Timer *first = timers_peek(&loop->timers);
     int64_t now_ns;
+    loop->timer_crowd /= 2;
     if (first == NULL) {
         return 0;
     }
@@ -173,6 +178,7 @@ fire_timers(LoopObject *loop)
             return -1;
         }
         *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = timers_pop(&loop->timers)};
+        loop->timer_crowd++;
         loop->metrics.timers_fired++;
     }
     return 0;
@@ -196,6 +202,10 @@ poll_timeout(LoopObject *loop, int64_t *timeout_ns)
         return -1;
     }
     *timeout_ns = first->when_ns > now_ns ? first->when_ns - now_ns : 0;
+    if (loop->timer_crowd >= TIMER_CROWD && *timeout_ns > 0
+        && *timeout_ns < TIMER_CROWD_WAIT_NS) {
+        *timeout_ns = TIMER_CROWD_WAIT_NS;
+    }
     return 0;
 }
 

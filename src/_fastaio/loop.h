@@ -58,6 +58,7 @@ struct LoopObject {
     CycleClock cycles;        /* tells when now_ns is worth reading again */
     int64_t polled_ns;        /* clock at the last poll */
     int64_t slow_callback_ns;
+    unsigned timer_crowd;     /* timers fired lately: half as many count each turn */
     unsigned long thread_id;  /* of the running thread, 0: not running */
     pid_t pid;                /* where the poller was made: a forked child leaves it alone */
     unsigned overrides;       /* OVERRIDE_* */

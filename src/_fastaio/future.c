@@ -479,12 +479,16 @@ future_get_result(FutureCore *core)
     if (core->exception == NULL) {
         return Py_NewRef(core->result);
     }
-    PyObject *tb = core->exception_tb ? core->exception_tb : Py_None;
-    if (PyException_SetTraceback(core->exception, tb) < 0) {
+    /* References of our own: the old traceback's frames may run code when they go. */
+    PyObject *exception = Py_NewRef(core->exception), *tb = core->exception_tb;
+    core->exception_tb = NULL;
+    int result = PyException_SetTraceback(exception, tb ? tb : Py_None);
+    Py_XDECREF(tb);
+    if (result < 0) {
+        Py_DECREF(exception);
         return NULL;
     }
-    PyErr_SetRaisedException(Py_NewRef(core->exception));
-    Py_CLEAR(core->exception_tb);
+    PyErr_SetRaisedException(exception);
     return NULL;
 }
 
@@ -566,7 +570,11 @@ const char core_doc__make_cancelled_error[] =
 PyObject *
 core__make_cancelled_error(FutureCore *core)
 {
-    return future_make_cancelled_error(core);
+    if (core->st != NULL) {
+        return future_make_cancelled_error(core);
+    }
+    fastaio_state *st = state_of_type(Py_TYPE(future_object(core)));
+    return st ? PyObject_CallNoArgs(st->CancelledError) : NULL;
 }
 
 PyObject *
@@ -748,6 +756,7 @@ future_core_clear(FutureCore *core)
 {
     core->native = NULL;
     core->waiter_is_task = false;
+    core->state = FUTURE_PENDING; /* a state without its result is none */
     Py_CLEAR(core->loop);
     Py_CLEAR(core->callback);
     Py_CLEAR(core->context);
@@ -984,7 +993,7 @@ future_base_dealloc(PyObject *self, destructor ours)
 static void
 future_free(void *self)
 {
-    fastaio_state *st = PyType_GetModuleState(Py_TYPE((PyObject *)self));
+    fastaio_state *st = state_of_dying(Py_TYPE((PyObject *)self));
     pool_give(st ? &st->future_pool : NULL, self);
 }
 

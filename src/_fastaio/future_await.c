@@ -156,7 +156,7 @@ await_dealloc(AwaitObject *await)
     PyTypeObject *type = Py_TYPE(await);
     PyObject_GC_UnTrack(await);
     Py_CLEAR(await->future);
-    fastaio_state *st = PyType_GetModuleState(type);
+    fastaio_state *st = state_of_dying(type);
     pool_give(st ? &st->await_pool : NULL, (PyObject *)await);
     Py_DECREF(type);
 }

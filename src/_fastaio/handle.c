@@ -69,17 +69,21 @@ run_set_result_unless_cancelled(fastaio_state *st, HandleObject *handle)
         || !Py_IS_TYPE(handle->args[0], st->FutureType)) {
         return 0;
     }
-    FutureCore *core = &((FutureObject *)handle->args[0])->core;
-    if (core->state == FUTURE_CANCELLED) {
+    FutureObject *future = (FutureObject *)handle->args[0];
+    if (future->core.state == FUTURE_CANCELLED) {
         return 1;
     }
-    return future_set_result(core, handle->args[1]) < 0 ? -1 : 1;
+    /* Its callbacks go to call_soon(), which may cancel this very handle where it is overridden. */
+    Py_INCREF(future);
+    int result = future_set_result(&future->core, handle->args[1]) < 0 ? -1 : 1;
+    Py_DECREF(future);
+    return result;
 }
 
 int
 handle_run(fastaio_state *st, HandleObject *handle)
 {
-    if (handle->cancelled) {
+    if (handle->cancelled || handle->context == NULL) {
         return 0;
     }
     int native = run_set_result_unless_cancelled(st, handle);
@@ -87,7 +91,7 @@ handle_run(fastaio_state *st, HandleObject *handle)
         return native < 0 ? -1 : 0;
     }
     /* The callback may cancel this very handle, which drops what it is called with. */
-    PyObject *callback = Py_NewRef(handle->callback);
+    PyObject *callback = Py_NewRef(handle->callback ? handle->callback : Py_None);
     PyObject *context = Py_NewRef(handle->context);
     PyObject *more_args = Py_XNewRef(handle->more_args);
     PyObject *stack[1 + HANDLE_INLINE_ARGS];
@@ -167,7 +171,7 @@ handle_dealloc(HandleObject *handle)
         PyObject_ClearWeakRefs((PyObject *)handle);
     }
     handle_clear(handle);
-    fastaio_state *st = PyType_GetModuleState(type);
+    fastaio_state *st = state_of_dying(type);
     pool_give(st ? &st->handle_pool : NULL, (PyObject *)handle);
     Py_DECREF(type);
 }
@@ -221,14 +225,15 @@ handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
         Py_RETURN_NONE;
     }
     handle->cancelled = true;
+    /* Before any code runs: the timers must never hold more cancelled ones than they know of. */
+    if (handle->timers != NULL) {
+        timers_cancelled(handle->timers, (PyObject *)handle);
+    }
     /* Only the loops of this module make these handles. */
     if (((LoopObject *)handle->loop)->debug && handle_keep_repr(handle) < 0) {
         return NULL;
     }
     handle_drop_call(handle);
-    if (handle->timers != NULL) {
-        timers_cancelled(handle->timers, (PyObject *)handle);
-    }
     Py_RETURN_NONE;
 }
 

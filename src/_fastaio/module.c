@@ -91,10 +91,10 @@ static int
 module_clear(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
-    pool_clear(&st->handle_pool);
-    pool_clear(&st->await_pool);
-    pool_clear(&st->future_pool);
-    pool_clear(&st->task_pool);
+    pool_close(&st->handle_pool);
+    pool_close(&st->await_pool);
+    pool_close(&st->future_pool);
+    pool_close(&st->task_pool);
     Py_CLEAR(st->FutureType);
     Py_CLEAR(st->TaskType);
     Py_CLEAR(st->AwaitType);

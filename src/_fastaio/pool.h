@@ -10,6 +10,7 @@
 typedef struct {
     PyObject *items[POOL_CAPACITY];
     size_t count;
+    bool closed; /* keeps nothing any more: the types of what it would keep go away */
 } Pool;
 
 /* A new, untracked object of `type`, whose fields are not initialised; NULL with MemoryError. */
@@ -43,7 +44,7 @@ pool_alloc(Pool *pool, PyTypeObject *type)
 static inline void
 pool_give(Pool *pool, PyObject *obj)
 {
-    if (pool != NULL && pool->count < POOL_CAPACITY) {
+    if (pool != NULL && pool->count < POOL_CAPACITY && !pool->closed) {
         pool->items[pool->count++] = obj;
     }
     else {
@@ -52,8 +53,9 @@ pool_give(Pool *pool, PyObject *obj)
 }
 
 static inline void
-pool_clear(Pool *pool)
+pool_close(Pool *pool)
 {
+    pool->closed = true;
     while (pool->count) {
         PyObject_GC_Del(pool->items[--pool->count]);
     }

@@ -105,6 +105,15 @@ state_of_type(PyTypeObject *type)
     return module ? state_of_module(module) : NULL;
 }
 
+/* The same for the very type of an object in its deallocation, without an exception: NULL where the
+   collector has taken the module from the type already. */
+static inline fastaio_state *
+state_of_dying(PyTypeObject *type)
+{
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    return module ? state_of_module(module) : NULL;
+}
+
 /* Makes a heap type of this module and adds it under its name; NULL with an exception. */
 PyTypeObject *state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
 

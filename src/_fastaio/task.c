@@ -13,6 +13,9 @@ task_step_method(PyObject *self, PyObject *const *args, Py_ssize_t count)
     TaskObject *task = (TaskObject *)self;
     fastaio_state *st = task->core.st;
     PyObject *previous = NULL;
+    if (future_ensure_initialized(&task->core) < 0) {
+        return NULL;
+    }
     /* Called by a loop that is not ours: it has entered the task's context, not the task. */
     if (registry_swap_current(st, task->core.loop, self, &previous) < 0) {
         return NULL;
@@ -44,8 +47,7 @@ task_wakeup_method(PyObject *self, PyObject *future)
 {
     TaskObject *task = (TaskObject *)self;
     FutureCore *core = future_core(task->core.st, future);
-    PyObject *result = core ? future_get_result(core)
-                            : PyObject_CallMethod(future, "result", NULL);
+    PyObject *result = core ? core_result(core) : PyObject_CallMethod(future, "result", NULL);
     PyObject *exc = result ? NULL : PyErr_GetRaisedException();
     Py_XDECREF(result);
     result = task_step_method(self, &exc, exc != NULL);
@@ -423,15 +425,17 @@ static int
 start_eagerly(TaskObject *task)
 {
     fastaio_state *st = task->core.st;
-    PyObject *self = (PyObject *)task, *loop = task->core.loop, *previous;
-    if (registry_swap_current(st, loop, self, &previous) < 0) {
+    PyObject *self = (PyObject *)task, *previous;
+    if (registry_swap_current(st, task->core.loop, self, &previous) < 0) {
         return -1;
     }
+    /* The coroutine may call its own task's __init__. */
+    PyObject *loop = Py_NewRef(task->core.loop), *context = Py_NewRef(task->context);
     int result = registry_add(task);
-    if (result == 0 && (result = PyContext_Enter(task->context)) == 0) {
+    if (result == 0 && (result = PyContext_Enter(context)) == 0) {
         result = task_step(task, NULL);
         PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
-        if (PyContext_Exit(task->context) < 0) {
+        if (PyContext_Exit(context) < 0) {
             Py_XDECREF(error);
             error = NULL;
             result = -1;
@@ -449,6 +453,8 @@ start_eagerly(TaskObject *task)
         PyErr_SetRaisedException(error);
     }
     Py_XDECREF(previous);
+    Py_DECREF(context);
+    Py_DECREF(loop);
     if (task->core.state != FUTURE_PENDING) {
         Py_CLEAR(task->coro);
     }
@@ -467,7 +473,6 @@ check_coroutine(TaskObject *task, PyObject *coro)
     if (is_coroutine > 0) {
         return 0;
     }
-    task->log_destroy_pending = false;
     if (is_coroutine == 0) {
         PyErr_Format(PyExc_TypeError, "a coroutine was expected, got %R", coro);
     }
@@ -478,7 +483,7 @@ check_coroutine(TaskObject *task, PyObject *coro)
 static int
 task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
 {
-    task->log_destroy_pending = true;
+    task->log_destroy_pending = false;
     task->must_cancel = false;
     task->cancels_requested = 0;
     if (check_coroutine(task, coro) < 0) {
@@ -492,6 +497,7 @@ task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
     Py_XSETREF(task->context, context);
     Py_CLEAR(task->fut_waiter);
     Py_XSETREF(task->coro, Py_NewRef(coro));
+    task->log_destroy_pending = true;
     return set_name(task, name);
 }
 
@@ -614,7 +620,7 @@ task_cancel(TaskObject *self, PyObject *const *args, Py_ssize_t count, PyObject 
             answer = done < 0 ? NULL : PyBool_FromLong(done);
         }
         else {
-            answer = PyObject_CallMethod(waiter, "cancel", "O", message);
+            answer = PyObject_CallMethodOneArg(waiter, st->str_cancel, message);
         }
         Py_DECREF(waiter);
         int cancelled = answer ? PyObject_IsTrue(answer) : -1;
@@ -697,7 +703,7 @@ task_set_name(TaskObject *self, PyObject *value)
         return NULL;
     }
     Py_XSETREF(self->name, text);
-    if (registry_name_changed(self) < 0) {
+    if (self->core.st != NULL && registry_name_changed(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -863,7 +869,7 @@ task_dealloc(PyObject *self)
 static void
 task_free(void *self)
 {
-    fastaio_state *st = PyType_GetModuleState(Py_TYPE((PyObject *)self));
+    fastaio_state *st = state_of_dying(Py_TYPE((PyObject *)self));
     pool_give(st ? &st->task_pool : NULL, self);
 }
 

@@ -87,17 +87,22 @@ array_remove_cancelled(TimerArray *array, PyObject **dead, size_t *count)
     array->count = kept;
 }
 
+/* Tells the handles that they are in it no longer. */
 static void
-array_clear(TimerArray *array)
+array_forget(const TimerArray *array)
 {
-    TimerArray old = *array;
-    *array = (TimerArray){0};
-    for (size_t i = 0; i < old.count; i++) {
-        Timer *timer = &old.items[old.head + i];
-        handle_of(timer)->timers = NULL;
-        Py_DECREF(timer->handle);
+    for (size_t i = 0; i < array->count; i++) {
+        handle_of(&array->items[array->head + i])->timers = NULL;
     }
-    PyMem_Free(old.items);
+}
+
+static void
+array_free(TimerArray *array)
+{
+    for (size_t i = 0; i < array->count; i++) {
+        Py_DECREF(array->items[array->head + i].handle);
+    }
+    PyMem_Free(array->items);
 }
 
 static int
@@ -280,9 +285,14 @@ timers_prune(Timers *timers)
 void
 timers_clear(Timers *timers)
 {
+    /* Together first: dropping a timer may run code that cancels another. */
+    TimerArray queue = timers->queue, heap = timers->heap;
+    timers->queue = timers->heap = (TimerArray){0};
     timers->cancelled = 0;
-    array_clear(&timers->queue);
-    array_clear(&timers->heap);
+    array_forget(&queue);
+    array_forget(&heap);
+    array_free(&queue);
+    array_free(&heap);
 }
 
 int

@@ -2,6 +2,7 @@
 #ifndef FASTAIO_LOOP_H
 #define FASTAIO_LOOP_H
 
+#include "args.h"
 #include "handle.h"
 #include "inbox.h"
 #include "metrics.h"
@@ -126,7 +127,6 @@ loop_is_native(fastaio_state *st, PyObject *obj)
     return PyObject_TypeCheck(obj, st->LoopType);
 }
 
-#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function)
 /* call_soon, call_soon_threadsafe, call_later, call_at, time (loop_call.c). */
 extern PyMethodDef loop_call_methods[];
 

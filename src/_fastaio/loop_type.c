@@ -103,7 +103,7 @@ create_task_keywords(LoopObject *loop, PyObject *const *args, PyObject *keywords
     return task;
 }
 
-PyDoc_STRVAR(create_task_doc, "create_task($self, coro, /, **kwargs)\n--\n\n"
+PyDoc_STRVAR(create_task_doc, "create_task($self, coro, **kwargs)\n--\n\n"
 "Schedule a coroutine; return its Task.\n\n"
 "name: the task's name; context: its contextvars.Context. With a task factory set, the factory\n"
 "is called with exactly these arguments.");
@@ -113,7 +113,7 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
 {
     Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
     PyObject *name = NULL, *context = NULL;
-    if (loop->task_factory != NULL || count != 1) {
+    if (loop->task_factory != NULL || count != 1) { /* also coro= */
         return base_create_task(loop, args, count, keywords);
     }
     for (Py_ssize_t i = 0; i < keyword_count; i++) {

@@ -524,9 +524,9 @@ listener_retry(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef listener_methods[] = {
     {"start", listener_start, METH_NOARGS,
-     PyDoc_STR("start()\n--\n\nAccept connections from now on.")},
+     PyDoc_STR("start($self, /)\n--\n\nAccept connections from now on.")},
     {"stop", listener_stop, METH_NOARGS,
-     PyDoc_STR("stop()\n--\n\nAccept no more; the socket stays open.")},
+     PyDoc_STR("stop($self, /)\n--\n\nAccept no more; the socket stays open.")},
     {"_retry", listener_retry, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

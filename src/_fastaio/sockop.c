@@ -576,10 +576,10 @@ op_get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 
 static PyMethodDef op_methods[] = {
     {"send", op_send_method, METH_O,
-     PyDoc_STR("send(value)\n--\n\nRun to the next wait; StopIteration has the result.")},
+     PyDoc_STR("send($self, value, /)\n--\n\nRun to the next wait; StopIteration has the result.")},
     {"throw", (PyCFunction)(void (*)(void))op_throw, METH_FASTCALL,
      PyDoc_STR("throw(typ[, val[, tb]])\n\nEnd it with an exception.")},
-    {"close", op_close, METH_NOARGS, PyDoc_STR("close()\n--\n\nEnd it; nothing is raised.")},
+    {"close", op_close, METH_NOARGS, PyDoc_STR("close($self, /)\n--\n\nEnd it; nothing is raised.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -343,26 +343,28 @@ stream_repr(PyObject *op)
     return repr;
 }
 
+BY_KEYWORD_TOO(stream_set_protocol, "set_protocol", "protocol")
+
 static PyMethodDef stream_methods[] = {
     {"close", stream_close_method, METH_NOARGS,
-     PyDoc_STR("close()\n--\n\nClose the connection once what is queued is sent.")},
+     PyDoc_STR("close($self, /)\n--\n\nClose the connection once what is queued is sent.")},
     {"abort", stream_abort, METH_NOARGS,
-     PyDoc_STR("abort()\n--\n\nClose the connection at once; what the kernel has not is lost.")},
+     PyDoc_STR("abort($self, /)\n--\n\nClose the connection at once; what the kernel has not is lost.")},
     {"is_closing", stream_is_closing, METH_NOARGS,
-     PyDoc_STR("is_closing()\n--\n\nTell whether the connection closes or is closed.")},
+     PyDoc_STR("is_closing($self, /)\n--\n\nTell whether the connection closes or is closed.")},
     {"is_reading", stream_is_reading, METH_NOARGS,
-     PyDoc_STR("is_reading()\n--\n\nTell whether the protocol gets what arrives.")},
+     PyDoc_STR("is_reading($self, /)\n--\n\nTell whether the protocol gets what arrives.")},
     {"pause_reading", stream_pause_reading, METH_NOARGS,
-     PyDoc_STR("pause_reading()\n--\n\nGive the protocol nothing until resume_reading().")},
+     PyDoc_STR("pause_reading($self, /)\n--\n\nGive the protocol nothing until resume_reading().")},
     {"resume_reading", stream_resume_reading, METH_NOARGS,
-     PyDoc_STR("resume_reading()\n--\n\nGive the protocol what arrives, and what has arrived.")},
-    {"set_protocol", stream_set_protocol, METH_O,
-     PyDoc_STR("set_protocol(protocol)\n--\n\nPut another protocol in place of this one.")},
+     PyDoc_STR("resume_reading($self, /)\n--\n\nGive the protocol what arrives, and what has arrived.")},
+    {"set_protocol", KEYWORDS(stream_set_protocol_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("set_protocol($self, protocol)\n--\n\nPut another protocol in place of this one.")},
     {"get_protocol", stream_get_protocol, METH_NOARGS,
-     PyDoc_STR("get_protocol()\n--\n\nThe protocol.")},
+     PyDoc_STR("get_protocol($self, /)\n--\n\nThe protocol.")},
     {"get_extra_info", (PyCFunction)(void (*)(void))stream_get_extra_info,
      METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("get_extra_info(name, default=None)\n--\n\n"
+     PyDoc_STR("get_extra_info($self, name, default=None)\n--\n\n"
                "What is known of the connection: 'socket', 'sockname', 'peername'.")},
     {"_force_close", stream_force_close_method, METH_O, NULL},
     {"_fatal_error", (PyCFunction)(void (*)(void))stream_fatal_error_method,

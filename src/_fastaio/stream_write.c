@@ -660,23 +660,26 @@ stream_set_limits_only(PyObject *op, PyObject *args, PyObject *kwargs)
     return limits_method((StreamObject *)op, args, kwargs, false);
 }
 
+BY_KEYWORD_TOO(stream_write, "write", "data")
+BY_KEYWORD_TOO(stream_writelines, "writelines", "list_of_data")
+
 PyMethodDef stream_write_methods[] = {
-    {"write", stream_write, METH_O,
-     PyDoc_STR("write(data)\n--\n\nSend bytes; what the kernel does not take waits.")},
-    {"writelines", stream_writelines, METH_O,
-     PyDoc_STR("writelines(list_of_data)\n--\n\nSend the bytes of all of these, in order.")},
+    {"write", KEYWORDS(stream_write_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("write($self, data)\n--\n\nSend bytes; what the kernel does not take waits.")},
+    {"writelines", KEYWORDS(stream_writelines_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("writelines($self, list_of_data)\n--\n\nSend the bytes of all of these, in order.")},
     {"write_eof", stream_write_eof, METH_NOARGS,
-     PyDoc_STR("write_eof()\n--\n\n"
+     PyDoc_STR("write_eof($self, /)\n--\n\n"
                "Close the sending half, once what is queued is sent; receiving goes on.")},
     {"can_write_eof", stream_can_write_eof, METH_NOARGS,
-     PyDoc_STR("can_write_eof()\n--\n\nTrue: write_eof() works.")},
+     PyDoc_STR("can_write_eof($self, /)\n--\n\nTrue: write_eof() works.")},
     {"get_write_buffer_size", stream_get_write_buffer_size, METH_NOARGS,
-     PyDoc_STR("get_write_buffer_size()\n--\n\nHow many bytes the kernel has not taken yet.")},
+     PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nHow many bytes the kernel has not taken yet.")},
     {"get_write_buffer_limits", stream_get_write_buffer_limits, METH_NOARGS,
-     PyDoc_STR("get_write_buffer_limits()\n--\n\n(low, high): the marks of flow control.")},
+     PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high): the marks of flow control.")},
     {"set_write_buffer_limits", KEYWORDS(stream_set_write_buffer_limits),
      METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("set_write_buffer_limits(high=None, low=None)\n--\n\n"
+     PyDoc_STR("set_write_buffer_limits($self, high=None, low=None)\n--\n\n"
                "Set the marks at which the protocol is told to pause and to resume writing.")},
     {"_set_write_buffer_limits", KEYWORDS(stream_set_limits_only), METH_VARARGS | METH_KEYWORDS,
      NULL},

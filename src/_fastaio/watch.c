@@ -638,19 +638,76 @@ ensure_fd_no_transport(PyObject *self, PyObject *fileobj)
     return ensure_no_transport((LoopObject *)self, fileobj) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+/* (fd, callback, *args, context=None), by position or the first two by keyword. */
+typedef struct {
+    PyObject *fd;
+    PyObject *callback;
+    PyObject *const *args;
+    Py_ssize_t arg_count;
+    PyObject *context;
+} AddCall;
+
+static int
+take_add_keyword(const char *method, AddCall *call, PyObject *name, PyObject *value)
+{
+    PyObject **target = NULL;
+    if (PyUnicode_CompareWithASCIIString(name, "context") == 0) {
+        call->context = value == Py_None ? NULL : value;
+        return 0;
+    }
+    if (PyUnicode_CompareWithASCIIString(name, "fd") == 0) {
+        target = &call->fd;
+    }
+    else if (PyUnicode_CompareWithASCIIString(name, "callback") == 0) {
+        target = &call->callback;
+    }
+    if (target == NULL || *target != NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     target ? "%s() got multiple values for argument '%U'"
+                            : "%s() got an unexpected keyword argument '%U'",
+                     method, name);
+        return -1;
+    }
+    *target = value;
+    return 0;
+}
+
+static int
+parse_add(const char *method, AddCall *call, PyObject *const *args, Py_ssize_t count,
+          PyObject *keywords)
+{
+    *call = (AddCall){
+        .fd = count > 0 ? args[0] : NULL,
+        .callback = count > 1 ? args[1] : NULL,
+        .args = args + 2,
+        .arg_count = count > 2 ? count - 2 : 0,
+    };
+    for (Py_ssize_t i = 0; keywords != NULL && i < PyTuple_GET_SIZE(keywords); i++) {
+        if (take_add_keyword(method, call, PyTuple_GET_ITEM(keywords, i), args[count + i]) < 0) {
+            return -1;
+        }
+    }
+    if (call->fd == NULL || call->callback == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at least 2 arguments (%zd given)", method,
+                     count);
+        return -1;
+    }
+    return 0;
+}
+
 static PyObject *
-add_handle(LoopObject *loop, PyObject *const *args, Py_ssize_t count, WatchSide side)
+add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
 {
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    HandleObject *handle =
-        handle_new(loop->st, (PyObject *)loop, args[1], args + 2, count - 2, NULL, false);
+    HandleObject *handle = handle_new(loop->st, (PyObject *)loop, call->callback, call->args,
+                                      call->arg_count, call->context, false);
     if (handle == NULL) {
         return NULL;
     }
-    int fd = number_of(loop, args[0]);
-    PyObject *fileobj = PyLong_Check(args[0]) ? NULL : args[0];
+    int fd = number_of(loop, call->fd);
+    PyObject *fileobj = PyLong_Check(call->fd) ? NULL : call->fd;
     if (fd < 0 || set_waiter(loop, fd, side, (Side){Py_NewRef(handle), NULL}, fileobj) < 0) {
         Py_DECREF(handle);
         return NULL;
@@ -658,36 +715,30 @@ add_handle(LoopObject *loop, PyObject *const *args, Py_ssize_t count, WatchSide 
     return (PyObject *)handle;
 }
 
-static int
-check_count(const char *name, Py_ssize_t count)
-{
-    if (count < 2) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at least 2 arguments (%zd given)", name, count);
-        return -1;
-    }
-    return 0;
-}
-
 /* The two public forms say nothing of the handle; the underscored ones hand it out. */
-#define ADD_METHODS(name, side)                                                       \
-    static PyObject *_##name(PyObject *self, PyObject *const *args, Py_ssize_t count) \
-    {                                                                                 \
-        return check_count("_" #name, count) < 0                                      \
-                   ? NULL                                                             \
-                   : add_handle((LoopObject *)self, args, count, side);               \
-    }                                                                                 \
-    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t count)    \
-    {                                                                                 \
-        if (check_count(#name, count) < 0 ||                                          \
-            ensure_no_transport((LoopObject *)self, args[0]) < 0) {                   \
-            return NULL;                                                              \
-        }                                                                             \
-        PyObject *handle = add_handle((LoopObject *)self, args, count, side);         \
-        if (handle == NULL) {                                                         \
-            return NULL;                                                              \
-        }                                                                             \
-        Py_DECREF(handle);                                                            \
-        Py_RETURN_NONE;                                                               \
+#define ADD_METHODS(name, side)                                                                   \
+    static PyObject *_##name(PyObject *self, PyObject *const *args, Py_ssize_t count,              \
+                             PyObject *keywords)                                                   \
+    {                                                                                              \
+        AddCall call;                                                                              \
+        return parse_add("_" #name, &call, args, count, keywords) < 0                              \
+                   ? NULL                                                                          \
+                   : add_handle((LoopObject *)self, &call, side);                                  \
+    }                                                                                              \
+    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t count,                 \
+                          PyObject *keywords)                                                      \
+    {                                                                                              \
+        AddCall call;                                                                              \
+        if (parse_add(#name, &call, args, count, keywords) < 0 ||                                  \
+            ensure_no_transport((LoopObject *)self, call.fd) < 0) {                                \
+            return NULL;                                                                           \
+        }                                                                                          \
+        PyObject *handle = add_handle((LoopObject *)self, &call, side);                            \
+        if (handle == NULL) {                                                                      \
+            return NULL;                                                                           \
+        }                                                                                          \
+        Py_DECREF(handle);                                                                         \
+        Py_RETURN_NONE;                                                                            \
     }
 
 ADD_METHODS(add_reader, SIDE_READ)
@@ -745,23 +796,28 @@ _watched(PyObject *self, PyObject *fileobj)
                                                (entry->sides[SIDE_WRITE].waiter != NULL ? 2 : 0));
 }
 
+BY_KEYWORD_TOO(remove_reader, "remove_reader", "fd")
+BY_KEYWORD_TOO(remove_writer, "remove_writer", "fd")
+BY_KEYWORD_TOO(_remove_reader, "_remove_reader", "fd")
+BY_KEYWORD_TOO(_remove_writer, "_remove_writer", "fd")
+
 PyMethodDef watch_methods[] = {
-    {"add_reader", (PyCFunction)(void (*)(void))add_reader, METH_FASTCALL,
-     PyDoc_STR("add_reader(fd, callback, *args)\n--\n\n"
+    {"add_reader", KEYWORDS(add_reader), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("add_reader($self, fd, callback, *args)\n--\n\n"
                "Call callback(*args) whenever fd can be read.")},
-    {"remove_reader", remove_reader, METH_O,
-     PyDoc_STR("remove_reader(fd)\n--\n\n"
+    {"remove_reader", KEYWORDS(remove_reader_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("remove_reader($self, fd)\n--\n\n"
                "Stop watching fd for reading; tell whether it was watched.")},
-    {"add_writer", (PyCFunction)(void (*)(void))add_writer, METH_FASTCALL,
-     PyDoc_STR("add_writer(fd, callback, *args)\n--\n\n"
+    {"add_writer", KEYWORDS(add_writer), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("add_writer($self, fd, callback, *args)\n--\n\n"
                "Call callback(*args) whenever fd can be written.")},
-    {"remove_writer", remove_writer, METH_O,
-     PyDoc_STR("remove_writer(fd)\n--\n\n"
+    {"remove_writer", KEYWORDS(remove_writer_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("remove_writer($self, fd)\n--\n\n"
                "Stop watching fd for writing; tell whether it was watched.")},
-    {"_add_reader", (PyCFunction)(void (*)(void))_add_reader, METH_FASTCALL, NULL},
-    {"_remove_reader", _remove_reader, METH_O, NULL},
-    {"_add_writer", (PyCFunction)(void (*)(void))_add_writer, METH_FASTCALL, NULL},
-    {"_remove_writer", _remove_writer, METH_O, NULL},
+    {"_add_reader", KEYWORDS(_add_reader), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_remove_reader", KEYWORDS(_remove_reader_call), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_add_writer", KEYWORDS(_add_writer), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_remove_writer", KEYWORDS(_remove_writer_call), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_watched", _watched, METH_O, NULL},
     {"_ensure_fd_no_transport", ensure_fd_no_transport, METH_O, NULL},
     {NULL, NULL, 0, NULL},

@@ -1,0 +1,38 @@
+/* args.h: arguments that asyncio's methods in Python take by position or by keyword. */
+#ifndef FASTAIO_ARGS_H
+#define FASTAIO_ARGS_H
+
+#include "compat.h"
+
+/* The only argument of a METH_FASTCALL | METH_KEYWORDS method, called `name` in asyncio; borrowed,
+   NULL with TypeError. */
+static inline PyObject *
+only_argument(const char *method, const char *name, PyObject *const *args, Py_ssize_t count,
+              PyObject *keywords)
+{
+    Py_ssize_t total = count + (keywords ? PyTuple_GET_SIZE(keywords) : 0);
+    if (total != 1) {
+        PyErr_Format(PyExc_TypeError, "%s() takes exactly one argument (%zd given)", method, total);
+        return NULL;
+    }
+    if (count == 0
+        && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, 0), name) != 0) {
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", method,
+                     PyTuple_GET_ITEM(keywords, 0));
+        return NULL;
+    }
+    return args[0];
+}
+
+/* Defines function_call, the METH_FASTCALL | METH_KEYWORDS form of a METH_O function. */
+#define BY_KEYWORD_TOO(function, method, name)                                                     \
+    static PyObject *function##_call(PyObject *self, PyObject *const *args, Py_ssize_t count,      \
+                                     PyObject *keywords)                                           \
+    {                                                                                              \
+        PyObject *argument = only_argument(method, name, args, count, keywords);                   \
+        return argument ? function(self, argument) : NULL;                                         \
+    }
+
+#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function)
+
+#endif

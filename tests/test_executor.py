@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from .support import GUARD, PYTHON_312, wait_until
+from .support import GUARD, PYTHON_313, wait_until
 
 
 def test_a_function_runs_in_another_thread(run):
@@ -158,7 +158,7 @@ def test_shutting_down_waits(run):
     run(main)
 
 
-@pytest.mark.skipif(not PYTHON_312, reason="the timeout is new in 3.12")
+@pytest.mark.skipif(not PYTHON_313, reason="the timeout of 3.12 joins the threads all the same")
 def test_shutting_down_with_a_timeout(run):
     release = threading.Event()
 

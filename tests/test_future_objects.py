@@ -126,6 +126,15 @@ def test_repr(prepare, same_outcome):
     assert text.startswith("<Future ")
 
 
+def test_repr_in_debug_mode(same_outcome):
+    def scenario(env):
+        env.loop.set_debug(True)
+        return repr(env.future())
+
+    (_, text), _ = same_outcome(scenario)
+    assert text.startswith("<Future pending created at ")
+
+
 def test_repr_of_a_subclass(future_type, loop):
     class Mine(future_type):
         pass

@@ -721,6 +721,13 @@ keep_source_traceback(FutureCore *core)
 int
 future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop)
 {
+#if PY_VERSION_HEX >= 0x030F0000
+    if (core->loop != NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%N object is already initialized",
+                     Py_TYPE(future_object(core)));
+        return -1;
+    }
+#endif
     loop = loop == NULL || loop == Py_None ? PyObject_CallNoArgs(st->get_event_loop)
                                            : Py_NewRef(loop);
     if (loop == NULL) {

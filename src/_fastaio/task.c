@@ -489,6 +489,12 @@ task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
     if (check_coroutine(task, coro) < 0) {
         return -1;
     }
+#if PY_VERSION_HEX >= 0x030F0000
+    if (context != NULL && context != Py_None && !PyContext_CheckExact(context)) {
+        PyErr_Format(PyExc_TypeError, "a contextvars.Context was expected, got %T", context);
+        return -1;
+    }
+#endif
     context = context == NULL || context == Py_None ? PyContext_CopyCurrent()
                                                     : Py_NewRef(context);
     if (context == NULL) {

@@ -233,6 +233,14 @@ stream_resume_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+stream_read_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    StreamObject *self = (StreamObject *)op;
+    self->readable = true;
+    return none_or_error(stream_read(self));
+}
+
+static PyObject *
 stream_set_protocol(PyObject *op, PyObject *protocol)
 {
     StreamObject *self = (StreamObject *)op;
@@ -349,7 +357,8 @@ static PyMethodDef stream_methods[] = {
     {"close", stream_close_method, METH_NOARGS,
      PyDoc_STR("close($self, /)\n--\n\nClose the connection once what is queued is sent.")},
     {"abort", stream_abort, METH_NOARGS,
-     PyDoc_STR("abort($self, /)\n--\n\nClose the connection at once; what the kernel has not is lost.")},
+     PyDoc_STR(
+         "abort($self, /)\n--\n\nClose the connection at once; what the kernel has not is lost.")},
     {"is_closing", stream_is_closing, METH_NOARGS,
      PyDoc_STR("is_closing($self, /)\n--\n\nTell whether the connection closes or is closed.")},
     {"is_reading", stream_is_reading, METH_NOARGS,
@@ -357,7 +366,8 @@ static PyMethodDef stream_methods[] = {
     {"pause_reading", stream_pause_reading, METH_NOARGS,
      PyDoc_STR("pause_reading($self, /)\n--\n\nGive the protocol nothing until resume_reading().")},
     {"resume_reading", stream_resume_reading, METH_NOARGS,
-     PyDoc_STR("resume_reading($self, /)\n--\n\nGive the protocol what arrives, and what has arrived.")},
+     PyDoc_STR(
+         "resume_reading($self, /)\n--\n\nGive the protocol what arrives, and what has arrived.")},
     {"set_protocol", KEYWORDS(stream_set_protocol_call), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("set_protocol($self, protocol)\n--\n\nPut another protocol in place of this one.")},
     {"get_protocol", stream_get_protocol, METH_NOARGS,
@@ -366,6 +376,7 @@ static PyMethodDef stream_methods[] = {
      METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("get_extra_info($self, name, default=None)\n--\n\n"
                "What is known of the connection: 'socket', 'sockname', 'peername'.")},
+    {"_read_ready", stream_read_ready, METH_NOARGS, NULL},
     {"_force_close", stream_force_close_method, METH_O, NULL},
     {"_fatal_error", (PyCFunction)(void (*)(void))stream_fatal_error_method,
      METH_VARARGS | METH_KEYWORDS, NULL},
@@ -404,6 +415,28 @@ get_protocol_attribute(PyObject *op, void *Py_UNUSED(closure))
     return stream_get_protocol(op, NULL);
 }
 
+static int
+set_sock(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    StreamObject *self = (StreamObject *)op;
+    if (stream_flush(self) < 0) {
+        return -1;
+    }
+    if (value == NULL || value == Py_None || self->sock == NULL || self->loop == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "an open transport's _sock can be replaced only");
+        return -1;
+    }
+    return stream_use_socket(self, value);
+}
+
+/* What reads next: on asyncio None once the transport closes, by which some tell. */
+static PyObject *
+get_read_callback(PyObject *op, void *Py_UNUSED(closure))
+{
+    StreamObject *self = (StreamObject *)op;
+    return self->closing ? Py_NewRef(Py_None) : PyObject_GetAttrString(op, "_read_ready");
+}
+
 static PyObject *
 get_buffer(PyObject *op, void *Py_UNUSED(closure))
 {
@@ -428,7 +461,8 @@ get_buffer(PyObject *op, void *Py_UNUSED(closure))
 
 static PyGetSetDef stream_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
-    {"_sock", get_sock, NULL, NULL, NULL},
+    {"_sock", get_sock, set_sock, NULL, NULL},
+    {"_read_ready_cb", get_read_callback, NULL, NULL, NULL},
     {"_protocol", get_protocol_attribute, set_protocol_attribute, NULL, NULL},
     {"_buffer", get_buffer, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

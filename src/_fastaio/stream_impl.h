@@ -55,7 +55,8 @@ typedef struct {
     bool watched_out; /* EPOLLOUT is asked for */
     bool read_queued;
     bool read_eof;
-    bool lent; /* sendfile waits on the descriptor instead of us */
+    bool leftover; /* foreign: what is queued was refused before */
+    bool lent;     /* sendfile waits on the descriptor instead of us */
     bool closing;
     bool paused;
     bool protocol_paused;
@@ -91,6 +92,8 @@ int stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject
                   PyObject *waiter, PyObject *extra, PyObject *server);
 /* Drops a call's result: 0, or -1 where there is none. */
 int stream_drop_result(PyObject *result);
+/* Another socket in the place of self->sock, whose descriptor stays the one that is watched. */
+int stream_use_socket(StreamObject *self, PyObject *sock);
 int stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol);
 /* Runs fn(self) in `context`. */
 int stream_run_in(StreamObject *self, PyObject *context, int (*fn)(StreamObject *));

@@ -558,6 +558,28 @@ stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
     return 0;
 }
 
+/* Test suites wrap the socket of a living transport to see it fail. */
+int
+stream_use_socket(StreamObject *self, PyObject *sock)
+{
+    fastaio_state *st = self->loop->st;
+    PyObject *old = self->sock;
+    Py_INCREF(sock);
+    self->sock = NULL;
+    self->sock_fd = NULL;
+    int rc = drop_io_ref(self, old, st);
+    if (rc == 0) {
+        rc = take_io_ref(self, st, sock);
+    }
+    Py_XDECREF(old);
+    self->sock = sock;
+    self->foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
+    if (!self->foreign && *compat_socket_fd(sock) == self->fd) {
+        self->sock_fd = compat_socket_fd(sock);
+    }
+    return rc;
+}
+
 /* As asyncio's constructor, in its order: connection_made(), reading, the waiter. */
 static int
 queue_start(StreamObject *self, LoopObject *loop, PyObject *protocol)

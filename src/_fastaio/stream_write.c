@@ -168,36 +168,74 @@ first_piece(StreamObject *self)
     return rest;
 }
 
-/* A count that is less than was asked says nothing here: such a socket may well take less than
-   there is room for. Only "would block" does. */
+/* What is queued as a list, for sendmsg(). */
+static PyObject *
+all_pieces(StreamObject *self)
+{
+    size_t count = self->piece_count < MAX_VECTORS ? self->piece_count : MAX_VECTORS;
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        PyObject *piece = i ? Py_NewRef(self->pieces[self->piece_head + i]) : first_piece(self);
+        if (piece == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, piece);
+    }
+    return list;
+}
+
+/* As asyncio does it: send() for what is new, sendmsg() for what was left over. */
+static PyObject *
+call_send(StreamObject *self)
+{
+    fastaio_state *st = self->loop->st;
+    PyObject *method = NULL;
+    PyObject *data = NULL;
+    if (self->leftover && PY_VERSION_HEX >= 0x030C0000) {
+        if (PyObject_GetOptionalAttr(self->sock, st->str_sendmsg, &method) < 0) {
+            return NULL;
+        }
+        data = method != NULL ? all_pieces(self) : NULL;
+    }
+    if (method == NULL) {
+        method = PyObject_GetAttr(self->sock, st->str_send);
+        data = method != NULL ? first_piece(self) : NULL;
+    }
+    PyObject *result = data != NULL ? PyObject_CallOneArg(method, data) : NULL;
+    Py_XDECREF(method);
+    Py_XDECREF(data);
+    return result;
+}
+
+/* A foreign socket may well take less than there is room for: only "would block", and taking
+   nothing, ends this. */
 static int
 send_foreign(StreamObject *self)
 {
     while (self->piece_count && self->sock != NULL) {
-        PyObject *piece = first_piece(self);
-        if (piece == NULL) {
-            return -1;
-        }
-        PyObject *result = PyObject_CallMethodOneArg(self->sock, self->loop->st->str_send, piece);
-        Py_ssize_t asked = PyObject_Size(piece);
-        Py_DECREF(piece);
+        PyObject *result = call_send(self);
         Py_ssize_t sent = result != NULL ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
         Py_XDECREF(result);
-        if (sent < 0 || sent > asked) {
-            if (!PyErr_Occurred()) {
-                PyErr_SetString(PyExc_ValueError, "send() returned an impossible count");
-            }
-            if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
+        if (sent >= 0 && self->piece_count == 0) {
+            return 0; /* the call has closed us */
+        }
+        if (sent > self->queued || (sent < 0 && !PyErr_Occurred())) {
+            PyErr_SetString(PyExc_ValueError, "the socket claims to have sent an impossible count");
+            return -1;
+        }
+        if (sent <= 0) {
+            if (sent < 0 && !PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
                 !PyErr_ExceptionMatches(PyExc_InterruptedError)) {
                 return -1;
             }
             PyErr_Clear();
+            self->leftover = true;
             self->writable = false;
             return stream_watch_again(self);
         }
-        if (self->piece_count) { /* the call may have closed us */
-            note_sent(self, (size_t)sent);
-        }
+        note_sent(self, (size_t)sent);
+        self->leftover = self->piece_offset != 0;
     }
     return 0;
 }
@@ -318,6 +356,9 @@ stream_flush(StreamObject *self)
     loop_io_happened(self->loop);
     if ((self->foreign ? send_foreign(self) : send_native(self)) < 0) {
         return write_failed(self);
+    }
+    if (self->loop == NULL) { /* a foreign socket's method has ended the connection */
+        return 0;
     }
     if (!self->writable && self->started && !self->watched_out && stream_watch(self) < 0) {
         return write_failed(self);
@@ -674,7 +715,8 @@ PyMethodDef stream_write_methods[] = {
     {"can_write_eof", stream_can_write_eof, METH_NOARGS,
      PyDoc_STR("can_write_eof($self, /)\n--\n\nTrue: write_eof() works.")},
     {"get_write_buffer_size", stream_get_write_buffer_size, METH_NOARGS,
-     PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nHow many bytes the kernel has not taken yet.")},
+     PyDoc_STR(
+         "get_write_buffer_size($self, /)\n--\n\nHow many bytes the kernel has not taken yet.")},
     {"get_write_buffer_limits", stream_get_write_buffer_limits, METH_NOARGS,
      PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high): the marks of flow control.")},
     {"set_write_buffer_limits", KEYWORDS(stream_set_write_buffer_limits),

@@ -113,10 +113,6 @@ SHAPES = {
     "recursive result": lambda f, cb: f.set_result(f),
     "exception": lambda f, cb: f.set_exception(ValueError("text")),
     "cancelled": lambda f, cb: f.cancel("message"),
-    "debug": lambda f, cb: (
-        f.get_loop().set_debug(True),
-        f.__init__(loop=f.get_loop()),
-    ),
 }
 
 

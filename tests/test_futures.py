@@ -101,8 +101,6 @@ BAD_SETTLING = {
     ),
     "result after cancel": lambda f: (f.cancel(), f.set_result(1)),
     "exception after cancel": lambda f: (f.cancel(), f.set_exception(ValueError())),
-    "StopIteration": lambda f: f.set_exception(StopIteration()),
-    "StopIteration class": lambda f: f.set_exception(StopIteration),
     "a string": lambda f: f.set_exception("no"),
     "a class that is no exception": lambda f: f.set_exception(int),
     "an exception class that raises": lambda f: f.set_exception(UnicodeDecodeError),

@@ -87,13 +87,13 @@ loop_flush_later(LoopObject *loop, FlushNode *node)
     }
     if (loop->flush_list == NULL) {
         loop->flush_since_ns = loop_clock();
+        loop->flush_end = &loop->flush_list;
     }
-    else {
-        loop->flush_list->link = &node->next;
-    }
-    node->next = loop->flush_list;
-    node->link = &loop->flush_list;
-    loop->flush_list = node;
+    node->loop = loop;
+    node->next = NULL;
+    node->link = loop->flush_end;
+    *loop->flush_end = node;
+    loop->flush_end = &node->next;
     loop->io_happened = true;
 }
 
@@ -107,6 +107,9 @@ loop_flush_cancel(FlushNode *node)
     if (node->next != NULL) {
         node->next->link = node->link;
     }
+    else {
+        node->loop->flush_end = node->link;
+    }
     node->next = NULL;
     node->link = NULL;
 }
@@ -114,7 +117,7 @@ loop_flush_cancel(FlushNode *node)
 int
 loop_flush_now(LoopObject *loop)
 {
-    if (loop->flush_list == NULL || loop->pid != getpid()) {
+    if (loop->flush_list == NULL || loop_is_copy(loop)) {
         return 0; /* a forked child leaves its parent's output alone */
     }
     while (loop->flush_list != NULL) {

@@ -11,13 +11,12 @@
 #include "state.h"
 #include "timers.h"
 #include "watch.h"
-#include <sys/types.h>
-#include <unistd.h>
 
 /* A transport with queued output. The loop calls flush(owner) once before it polls. */
 typedef struct FlushNode {
     struct FlushNode *next;
     struct FlushNode **link; /* what points to this node; NULL: not listed */
+    LoopObject *loop;        /* borrowed: whose list it is in */
     PyObject *owner;         /* borrowed: the object that embeds this */
     int (*flush)(LoopObject *loop, PyObject *owner);
 } FlushNode;
@@ -48,7 +47,8 @@ struct LoopObject {
     Inbox inbox;
     Poller *poller;
     FdTable *fds;
-    FlushNode *flush_list;    /* transports with queued output, the newest first */
+    FlushNode *flush_list;    /* transports with queued output, the oldest first */
+    FlushNode **flush_end;    /* where the next one is to be hooked in */
     int64_t flush_since_ns;   /* when the oldest output was queued */
     PyObject *current_task;   /* what asyncio believes to be current; borrowed, NULL: none */
     PyObject *task_factory;   /* or NULL */
@@ -61,7 +61,7 @@ struct LoopObject {
     int64_t slow_callback_ns;
     unsigned timer_crowd;     /* timers fired lately: half as many count each turn */
     unsigned long thread_id;  /* of the running thread, 0: not running */
-    pid_t pid;                /* where the poller was made: a forked child leaves it alone */
+    unsigned forks;           /* st->forks when it was made: a forked child leaves it alone */
     unsigned overrides;       /* OVERRIDE_* */
     bool debug;
     bool closed;
@@ -79,6 +79,13 @@ struct LoopObject {
 #define HOT_BUFFER_SIZE (256 * 1024)
 #define NS_PER_SECOND INT64_C(1000000000)
 
+/* Whether this is a child's copy of a loop: its poller is shared with the parent, its transports
+   are the parent's. */
+static inline bool
+loop_is_copy(const LoopObject *loop)
+{
+    return loop->forks != loop->st->forks;
+}
 /* CLOCK_MONOTONIC in ns. */
 int64_t loop_clock(void);
 /* Rounded up, saturating; NaN is "now" (any time that has come). */

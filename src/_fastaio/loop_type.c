@@ -507,7 +507,7 @@ loop_init(LoopObject *loop, PyObject *args, PyObject *kwargs)
     if (loop->fds == NULL || make_poller(loop, backend) < 0) {
         return -1;
     }
-    loop->pid = getpid();
+    loop->forks = loop->st->forks;
     loop->slow_callback_ns = NS_PER_SECOND / 10;
     return refresh_overrides(loop);
 }

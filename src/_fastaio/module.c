@@ -50,11 +50,41 @@ init_names(fastaio_state *st)
     return st->context_kwname ? 0 : -1;
 }
 
+static PyObject *
+after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    state_of_module(module)->forks++;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef after_fork_def = {"_after_fork_in_child", after_fork_in_child, METH_NOARGS, NULL};
+
+/* os.fork() tells; a child made otherwise (posix_spawn, vfork) runs no Python. */
+static int
+register_at_fork(PyObject *module)
+{
+    PyObject *callback = PyCFunction_New(&after_fork_def, module);
+    PyObject *os = callback ? PyImport_ImportModule("os") : NULL;
+    PyObject *method = os ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
+    PyObject *none = PyTuple_New(0), *kwargs = PyDict_New(), *result = NULL;
+    if (method != NULL && none != NULL && kwargs != NULL
+        && PyDict_SetItemString(kwargs, "after_in_child", callback) == 0) {
+        result = PyObject_Call(method, none, kwargs);
+    }
+    Py_XDECREF(none);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(method);
+    Py_XDECREF(os);
+    Py_XDECREF(callback);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
 static int
 module_exec(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
-    if (init_names(st) < 0 || registry_init(module) < 0 || handle_types_init(module) < 0
+    if (init_names(st) < 0 || register_at_fork(module) < 0 || registry_init(module) < 0 || handle_types_init(module) < 0
         || future_types_init(module) < 0 || task_types_init(module) < 0
         || sockops_types_init(module) < 0 || loop_types_init(module) < 0
         || stream_types_init(module) < 0 || server_types_init(module) < 0) {

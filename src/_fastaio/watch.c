@@ -179,7 +179,7 @@ static void
 entry_unregister(LoopObject *loop, FdEntry *entry, int fd)
 {
     /* A forked child shares the epoll descriptor of its parent, whose watches are not its own. */
-    if (entry->known && loop->poller != NULL && loop->pid == getpid()) {
+    if (entry->known && loop->poller != NULL && !loop_is_copy(loop)) {
         (void)loop->poller->methods->unwatch(loop->poller, fd);
     }
     entry->known = false;

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import sys
 
 try:
     import fastapi
@@ -30,12 +31,18 @@ def state():
     }
 
 
+def say(text):
+    """Print a line in one piece, as other processes write to the same pipe."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 async def asgi(scope, receive, send):
     """A bare ASGI application."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
-            print(message["type"], "by", type(asyncio.get_running_loop()).__module__)
+            say(f"{message['type']} by {type(asyncio.get_running_loop()).__module__}")
             await send({"type": message["type"] + ".complete"})
             if message["type"] == "lifespan.shutdown":
                 return
@@ -127,7 +134,7 @@ async def http(scope, receive, send):
             await body(b"x" * 65536, True)
             await asyncio.sleep(0)
     elif name == "slow":
-        print("slow request begins")
+        say("slow request begins")
         await asyncio.sleep(float(arguments[0]))
         await start(content_length=4)
         await body(b"done")

@@ -92,7 +92,22 @@ PyDict_GetItemRef(PyObject *dict, PyObject *key, PyObject **result)
     }
     return PyErr_Occurred() ? -1 : 0;
 }
+
+static inline int
+PyWeakref_GetRef(PyObject *ref, PyObject **result)
+{
+    PyObject *obj = PyWeakref_GetObject(ref); /* borrowed */
+    *result = obj != NULL && obj != Py_None ? Py_NewRef(obj) : NULL;
+    return obj == NULL ? -1 : *result != NULL;
+}
 #endif
+
+/* A number that changes with whatever is set on the class or its bases; 0: not known. */
+static inline unsigned
+compat_type_tag(const PyTypeObject *type)
+{
+    return type->tp_version_tag;
+}
 
 /* Where an object of socket.socket keeps its descriptor, -1 once closed or detached: the first
    field behind the object header. Private: to be compared with fileno() before it is believed. */

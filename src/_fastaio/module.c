@@ -7,6 +7,7 @@
 #include "sockops.h"
 #include "state.h"
 #include "stream.h"
+#include "streamreader.h"
 #include "task.h"
 
 PyTypeObject *
@@ -87,7 +88,8 @@ module_exec(PyObject *module)
     if (init_names(st) < 0 || register_at_fork(module) < 0 || registry_init(module) < 0 || handle_types_init(module) < 0
         || future_types_init(module) < 0 || task_types_init(module) < 0
         || sockops_types_init(module) < 0 || loop_types_init(module) < 0
-        || stream_types_init(module) < 0 || server_types_init(module) < 0) {
+        || stream_types_init(module) < 0 || streamreader_types_init(module) < 0
+        || server_types_init(module) < 0) {
         return -1;
     }
     return 0;
@@ -106,6 +108,10 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->StreamTransportType);
     Py_VISIT(st->ListenerType);
     Py_VISIT(st->SockOpType);
+    Py_VISIT(st->StreamReaderType);
+    Py_VISIT(st->ReaderCoreType);
+    Py_VISIT(st->ReadOpType);
+    Py_VISIT(st->reader_classes.functions);
 #define X(field, module, attribute) Py_VISIT(st->field);
     FASTAIO_IMPORTS(X)
 #undef X
@@ -134,6 +140,10 @@ module_clear(PyObject *module)
     Py_CLEAR(st->StreamTransportType);
     Py_CLEAR(st->ListenerType);
     Py_CLEAR(st->SockOpType);
+    Py_CLEAR(st->StreamReaderType);
+    Py_CLEAR(st->ReaderCoreType);
+    Py_CLEAR(st->ReadOpType);
+    Py_CLEAR(st->reader_classes.functions);
 #define X(name) Py_CLEAR(st->str_##name);
     FASTAIO_NAMES(X)
 #undef X

@@ -21,7 +21,10 @@
     X(connect) X(setblocking) X(gettimeout) X(getsockopt) X(family) X(type) X(proto)               \
     X(_ensure_resolved) X(__await__) X(_transports) X(data) X(sockname) X(peername) X(getsockname) X(getpeername)         \
     X(call_later) X(debug) X(warning) X(done) X(set_result) X(set_exception)                       \
-    X(_call_connection_lost)
+    X(_call_connection_lost)                                                                       \
+    X(__class__) X(_buffer) X(_limit) X(_eof) X(_waiter) X(_exception) X(_transport) X(_paused)    \
+    X(_stream_reader_wr) X(_native_reader) X(n) X(separator) X(cancelled) X(result)                \
+    X(pause_reading) X(resume_reading)
 
 /* Python objects looked up once, when the module is loaded: X(field, module, attribute). */
 #define FASTAIO_IMPORTS(X)                                                                         \
@@ -49,9 +52,21 @@
     X(socket_type, "socket", "socket")                                                             \
     X(TransportSocket, "asyncio.trsock", "TransportSocket")                                        \
     X(set_nodelay, "asyncio.base_events", "_set_nodelay")                                          \
-    X(sendfile_mode, "asyncio.constants", "_SendfileMode")
+    X(sendfile_mode, "asyncio.constants", "_SendfileMode")                                         \
+    X(asyncio_StreamReader, "asyncio.streams", "StreamReader")                                     \
+    X(asyncio_StreamReaderProtocol, "asyncio.streams", "StreamReaderProtocol")                     \
+    X(asyncio_IncompleteReadError, "asyncio.exceptions", "IncompleteReadError")                    \
+    X(asyncio_LimitOverrunError, "asyncio.exceptions", "LimitOverrunError")
 
 typedef struct TaskObject TaskObject;
+
+/* asyncio's classes of streams: do they have the methods that they were loaded with? */
+typedef struct {
+    PyObject *functions;   /* what they were loaded with */
+    unsigned reader_tag;   /* versions of the two classes when they were looked at */
+    unsigned protocol_tag;
+    bool intact;
+} ReaderClasses;
 
 typedef struct fastaio_state {
     PyTypeObject *FutureType;
@@ -63,6 +78,9 @@ typedef struct fastaio_state {
     PyTypeObject *StreamTransportType; /* stream.c */
     PyTypeObject *ListenerType;        /* server.c */
     PyTypeObject *SockOpType;          /* sockops.c */
+    PyTypeObject *StreamReaderType;    /* streamreader_type.c */
+    PyTypeObject *ReaderCoreType;      /* streamreader.c */
+    PyTypeObject *ReadOpType;          /* streamreader_op.c */
 
 #define X(name) PyObject *str_##name;
     FASTAIO_NAMES(X)
@@ -88,6 +106,9 @@ typedef struct fastaio_state {
     Pool await_pool;
     Pool future_pool;
     Pool task_pool;
+    Pool read_op_pool;
+
+    ReaderClasses reader_classes; /* streamreader.c */
 } fastaio_state;
 
 extern PyModuleDef fastaio_module;

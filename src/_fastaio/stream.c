@@ -81,6 +81,7 @@ stream_clear(PyObject *op)
     self->conn_lost += self->conn_lost == 0;
     self->sock_fd = NULL;
     stream_drop_output(self);
+    streamreader_unlink(&self->reader);
     Py_CLEAR(self->extra);
     Py_CLEAR(self->dict);
     Py_CLEAR(self->protocol);

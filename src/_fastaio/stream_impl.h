@@ -8,6 +8,7 @@
 #define FASTAIO_STREAM_IMPL_H
 
 #include "stream.h"
+#include "streamreader.h"
 
 /* The slots of asyncio.transports._FlowControlMixin behind BaseTransport's one. */
 #define FLOW_CONTROL_SLOTS 4
@@ -22,6 +23,7 @@ typedef struct {
     PyObject *weakrefs;
     LoopObject *loop; /* NULL before __init__ and once the connection is lost; so are the next 3 */
     PyObject *protocol;
+    ReaderCore *reader; /* of a stream protocol whose reader we feed; borrowed, or NULL */
     PyObject *sock;
     const int *sock_fd;     /* where sock keeps its descriptor; NULL where that is not known */
     PyObject *server;       /* or NULL */

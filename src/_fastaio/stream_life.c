@@ -555,7 +555,8 @@ stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
     }
     self->buffered = buffered;
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
-    return 0;
+    streamreader_unlink(&self->reader);
+    return self->loop != NULL ? streamreader_adopt(self->loop, protocol, &self->reader) : 0;
 }
 
 /* Test suites wrap the socket of a living transport to see it fail. */

@@ -158,6 +158,23 @@ read_failed(StreamObject *self)
 
 /* ---- Protocol -------------------------------------------------------------------------------- */
 
+/* protocol.data_received(data), or what that comes to. */
+static PyObject *
+deliver(StreamObject *self, PyObject *data)
+{
+    if (self->reader != NULL) {
+        int fed = streamreader_feed(self->reader, self->protocol, data);
+        if (fed != 0) {
+            return fed > 0 ? Py_NewRef(Py_None) : NULL;
+        }
+    }
+    /* A reference of our own: the callback may put another protocol in its place. */
+    PyObject *args[] = {Py_NewRef(self->protocol), data};
+    PyObject *result = PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
+    Py_DECREF(args[0]);
+    return result;
+}
+
 static int
 read_data(StreamObject *self)
 {
@@ -180,10 +197,7 @@ read_data(StreamObject *self)
         Py_DECREF(data);
         return some < 0 ? read_failed(self) : received_eof(self);
     }
-    /* A reference of our own: the callback may put another protocol in its place. */
-    PyObject *args[] = {Py_NewRef(self->protocol), data};
-    PyObject *result = PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
-    Py_DECREF(args[0]);
+    PyObject *result = deliver(self, data);
     Py_DECREF(data);
     if (result == NULL) {
         return stream_fatal_raised(self, "Fatal error: protocol.data_received() call failed.");

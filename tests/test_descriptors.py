@@ -577,12 +577,19 @@ OS_ERRORS = [
 OTHER_ERRORS = [ZeroDivisionError("x"), MemoryError("x"), ValueError("x")]
 
 
+def fresh(error):
+    """An error of its own for each test: a raised one keeps its traceback, and all in its frames."""
+    return type(error)(*error.args)
+
+
 def names(errors):
     return [f"{type(error).__name__}-{getattr(error, 'errno', '')}" for error in errors]
 
 
 @pytest.mark.parametrize("error", OS_ERRORS + OTHER_ERRORS, ids=names(OS_ERRORS + OTHER_ERRORS))
 def test_a_recv_that_fails(run, error):
+    error = fresh(error)
+
     async def main():
         async with Faults(receiving=[error]) as faults:
             faults.peer.send(b"x")
@@ -609,6 +616,8 @@ def check_reports(faults, error, message):
 
 @pytest.mark.parametrize("error", OS_ERRORS + OTHER_ERRORS, ids=names(OS_ERRORS + OTHER_ERRORS))
 def test_a_send_that_fails(run, error):
+    error = fresh(error)
+
     async def main():
         async with Faults(sending=[error]) as faults:
             faults.transport.write(b"x")
@@ -622,6 +631,8 @@ def test_a_send_that_fails(run, error):
 @pytest.mark.parametrize("error", [OS_ERRORS[0], OTHER_ERRORS[0]], ids=["os", "other"])
 def test_a_send_that_fails_later(run, error):
     """The rest of a write that the kernel did not take at once."""
+
+    error = fresh(error)
 
     async def main():
         async with Faults(sending=[3, error]) as faults:
@@ -794,7 +805,7 @@ def test_an_accept_that_fails(run, faults, reported):
         reports = Reports(loop)
         plain = socket.create_server((LOCALHOST, 0))
         sock = Accepting(fileno=plain.detach())
-        sock.faults = list(faults)
+        sock.faults = [fresh(fault) for fault in faults]
         server = await loop.create_server(Echo, sock=sock)
         transport, protocol = await loop.create_connection(Recorder, *sock.getsockname())
         await exchange(transport, protocol)

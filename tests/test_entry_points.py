@@ -425,7 +425,7 @@ print("all of them", flush=True)
 
 @pytest.mark.skipif(not PYTHON_312, reason="a GIL per interpreter is new in 3.12")
 def test_subinterpreters():
-    # After subinterpreters that used asyncio, with or without fastaio, 3.12 may crash on its way out.
+    # After subinterpreters that used asyncio, with fastaio or without, 3.12 may crash at exit.
     done = run_python(WITH_INTERPRETERS, IN_INTERPRETER, timeout=2 * GUARD, check=PYTHON_313)
     assert done.stdout.strip() == "all of them"
 

@@ -162,7 +162,7 @@ def test_slow_callbacks(loop, debug, caplog):
 
     grown = growth(loop, main())
     assert grown["slow_callbacks"] >= 1
-    assert any("took 0." in record.getMessage() for record in caplog.records)
+    assert any(" took " in record.getMessage() for record in caplog.records)
 
 
 def test_the_lag_of_every_iteration_is_in_the_histogram(loop):

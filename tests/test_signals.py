@@ -303,19 +303,6 @@ def test_a_handler_set_before_and_closing(same_outcome):
     same_outcome(scenario)
 
 
-def test_system_calls_are_restarted(run):
-    async def main():
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(USR1, int)
-        thread = threading.Timer(0.01, kill)
-        thread.start()
-        time.sleep(0.03)
-        thread.join(GUARD)
-        loop.remove_signal_handler(USR1)
-
-    run(main)
-
-
 # Ctrl-C
 
 

@@ -6,6 +6,7 @@ getters must at worst raise. Every one runs in a forked process: a crash is a fa
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import os
 import signal
@@ -132,6 +133,7 @@ def exit_code_of(action):
         try:
             # print_stack() and the interpreter's own complaints are of no interest
             sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the whole process
+            faulthandler.disable()  # asyncio's own may crash, and that is no news
             signal.alarm(int(GUARD))
             action()
             status = 0

@@ -259,15 +259,49 @@ stream_get_protocol(PyObject *op, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(protocol != NULL ? protocol : Py_None);
 }
 
+/* (name, default=None), by position or keyword: web servers ask for each request. */
+static int
+parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **name,
+                 PyObject **fallback)
+{
+    *name = count > 0 ? args[0] : NULL;
+    *fallback = count > 1 ? args[1] : NULL;
+    for (Py_ssize_t i = 0; keywords != NULL && i < PyTuple_GET_SIZE(keywords); i++) {
+        PyObject *keyword = PyTuple_GET_ITEM(keywords, i), **target = NULL;
+        if (PyUnicode_CompareWithASCIIString(keyword, "name") == 0) {
+            target = name;
+        }
+        else if (PyUnicode_CompareWithASCIIString(keyword, "default") == 0) {
+            target = fallback;
+        }
+        if (target == NULL || *target != NULL) {
+            PyErr_Format(PyExc_TypeError,
+                         target ? "get_extra_info() got multiple values for argument '%U'"
+                                : "get_extra_info() got an unexpected keyword argument '%U'",
+                         keyword);
+            return -1;
+        }
+        *target = args[count + i];
+    }
+    if (*name == NULL || count > 2) {
+        PyErr_Format(PyExc_TypeError, "get_extra_info() takes 1 or 2 arguments (%zd given)",
+                     count);
+        return -1;
+    }
+    return 0;
+}
+
 /* Whoever asks for the socket may write to it: what was written here comes first. */
 static PyObject *
-stream_get_extra_info(PyObject *op, PyObject *args, PyObject *kwargs)
+stream_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
-    static char *names[] = {"name", "default", NULL};
     StreamObject *self = (StreamObject *)op;
-    PyObject *name, *fallback = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", names, &name, &fallback)) {
+    PyObject *name, *fallback;
+    if (parse_extra_info(args, count, keywords, &name, &fallback) < 0) {
         return NULL;
+    }
+    if (fallback == NULL) {
+        fallback = Py_None;
     }
     if (self->extra == NULL) {
         return Py_NewRef(fallback);
@@ -373,8 +407,7 @@ static PyMethodDef stream_methods[] = {
      PyDoc_STR("set_protocol($self, protocol)\n--\n\nPut another protocol in place of this one.")},
     {"get_protocol", stream_get_protocol, METH_NOARGS,
      PyDoc_STR("get_protocol($self, /)\n--\n\nThe protocol.")},
-    {"get_extra_info", (PyCFunction)(void (*)(void))stream_get_extra_info,
-     METH_VARARGS | METH_KEYWORDS,
+    {"get_extra_info", KEYWORDS(stream_get_extra_info), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("get_extra_info($self, name, default=None)\n--\n\n"
                "What is known of the connection: 'socket', 'sockname', 'peername'.")},
     {"_read_ready", stream_read_ready, METH_NOARGS, NULL},

@@ -561,7 +561,7 @@ def test_sock_that_is_not_connected(run):
     run(main)
 
 
-@pytest.mark.skipif(not PYTHON_313, reason="3.11 does not look")
+@pytest.mark.skipif(not PYTHON_313, reason="earlier releases do not look")
 def test_sock_that_a_transport_has(run):
     async def main():
         loop = asyncio.get_running_loop()

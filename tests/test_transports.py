@@ -156,22 +156,6 @@ def test_write(run, family, kind):
     run(main)
 
 
-def test_a_strided_view(run):
-    async def main():
-        async with connected() as (transport, _, peer):
-            data = bytes(range(100))
-            try:
-                transport.write(memoryview(data)[::2])
-            except (BufferError, ValueError, TypeError):
-                return  # refused at once is fine
-            await turns()
-            if transport.is_closing():
-                return
-            assert await peer.recv_exactly(50) == data[::2]
-
-    run(main)
-
-
 @pytest.mark.parametrize(
     "bad",
     ["text", None, 5, [b"x"], object(), array.array("B", b"x"), 1.5],

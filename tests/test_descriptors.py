@@ -578,7 +578,7 @@ OTHER_ERRORS = [ZeroDivisionError("x"), MemoryError("x"), ValueError("x")]
 
 
 def fresh(error):
-    """An error of its own for each test: a raised one keeps its traceback, and all in its frames."""
+    """An error of its own for each test: a raised one keeps its traceback and the frames."""
     return type(error)(*error.args)
 
 

@@ -29,6 +29,8 @@ PyObject *core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssi
 PyObject *core_remove_done_callback(FutureCore *core, PyObject *callback);
 PyObject *core_await(FutureCore *core); /* future_await.c */
 int future_await_init(PyObject *module);
+/* In debug mode notes where the future was made. 0, or -1. */
+int future_keep_source_traceback(FutureCore *core);
 /* -1 with RuntimeError before __init__ has run. */
 int future_ensure_initialized(FutureCore *core);
 extern const char core_doc_add_done_callback[];

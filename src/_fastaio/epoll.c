@@ -2,7 +2,6 @@
 #include "poller.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -177,16 +176,25 @@ epoll_wake(Poller *poller)
 }
 
 static int
-epoll_rebuild(Poller *poller)
+epoll_rebuild(Poller *poller, bool forked)
 {
     EpollPoller *self = (EpollPoller *)poller;
-    int old = self->epoll_fd;
-    int rc = open_epoll(self);
+    EpollPoller old = *self;
+    if (forked) {
+        self->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    }
+    int rc = self->wake_fd < 0 ? -errno : open_epoll(self);
     if (rc < 0) {
-        self->epoll_fd = old;
+        if (forked && self->wake_fd >= 0) {
+            close(self->wake_fd);
+        }
+        *self = old;
         return rc;
     }
-    close(old);
+    close(old.epoll_fd);
+    if (forked) {
+        close(old.wake_fd);
+    }
     return 0;
 }
 

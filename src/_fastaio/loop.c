@@ -117,9 +117,6 @@ loop_flush_cancel(FlushNode *node)
 int
 loop_flush_now(LoopObject *loop)
 {
-    if (loop->flush_list == NULL || loop_is_copy(loop)) {
-        return 0; /* a forked child leaves its parent's output alone */
-    }
     while (loop->flush_list != NULL) {
         FlushNode *node = loop->flush_list;
         loop_flush_cancel(node);
@@ -204,7 +201,13 @@ poll_timeout(LoopObject *loop, int64_t *timeout_ns)
     if (timer_clock(loop, &now_ns) < 0) {
         return -1;
     }
-    *timeout_ns = first->when_ns > now_ns ? first->when_ns - now_ns : 0;
+    first = timers_peek(&loop->timers); /* the clock may be the user's, who has moved timers */
+    if (first == NULL || first->when_ns <= now_ns) {
+        *timeout_ns = 0;
+    }
+    else if (__builtin_sub_overflow(first->when_ns, now_ns, timeout_ns)) {
+        *timeout_ns = INT64_MAX;
+    }
     if (loop->timer_crowd >= TIMER_CROWD && *timeout_ns > 0
         && *timeout_ns < TIMER_CROWD_WAIT_NS) {
         *timeout_ns = TIMER_CROWD_WAIT_NS;
@@ -283,12 +286,34 @@ raise_errno(int error)
     return -1;
 }
 
+/* A hook for subclasses; what the loop has polled it keeps to itself. */
+static int
+call_process_events(LoopObject *loop)
+{
+    if (!(loop->overrides & OVERRIDE_PROCESS_EVENTS)) {
+        return 0;
+    }
+    PyObject *list = PyList_New(0);
+    PyObject *result = list ? PyObject_CallMethodOneArg((PyObject *)loop,
+                                                        loop->st->str__process_events, list)
+                            : NULL;
+    Py_XDECREF(list);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
 /* Collects what the kernel has; the events' owners are queued behind what was queued before. */
 static int
 poll(LoopObject *loop, int64_t timeout_ns)
 {
     PollEvent events[EVENTS_PER_POLL];
     int count;
+    if (loop->poller == NULL) {
+        return loop_check_closed(loop); /* closed by force while it ran */
+    }
+    if (loop_is_copy(loop) && watch_adopt(loop) < 0) {
+        return -1;
+    }
     loop->metrics.polls++;
     loop->io_happened = false;
     if (timeout_ns == 0) {
@@ -301,7 +326,7 @@ poll(LoopObject *loop, int64_t timeout_ns)
     if (count < 0) {
         return raise_errno(-count);
     }
-    if (PyErr_CheckSignals() < 0) {
+    if (PyErr_CheckSignals() < 0 || call_process_events(loop) < 0) {
         /* What was reported must not be lost: edge-triggered events come only once. */
         PyObject *error = PyErr_GetRaisedException();
         if (watch_dispatch(loop, events, count) < 0) {
@@ -309,14 +334,6 @@ poll(LoopObject *loop, int64_t timeout_ns)
         }
         PyErr_SetRaisedException(error);
         return -1;
-    }
-    if (loop->overrides & OVERRIDE_PROCESS_EVENTS) {
-        PyObject *result =
-            PyObject_CallMethod((PyObject *)loop, "_process_events", "N", PyList_New(0));
-        if (result == NULL) {
-            return -1;
-        }
-        Py_DECREF(result);
     }
     return watch_dispatch(loop, events, count);
 }
@@ -477,6 +494,18 @@ loop_turn(LoopObject *loop)
     return result;
 }
 
+/* The raised exception, unless there is one before it. */
+static void
+keep_first(PyObject **error)
+{
+    if (*error == NULL) {
+        *error = PyErr_GetRaisedException();
+    }
+    else {
+        PyErr_Clear();
+    }
+}
+
 int
 loop_run(LoopObject *loop)
 {
@@ -493,12 +522,15 @@ loop_run(LoopObject *loop)
         result = loop_turn(loop);
     } while (result == 0 && !loop->stopping);
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
-    if ((loop_flush_now(loop) < 0 || set_current_task(loop, outer_task) < 0) && error != NULL) {
-        PyErr_Clear();
+    if (loop_flush_now(loop) < 0) {
+        keep_first(&error);
+    }
+    if (set_current_task(loop, outer_task) < 0) {
+        keep_first(&error);
     }
     if (error != NULL) {
         PyErr_SetRaisedException(error);
         return -1;
     }
-    return PyErr_Occurred() ? -1 : 0;
+    return 0;
 }

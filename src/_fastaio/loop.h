@@ -61,7 +61,7 @@ struct LoopObject {
     int64_t slow_callback_ns;
     unsigned timer_crowd;     /* timers fired lately: half as many count each turn */
     unsigned long thread_id;  /* of the running thread, 0: not running */
-    unsigned forks;           /* st->forks when it was made: a forked child leaves it alone */
+    unsigned forks;           /* st->forks where the poller is this process's own */
     unsigned overrides;       /* OVERRIDE_* */
     bool debug;
     bool closed;
@@ -79,8 +79,8 @@ struct LoopObject {
 #define HOT_BUFFER_SIZE (256 * 1024)
 #define NS_PER_SECOND INT64_C(1000000000)
 
-/* Whether this is a child's copy of a loop: its poller is shared with the parent, its transports
-   are the parent's. */
+/* Whether this is a forked child's copy of a loop: the poller is shared with the parent, which must
+   not notice. It is until the child runs it: see watch_adopt(). */
 static inline bool
 loop_is_copy(const LoopObject *loop)
 {

@@ -166,7 +166,8 @@ wake(LoopObject *loop)
             return -1;
         }
     }
-    if (atomic_exchange(&loop->blocked, false) && loop->poller != NULL) {
+    if (atomic_exchange(&loop->blocked, false) && loop->poller != NULL
+        && !loop_is_copy(loop)) {
         loop->metrics.wakeups++;
         loop->poller->methods->wake(loop->poller);
     }

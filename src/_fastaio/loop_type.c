@@ -230,7 +230,7 @@ loop_get_debug(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 static PyObject *
 loop_write_to_self(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    if (loop->poller != NULL) {
+    if (loop->poller != NULL && !loop_is_copy(loop)) {
         loop->poller->methods->wake(loop->poller);
     }
     Py_RETURN_NONE;
@@ -284,6 +284,10 @@ PyDoc_STRVAR(close_native_doc, "_close_native($self, /)\n--\n\n"
 static PyObject *
 loop_close_native(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
+    if (loop->thread_id != 0 && !loop_is_copy(loop)) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+        return NULL;
+    }
     close_native(loop);
     Py_RETURN_NONE;
 }
@@ -503,7 +507,9 @@ loop_init(LoopObject *loop, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "the loop is initialized already");
         return -1;
     }
-    loop->fds = fd_table_new();
+    if (loop->fds == NULL) {
+        loop->fds = fd_table_new();
+    }
     if (loop->fds == NULL || make_poller(loop, backend) < 0) {
         return -1;
     }

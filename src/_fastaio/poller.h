@@ -6,6 +6,7 @@
 #ifndef FASTAIO_POLLER_H
 #define FASTAIO_POLLER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h> /* EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR: the event bits */
 
@@ -37,8 +38,9 @@ typedef struct {
     int (*wait)(Poller *poller, int64_t timeout_ns, PollEvent *events, int max_events);
     /* Makes a wait in another thread return; callable from any thread. */
     int (*wake)(Poller *poller);
-    /* A fresh kernel object in place of the old one, with nothing watched. */
-    int (*rebuild)(Poller *poller);
+    /* A fresh kernel object in place of the old one, with nothing watched; in a forked child, which
+       shares the old one with its parent, also what wake() needs. */
+    int (*rebuild)(Poller *poller, bool forked);
 } PollerMethods;
 
 struct Poller {

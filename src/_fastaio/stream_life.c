@@ -264,6 +264,9 @@ int
 stream_release(StreamObject *self)
 {
     LoopObject *loop = self->loop;
+    if (loop == NULL) { /* connection_lost() has been called from within itself */
+        return 0;
+    }
     fastaio_state *st = loop->st;
     PyObject *sock = self->sock;
     PyObject *server = self->server;
@@ -321,7 +324,7 @@ stream_call_lost(StreamObject *self)
     if (stream_release(self) < 0) {
         keep_first(&failure, (PyObject *)self);
     }
-    if (self->empty_waiter != NULL) {
+    if (self->loop != NULL && self->empty_waiter != NULL) {
         PyObject *gone =
             PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer");
         if (gone == NULL || stream_end_empty_waiter(self, gone) < 0) {
@@ -359,6 +362,9 @@ int
 stream_lose(StreamObject *self, PyObject *exc)
 {
     LoopObject *loop = self->loop;
+    if (loop == NULL) {
+        return 0;
+    }
     self->conn_lost++;
     stream_update_hold(self);
     Py_XSETREF(self->lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
@@ -606,6 +612,9 @@ undo_set_up(StreamObject *self, fastaio_state *st)
     self->closing = true;
     self->conn_lost = 1;
     self->sock_fd = NULL;
+    if (self->server != NULL && detach_from_server((PyObject *)self, self->server, st) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
     Py_CLEAR(self->sock);
     Py_CLEAR(self->server);
     Py_CLEAR(self->protocol);
@@ -632,7 +641,7 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
     if (loop_check_closed(loop) < 0) {
         return -1;
     }
-    self->extra = extra != NULL ? Py_NewRef(extra) : PyDict_New();
+    Py_XSETREF(self->extra, extra != NULL ? Py_NewRef(extra) : PyDict_New());
     self->context = PyContext_CopyCurrent();
     if (self->extra == NULL || self->context == NULL || fill_extra(st, self->extra, sock) < 0 ||
         inspect_socket(self, st, sock) < 0) {

@@ -99,7 +99,13 @@ recv_straight(StreamObject *self, PyObject **data)
 static int
 call_foreign(StreamObject *self, PyObject *name, PyObject *arg, PyObject **result)
 {
-    *result = PyObject_CallMethodOneArg(self->sock, name, arg);
+    PyObject *sock = Py_NewRef(self->sock);
+    *result = PyObject_CallMethodOneArg(sock, name, arg);
+    Py_DECREF(sock);
+    if (self->loop == NULL && *result != NULL) { /* which has ended it */
+        Py_CLEAR(*result);
+        return READ_NOTHING;
+    }
     if (*result != NULL) {
         return READ_DONE;
     }
@@ -137,7 +143,12 @@ received_eof(StreamObject *self)
     if (stream_debug(self, "%r received EOF") < 0) {
         return -1;
     }
-    PyObject *result = PyObject_CallMethodNoArgs(self->protocol, self->loop->st->str_eof_received);
+    if (self->loop == NULL || self->protocol == NULL) {
+        return 0;
+    }
+    PyObject *protocol = Py_NewRef(self->protocol); /* it may set another one */
+    PyObject *result = PyObject_CallMethodNoArgs(protocol, self->loop->st->str_eof_received);
+    Py_DECREF(protocol);
     int keep_open = result != NULL ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     if (keep_open < 0) {
@@ -197,6 +208,10 @@ read_data(StreamObject *self)
         Py_DECREF(data);
         return some < 0 ? read_failed(self) : received_eof(self);
     }
+    if (self->protocol == NULL) { /* a method of a foreign socket has ended it */
+        Py_DECREF(data);
+        return 0;
+    }
     PyObject *result = deliver(self, data);
     Py_DECREF(data);
     if (result == NULL) {
@@ -215,8 +230,9 @@ get_buffer(StreamObject *self)
     if (hint == NULL) {
         return NULL;
     }
-    PyObject *buffer =
-        PyObject_CallMethodOneArg(self->protocol, self->loop->st->str_get_buffer, hint);
+    PyObject *protocol = Py_NewRef(self->protocol);
+    PyObject *buffer = PyObject_CallMethodOneArg(protocol, self->loop->st->str_get_buffer, hint);
+    Py_DECREF(protocol);
     Py_DECREF(hint);
     Py_ssize_t size = buffer != NULL ? PyObject_Size(buffer) : -1;
     if (size == 0) {
@@ -297,8 +313,9 @@ read_into_protocol(StreamObject *self)
     PyObject *number = PyLong_FromSsize_t(count);
     PyObject *result = NULL;
     if (number != NULL) {
-        result =
-            PyObject_CallMethodOneArg(self->protocol, self->loop->st->str_buffer_updated, number);
+        PyObject *protocol = Py_NewRef(self->protocol);
+        result = PyObject_CallMethodOneArg(protocol, self->loop->st->str_buffer_updated, number);
+        Py_DECREF(protocol);
         Py_DECREF(number);
     }
     if (result == NULL) {

@@ -41,13 +41,26 @@ reserve_piece(StreamObject *self)
     return 0;
 }
 
+/* Whether a forked child has here what its parent will send. */
+static inline bool
+output_is_inherited(const StreamObject *self)
+{
+    return self->piece_count && self->forks != self->loop->st->forks;
+}
+
 /* Takes the reference, also on error. */
 static int
 push_piece(StreamObject *self, PyObject *piece)
 {
+    if (self->loop != NULL && output_is_inherited(self)) {
+        stream_drop_output(self);
+    }
     if (piece == NULL || reserve_piece(self) < 0) {
         Py_XDECREF(piece);
         return -1;
+    }
+    if (self->piece_count == 0 && self->loop != NULL) {
+        self->forks = self->loop->st->forks;
     }
     self->pieces[self->piece_head + self->piece_count++] = piece;
     self->queued += PyBytes_GET_SIZE(piece);
@@ -244,7 +257,7 @@ void
 stream_send_last(StreamObject *self)
 {
     if (self->piece_count && self->writable && !self->foreign && !self->conn_lost &&
-        self->sock != NULL) {
+        self->sock != NULL && self->loop != NULL && !output_is_inherited(self)) {
         size_t asked;
         (void)send_vector(self, &asked); /* nobody is left who could be told of a failure */
     }
@@ -255,7 +268,9 @@ stream_send_last(StreamObject *self)
 static int
 tell_protocol(StreamObject *self, PyObject *name, const char *failure)
 {
-    PyObject *result = PyObject_CallMethodNoArgs(self->protocol, name);
+    PyObject *protocol = Py_NewRef(self->protocol); /* it may set another one */
+    PyObject *result = PyObject_CallMethodNoArgs(protocol, name);
+    Py_DECREF(protocol);
     if (result != NULL) {
         Py_DECREF(result);
         return 0;
@@ -337,6 +352,9 @@ drained(StreamObject *self)
     if (stream_end_empty_waiter(self, NULL) < 0) {
         return -1;
     }
+    if (self->loop == NULL) {
+        return 0;
+    }
     if (self->closing) {
         return self->conn_lost ? 0 : stream_lose(self, Py_None);
     }
@@ -354,7 +372,10 @@ stream_flush(StreamObject *self)
         return 0;
     }
     loop_io_happened(self->loop);
-    if ((self->foreign ? send_foreign(self) : send_native(self)) < 0) {
+    if (output_is_inherited(self)) {
+        stream_drop_output(self);
+    }
+    else if ((self->foreign ? send_foreign(self) : send_native(self)) < 0) {
         return write_failed(self);
     }
     if (self->loop == NULL) { /* a foreign socket's method has ended the connection */
@@ -366,7 +387,7 @@ stream_flush(StreamObject *self)
     if (maybe_resume(self) < 0) { /* which may write more */
         return -1;
     }
-    if (self->piece_count == 0) {
+    if (self->piece_count == 0 && self->loop != NULL) {
         return drained(self);
     }
     stream_update_hold(self);
@@ -393,6 +414,10 @@ static int
 flush_soon(StreamObject *self, bool at_once)
 {
     LoopObject *loop = self->loop;
+    if (loop == NULL) { /* a buffer with methods in Python has ended it */
+        stream_drop_output(self);
+        return 0;
+    }
     /* Where nobody will come by to flush: the loop does not run, or runs in another thread. */
     at_once = at_once || self->queued > self->high_water ||
               loop->thread_id != PyThread_get_thread_ident();
@@ -517,13 +542,13 @@ stream_write(PyObject *op, PyObject *data)
         return alive < 0 ? NULL : Py_NewRef(Py_None);
     }
     bool large = size >= STREAM_LARGE && self->piece_count == 0;
-    if (large && !PyBytes_Check(data) && self->writable && !self->foreign) {
+    if (large && !PyBytes_CheckExact(data) && self->writable && !self->foreign) {
         int sent = send_large(self, data);
         if (sent != 0) {
             return sent < 0 ? NULL : Py_NewRef(Py_None);
         }
     }
-    PyObject *piece = PyBytes_Check(data) ? Py_NewRef(data) : PyBytes_FromObject(data);
+    PyObject *piece = PyBytes_FromObject(data); /* exactly bytes: no code runs when it goes */
     if (push_piece(self, piece) < 0 || flush_soon(self, large) < 0) {
         return NULL;
     }
@@ -535,7 +560,7 @@ stream_write(PyObject *op, PyObject *data)
 static PyObject *
 piece_of(PyObject *data)
 {
-    if (PyBytes_Check(data)) {
+    if (PyBytes_CheckExact(data)) {
         return Py_NewRef(data);
     }
     PyObject *view = PyMemoryView_FromObject(data);
@@ -597,10 +622,12 @@ stream_write_eof(PyObject *op, PyObject *Py_UNUSED(ignored))
     }
     if (!self->closing) {
         self->eof = true;
-        if (self->piece_count == 0 && shut_down_writing(self) < 0) {
+        if (self->piece_count == 0 && self->sock != NULL && shut_down_writing(self) < 0) {
             return NULL;
         }
-        loop_io_happened(self->loop);
+        if (self->loop != NULL) {
+            loop_io_happened(self->loop);
+        }
     }
     Py_RETURN_NONE;
 }

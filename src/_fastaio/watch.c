@@ -9,7 +9,7 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <unistd.h>
+#include <fcntl.h>
 
 /* What waits on one side of a user's descriptor: a Handle (run is NULL) for as long as it is
    ready, or a native object that is told once. */
@@ -105,11 +105,16 @@ table_find(FdTable *table, int fd)
     return table != NULL && fd >= 0 && fd < table->size ? &table->entries[fd] : NULL;
 }
 
-/* The entry of fd, made where there is none; NULL with MemoryError. Only until the next call. */
+/* The entry of fd, made where there is none; NULL with an exception. Only until the next call. */
 static FdEntry *
 table_get(FdTable *table, int fd)
 {
     if (fd >= table->size) {
+        /* No table for a number that is nobody's, however large. */
+        if (fcntl(fd, F_GETFD) < 0) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return NULL;
+        }
         int size = table->size ? table->size : 64;
         while (size <= fd) {
             if (size > INT_MAX / 2) {
@@ -150,6 +155,10 @@ entry_has_waiter(const FdEntry *entry)
 static int
 entry_register(LoopObject *loop, FdEntry *entry, int fd)
 {
+    if (loop_is_copy(loop)) {
+        entry->generation++;
+        return 0; /* a forked child's: the poller is the parent's until watch_adopt() */
+    }
     uint64_t token = (uint64_t)(entry->generation + 1) << 32 | (uint32_t)fd;
     int rc = loop->poller->methods->watch(loop->poller, fd, entry->events, entry->mode, token,
                                           entry->known);
@@ -178,7 +187,6 @@ entry_arm(LoopObject *loop, FdEntry *entry, int fd)
 static void
 entry_unregister(LoopObject *loop, FdEntry *entry, int fd)
 {
-    /* A forked child shares the epoll descriptor of its parent, whose watches are not its own. */
     if (entry->known && loop->poller != NULL && !loop_is_copy(loop)) {
         (void)loop->poller->methods->unwatch(loop->poller, fd);
     }
@@ -200,15 +208,10 @@ entry_disarm(LoopObject *loop, FdEntry *entry, int fd)
     return 0;
 }
 
-/* A new poller where all is registered anew: the only cure for a registration whose descriptor
-   number is gone. */
+/* All that is watched, for a poller that knows nothing. */
 static int
-rebuild(LoopObject *loop)
+register_all(LoopObject *loop)
 {
-    int rc = loop->poller->methods->rebuild(loop->poller);
-    if (rc < 0) {
-        return raise_errno(rc);
-    }
     FdTable *table = loop->fds;
     int failure = 0;
     for (int fd = 0; fd < table->size; fd++) {
@@ -217,12 +220,32 @@ rebuild(LoopObject *loop)
         if (entry->watcher == NULL && !entry_has_waiter(entry)) {
             continue;
         }
-        rc = entry->watcher ? entry_register(loop, entry, fd) : entry_arm(loop, entry, fd);
+        int rc = entry->watcher ? entry_register(loop, entry, fd) : entry_arm(loop, entry, fd);
         if (rc < 0 && rc != -EBADF && rc != -EPERM) {
             failure = rc; /* EBADF, EPERM: closed by its user, who has not told us */
         }
     }
     return failure < 0 ? raise_errno(failure) : 0;
+}
+
+/* A new poller where all is registered anew: the only cure for a registration whose descriptor
+   number is gone. */
+static int
+rebuild(LoopObject *loop)
+{
+    int rc = loop->poller->methods->rebuild(loop->poller, false);
+    return rc < 0 ? raise_errno(rc) : register_all(loop);
+}
+
+int
+watch_adopt(LoopObject *loop)
+{
+    int rc = loop->poller->methods->rebuild(loop->poller, true);
+    if (rc < 0) {
+        return raise_errno(rc);
+    }
+    loop->forks = loop->st->forks;
+    return register_all(loop);
 }
 
 /* An event that belongs to nobody. Left alone, a level-triggered one would make the loop spin. */
@@ -245,7 +268,9 @@ drop_stale(LoopObject *loop, FdEntry *entry, int fd)
 static int
 raise_taken(PyObject *fd, PyObject *owner)
 {
+    Py_INCREF(owner); /* its repr() sends what it has queued, which may be the end of it */
     PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd, owner);
+    Py_DECREF(owner);
     return -1;
 }
 
@@ -280,6 +305,9 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
 {
     if (loop_check_closed(loop) < 0) {
         return -1;
+    }
+    if (fd < 0) {
+        return raise_errno(-EBADF);
     }
     FdEntry *entry = table_get(loop->fds, fd);
     if (entry == NULL) {
@@ -479,6 +507,18 @@ push_sides(LoopObject *loop, int fd, uint32_t events)
     return rc < 0 && rc != -EBADF && rc != -EPERM ? raise_errno(rc) : 0;
 }
 
+/* After a report that could not be queued: a poller that knows nothing tells again of all that is
+   ready. The raised exception stays. */
+static void
+have_all_reported_again(LoopObject *loop)
+{
+    PyObject *error = PyErr_GetRaisedException();
+    if (loop->poller != NULL && rebuild(loop) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    PyErr_SetRaisedException(error);
+}
+
 int
 watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
 {
@@ -486,7 +526,7 @@ watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
         loop->metrics.io_events += (uint64_t)count;
         loop_io_happened(loop); /* their callbacks will do I/O */
     }
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count && loop->poller != NULL; i++) {
         int fd = (int)(uint32_t)events[i].token;
         FdEntry *entry = table_find(loop->fds, fd);
         int rc = 0;
@@ -500,6 +540,7 @@ watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
             rc = push_sides(loop, fd, events[i].events);
         }
         if (rc < 0) {
+            have_all_reported_again(loop);
             return -1;
         }
     }
@@ -706,9 +747,10 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
     if (handle == NULL) {
         return NULL;
     }
-    int fd = number_of(loop, call->fd);
+    int fd = number_of(loop, call->fd); /* runs code, which may close the loop */
     PyObject *fileobj = PyLong_Check(call->fd) ? NULL : call->fd;
-    if (fd < 0 || set_waiter(loop, fd, side, (Side){Py_NewRef(handle), NULL}, fileobj) < 0) {
+    if (fd < 0 || loop_check_closed(loop) < 0 ||
+        set_waiter(loop, fd, side, (Side){Py_NewRef(handle), NULL}, fileobj) < 0) {
         Py_DECREF(handle);
         return NULL;
     }

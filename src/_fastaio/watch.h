@@ -70,6 +70,10 @@ void watch_unwait(LoopObject *loop, int fd, WatchSide side, PyObject *obj);
 /* Called by the loop with what the poller reported: queues, runs nothing. 0, or -1 with an exception. */
 int watch_dispatch(LoopObject *loop, const PollEvent *events, int count);
 
+/* In a forked child, before it runs its copy of its parent's loop: all that is watched, by a poller of
+   its own. -1 with OSError. */
+int watch_adopt(LoopObject *loop);
+
 /* The native object that owns fd (borrowed), or NULL: add_reader refuses a transport's descriptor. */
 PyObject *watch_owner(LoopObject *loop, int fd);
 /* -1 with RuntimeError where a transport, native or asyncio's own, uses fd. */

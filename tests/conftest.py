@@ -6,6 +6,7 @@ carries ``@pytest.mark.fastaio_only``.
 
 import asyncio
 import inspect
+import signal
 
 import pytest
 
@@ -22,6 +23,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A shell starts background jobs with Ctrl-C ignored; tests of Ctrl-C need Python's handler,
+    # here and in the processes that they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "fastaio_only: tests what only fastaio has")
 
 

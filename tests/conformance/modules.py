@@ -43,6 +43,7 @@ MODULES = [
     Module("test_pep492", base_loop=True),
     Module("test_free_threading"),
     Module("test_graph", future=False),
+    Module("test_streams"),
 ]
 
 

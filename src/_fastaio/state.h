@@ -8,20 +8,17 @@
 
 /* Names used on hot or repeated paths: X(name) for a name that is also its own text. */
 #define FASTAIO_NAMES(X)                                                                           \
-    X(__name__) X(_asyncio_future_blocking) X(_extra) X(_fut_waiter) X(add_done_callback)          \
-    X(accept) X(asend) X(buffer_updated) X(call_exception_handler) X(call_at) X(call_soon) X(callback)        \
-    X(cancel) X(close) X(connection_lost) X(connection_made) X(context) X(create_task)             \
-    X(create_future) X(data_received) X(eager_start) X(eof_received) X(exception) X(extract_stack) \
-    X(fileno) X(future) X(get_buffer) X(get_debug) X(get_loop) X(handle) X(is_running) X(loop)     \
-    X(message) X(name) X(pause_writing) X(protocol) X(recv) X(recv_into) X(resume_writing)         \
-    X(send) X(sendmsg) X(shutdown) X(socket) X(source_traceback) X(task) X(task_source) X(throw)   \
-    X(time) X(transport) X(_attach) X(_detach) X(_write_to_self) X(_process_events)                \
-    X(_source_traceback) X(_loop) X(__self__) X(_io_refs) X(_decref_socketios)                     \
-    X(_real_close) X(_closed) X(detach) X(get_name) X(recvfrom) X(recvfrom_into) X(sendto)         \
-    X(connect) X(setblocking) X(gettimeout) X(getsockopt) X(family) X(type) X(proto)               \
-    X(_ensure_resolved) X(__await__) X(_transports) X(data) X(sockname) X(peername) X(getsockname) X(getpeername)         \
-    X(call_later) X(debug) X(warning) X(done) X(set_result) X(set_exception)                       \
-    X(_call_connection_lost)                                                                       \
+    X(__name__) X(_asyncio_future_blocking) X(add_done_callback) X(accept) X(buffer_updated)       \
+    X(call_exception_handler) X(call_at) X(call_soon) X(cancel) X(close) X(connection_lost)        \
+    X(connection_made) X(context) X(create_task) X(create_future) X(data_received)                 \
+    X(eof_received) X(exception) X(fileno) X(get_buffer) X(get_debug) X(get_loop) X(handle)        \
+    X(is_running) X(loop) X(message) X(name) X(pause_writing) X(protocol) X(recv) X(recv_into)     \
+    X(resume_writing) X(send) X(sendmsg) X(shutdown) X(socket) X(source_traceback) X(throw)        \
+    X(time) X(_attach) X(_detach) X(_write_to_self) X(_process_events) X(_loop) X(_io_refs)        \
+    X(_decref_socketios) X(recvfrom) X(recvfrom_into) X(sendto) X(connect) X(setblocking)          \
+    X(gettimeout) X(getsockopt) X(family) X(type) X(proto) X(_ensure_resolved) X(__await__)        \
+    X(_transports) X(data) X(sockname) X(peername) X(getsockname) X(getpeername) X(call_later)     \
+    X(debug) X(warning) X(done) X(set_result) X(set_exception) X(_call_connection_lost)            \
     X(__class__) X(_buffer) X(_limit) X(_eof) X(_waiter) X(_exception) X(_transport) X(_paused)    \
     X(_stream_reader_wr) X(_native_reader) X(n) X(separator) X(cancelled) X(result)                \
     X(pause_reading) X(resume_reading)
@@ -36,7 +33,6 @@
     X(asyncio_BufferedProtocol, "asyncio.protocols", "BufferedProtocol")                           \
     X(asyncio_BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                               \
     X(get_event_loop, "asyncio.events", "get_event_loop")                                          \
-    X(get_running_loop, "_asyncio", "_get_running_loop")                                           \
     X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")              \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                                      \
     X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")                                \

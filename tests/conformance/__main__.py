@@ -26,8 +26,8 @@ def main() -> int:
     for module in MODULES:
         if options.module and module.name not in options.module:
             continue
-        if not module.runs_here:
-            print(f"{module.name:26} not for this Python")
+        if not module.installed:
+            print(f"{module.name:26} not in this Python")
             continue
         report = run_module(module, options.loop)
         reports.append(report)

@@ -98,7 +98,6 @@ def main():
         while data:
             data = data[os.write(options.report_to, data) :]
 
-    os.set_inheritable(options.report_to, False)
     faulthandler.enable()
     census = None
     if options.loop == "fastaio":

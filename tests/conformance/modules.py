@@ -5,7 +5,6 @@ fails it. ``made`` names what must have been seen.
 """
 
 import importlib.util
-import sys
 from dataclasses import dataclass
 
 PACKAGE = "test.test_asyncio"
@@ -22,14 +21,10 @@ class Module:
     #: False where the tests ask whether a task is an instance of what has the name asyncio.Future.
     #: A native task is one of asyncio's; loop.create_future() gives native futures all the same.
     future: bool = True
-    #: The last version whose module is run.
-    until: tuple[int, int] = (3, 15)
 
     @property
-    def runs_here(self) -> bool:
-        """Whether this Python has the module, in a version that fastaio keeps up with."""
-        installed = importlib.util.find_spec(f"{PACKAGE}.{self.name}") is not None
-        return installed and sys.version_info[:2] <= self.until
+    def installed(self) -> bool:
+        return importlib.util.find_spec(f"{PACKAGE}.{self.name}") is not None
 
 
 MODULES = [
@@ -48,19 +43,7 @@ MODULES = [
     Module("test_pep492", base_loop=True),
     Module("test_free_threading"),
     Module("test_graph", future=False),
-    Module("test_threads"),
-    Module("test_staggered"),
-    # From 3.14 on it asks for handles that another thread can cancel safely: not there yet.
-    Module("test_events", until=(3, 13)),
     Module("test_streams"),
-    Module("test_server"),
-    Module("test_buffered_proto", made=("loops", "tasks")),
-    Module("test_sock_lowlevel"),
-    Module("test_sendfile"),
-    Module("test_unix_events"),
-    Module("test_subprocess"),
-    Module("test_sslproto"),
-    Module("test_ssl"),
 ]
 
 

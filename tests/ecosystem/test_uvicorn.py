@@ -1,6 +1,7 @@
 """uvicorn with both of its HTTP implementations, started by its own command line."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -305,8 +306,13 @@ def test_several_workers(uvicorn_loop, loop_module):
         for _ in range(2):
             server.wait_for(f"lifespan.startup by {loop_module}")
 
+        def connected():
+            # The workers listen a moment after they have said that they are starting.
+            with contextlib.suppress(ConnectionRefusedError):
+                return Client(("127.0.0.1", port))
+
         def pid():
-            with Client(("127.0.0.1", port)) as client:
+            with eventually(connected) as client:
                 return json.loads(client.ask("GET", "/state").body)["pid"]
 
         # One of them may be quicker every time: the other one answers when it has gone.

@@ -1,8 +1,68 @@
-/* future_await.c: FutureIter, what `await future` iterates. */
+/* future_await.c: what `await future` iterates: it yields the future once while that is pending,
+ * then it ends with the result.
+ *
+ * All that has to be remembered stands in the future (`blocking`), so for the interpreter's `await`
+ * a native future is its own iterator, and awaiting allocates nothing. Who asks for __await__() or
+ * iter() gets a FutureIter, as asyncio's: it has send(), throw() and close().
+ */
 #include "future_shared.h"
 
-/* What `await future` iterates: yields the future once while it is pending, then ends with its
-   result. */
+/* ---- the future itself ----------------------------------------------------------------------- */
+
+static PySendResult
+core_send(FutureCore *core, PyObject **result)
+{
+    *result = NULL;
+    if (core->state != FUTURE_PENDING) {
+        *result = future_get_result(core);
+        return *result ? PYGEN_RETURN : PYGEN_ERROR;
+    }
+    if (core->blocking) {
+        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
+        return PYGEN_ERROR;
+    }
+    core->blocking = true;
+    *result = Py_NewRef(future_object(core));
+    return PYGEN_NEXT;
+}
+
+/* What core_send() gave, as tp_iternext has it. */
+static PyObject *
+as_next(PySendResult status, PyObject *result)
+{
+    if (status != PYGEN_RETURN) {
+        return result;
+    }
+    if (result != Py_None) { /* an end without an exception means None */
+        /* Called, so that a tuple or an exception as result stays one value. */
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+        if (stop != NULL) {
+            PyErr_SetRaisedException(stop);
+        }
+    }
+    Py_DECREF(result);
+    return NULL;
+}
+
+PyObject *
+core_self(FutureCore *core)
+{
+    return future_ensure_initialized(core) < 0 ? NULL : Py_NewRef(future_object(core));
+}
+
+PyObject *
+core_next(FutureCore *core)
+{
+    PyObject *result;
+    if (future_ensure_initialized(core) < 0) {
+        return NULL;
+    }
+    PySendResult status = core_send(core, &result);
+    return as_next(status, result);
+}
+
+/* ---- FutureIter ------------------------------------------------------------------------------ */
+
 typedef struct {
     PyObject_HEAD
     PyObject *future; /* NULL once ended */
@@ -29,50 +89,25 @@ core_await(FutureCore *core)
 static PySendResult
 await_send(AwaitObject *await, PyObject *Py_UNUSED(value), PyObject **result)
 {
-    FutureCore *core = await->core;
-    *result = NULL;
     if (await->future == NULL) {
+        *result = NULL;
         return PYGEN_ERROR; /* ended: StopIteration, as an exhausted iterator */
     }
-    if (core->state == FUTURE_PENDING) {
-        if (!core->blocking) {
-            core->blocking = true;
-            *result = Py_NewRef(await->future);
-            return PYGEN_NEXT;
-        }
-        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
-        return PYGEN_ERROR;
+    PyObject *future = Py_NewRef(await->future);
+    PySendResult status = core_send(await->core, result);
+    if (await->core->state != FUTURE_PENDING) {
+        Py_CLEAR(await->future);
     }
-    PyObject *future = await->future;
-    await->future = NULL;
-    *result = future_get_result(core);
     Py_DECREF(future);
-    return *result ? PYGEN_RETURN : PYGEN_ERROR;
+    return status;
 }
 
 static PyObject *
 await_iternext(AwaitObject *await)
 {
     PyObject *result;
-    switch (await_send(await, Py_None, &result)) {
-    case PYGEN_NEXT:
-        return result;
-    case PYGEN_RETURN: {
-        if (result == Py_None) {
-            Py_DECREF(result);
-            return NULL; /* an end without an exception means None */
-        }
-        /* Called, so that a tuple or an exception as result stays one value. */
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-        Py_DECREF(result);
-        if (stop != NULL) {
-            PyErr_SetRaisedException(stop);
-        }
-        return NULL;
-    }
-    default:
-        return NULL;
-    }
+    PySendResult status = await_send(await, Py_None, &result);
+    return as_next(status, result);
 }
 
 static PyObject *

@@ -27,7 +27,10 @@ FUTURE_ACCESSORS(X)
 PyObject *core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count,
                                  PyObject *keywords);
 PyObject *core_remove_done_callback(FutureCore *core, PyObject *callback);
-PyObject *core_await(FutureCore *core); /* future_await.c */
+/* future_await.c: a FutureIter; and the future as its own iterator, for `await`. */
+PyObject *core_await(FutureCore *core);
+PyObject *core_self(FutureCore *core);
+PyObject *core_next(FutureCore *core);
 int future_await_init(PyObject *module);
 /* In debug mode notes where the future was made. 0, or -1. */
 int future_keep_source_traceback(FutureCore *core);
@@ -75,9 +78,21 @@ int future_base_check(PyObject *base, size_t room);
     {                                                                                              \
         return core_remove_done_callback(&((Object *)self)->core, callback);                       \
     }                                                                                              \
-    static PyObject *prefix##_await(PyObject *self)                                                \
+    static PyObject *prefix##_iter(PyObject *self)                                                 \
     {                                                                                              \
         return core_await(&((Object *)self)->core);                                                \
+    }                                                                                              \
+    static PyObject *prefix##_await_method(PyObject *self, PyObject *Py_UNUSED(ignored))           \
+    {                                                                                              \
+        return core_await(&((Object *)self)->core);                                                \
+    }                                                                                              \
+    static PyObject *prefix##_await(PyObject *self)                                                \
+    {                                                                                              \
+        return core_self(&((Object *)self)->core);                                                 \
+    }                                                                                              \
+    static PyObject *prefix##_next(PyObject *self)                                                 \
+    {                                                                                              \
+        return core_next(&((Object *)self)->core);                                                 \
     }
 
 #define FUTURE_METHOD_ENTRIES(prefix)                                                              \
@@ -85,6 +100,8 @@ int future_base_check(PyObject *base, size_t room);
      METH_FASTCALL | METH_KEYWORDS, core_doc_add_done_callback},                                   \
     {"remove_done_callback", prefix##_remove_done_callback, METH_O,                                \
      core_doc_remove_done_callback},                                                               \
+    {"__await__", prefix##_await_method, METH_NOARGS | METH_COEXIST,                               \
+     "Return an iterator over what is yielded until the result is there."},                        \
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "See PEP 585."}
 
 #endif

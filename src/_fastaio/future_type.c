@@ -220,7 +220,7 @@ static PyType_Slot future_slots[] = {
     {Py_tp_traverse, future_traverse},
     {Py_tp_clear, future_clear},
     {Py_tp_repr, future_repr},
-    {Py_tp_iter, future_await},
+    {Py_tp_iter, future_iter},
     {Py_am_await, future_await},
     {Py_tp_methods, future_methods},
     {Py_tp_getset, future_getset},
@@ -255,5 +255,10 @@ future_types_init(PyObject *module)
         return -1;
     }
     st->FutureType = state_add_type(module, &future_spec, st->asyncio_Future);
-    return st->FutureType && future_await_init(module) == 0 ? 0 : -1;
+    if (st->FutureType == NULL) {
+        return -1;
+    }
+    /* Not as a slot of the spec: there is no __next__(), and `await` alone knows of this. */
+    st->FutureType->tp_iternext = future_next;
+    return future_await_init(module);
 }

@@ -77,6 +77,16 @@ read_clock(LoopObject *loop)
     }
 }
 
+static int
+set_current_task(LoopObject *loop, PyObject *task)
+{
+    if (loop->current_task == task) {
+        return 0;
+    }
+    loop->current_task = task;
+    return registry_set_current(loop->st, (PyObject *)loop, task);
+}
+
 /* ---- queued output --------------------------------------------------------------------------- */
 
 void
@@ -354,18 +364,8 @@ poll_if_due(LoopObject *loop)
 
 /* ---- running what is ready ------------------------------------------------------------------- */
 
-static int
-set_current_task(LoopObject *loop, PyObject *task)
-{
-    if (loop->current_task == task) {
-        return 0;
-    }
-    loop->current_task = task;
-    return registry_set_current(loop->st, (PyObject *)loop, task);
-}
-
-/* asyncio believes a task current until the next entry that is none, or the end of the batch: one
-   write per switch between tasks. */
+/* asyncio believes a task current until the next entry that is none, or until something else than
+   an entry may run code (collect()): one write per switch between tasks. */
 static int
 run_task(LoopObject *loop, ReadyEntry *entry)
 {
@@ -452,24 +452,27 @@ run_batch(LoopObject *loop)
             result = loop_flush_now(loop);
         }
     }
-    if (loop->current_task != NULL) {
-        PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
-        if (set_current_task(loop, NULL) < 0) {
-            Py_CLEAR(error);
-            result = -1;
-        }
-        if (error != NULL) {
-            PyErr_SetRaisedException(error);
-        }
-    }
     return result;
 }
 
 /* ---- one turn -------------------------------------------------------------------------------- */
 
-int
-loop_turn(LoopObject *loop)
+/* There is work, and nothing else to look after: no output, no timer, no reason to ask the kernel. */
+static inline bool
+only_computes(LoopObject *loop)
 {
+    return ready_len(&loop->ready) && !loop->io_happened && loop->flush_list == NULL
+           && !timers_count(&loop->timers) && !inbox_filled(&loop->inbox)
+           && loop->now_ns - loop->polled_ns < POLL_INTERVAL_NS;
+}
+
+/* Queues what has come about outside of the queue: calls of other threads, events, timers. */
+static int
+collect(LoopObject *loop)
+{
+    if (set_current_task(loop, NULL) < 0) {
+        return -1;
+    }
     if (inbox_filled(&loop->inbox) && inbox_drain(&loop->inbox, &loop->ready) < 0) {
         return -1;
     }
@@ -483,7 +486,13 @@ loop_turn(LoopObject *loop)
     if (inbox_filled(&loop->inbox) && inbox_drain(&loop->inbox, &loop->ready) < 0) {
         return -1;
     }
-    if (fire_timers(loop) < 0) {
+    return fire_timers(loop);
+}
+
+int
+loop_turn(LoopObject *loop)
+{
+    if (!only_computes(loop) && collect(loop) < 0) {
         return -1;
     }
     int64_t begin = loop->now_ns;

@@ -942,7 +942,7 @@ static PyType_Slot task_slots[] = {
     {Py_tp_traverse, task_traverse},
     {Py_tp_clear, task_clear},
     {Py_tp_repr, task_repr},
-    {Py_tp_iter, task_await},
+    {Py_tp_iter, task_iter},
     {Py_am_await, task_await},
     {Py_tp_methods, task_methods},
     {Py_tp_members, task_members},
@@ -966,5 +966,9 @@ task_types_init(PyObject *module)
         return -1;
     }
     st->TaskType = state_add_type(module, &task_spec, st->asyncio_Task);
-    return st->TaskType ? 0 : -1;
+    if (st->TaskType == NULL) {
+        return -1;
+    }
+    st->TaskType->tp_iternext = task_next; /* as Future's */
+    return 0;
 }

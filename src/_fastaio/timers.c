@@ -273,7 +273,7 @@ remove_cancelled(Timers *timers)
 void
 timers_prune(Timers *timers)
 {
-    size_t count = timers->queue.count + timers->heap.count;
+    size_t count = timers_count(timers);
     if (count > PRUNE_MIN_COUNT && timers->cancelled > count / 2) {
         remove_cancelled(timers);
     }

@@ -30,6 +30,12 @@ typedef struct {
 
 /* Takes a new reference. 0, or -1 with MemoryError. */
 int timers_push(Timers *timers, int64_t when_ns, PyObject *handle);
+static inline size_t
+timers_count(const Timers *timers)
+{
+    return timers->queue.count + timers->heap.count;
+}
+
 /* The earliest, or NULL when there is none. */
 const Timer *timers_peek(const Timers *timers);
 /* Removes the earliest and hands its reference over. There must be one. */

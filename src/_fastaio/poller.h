@@ -45,6 +45,7 @@ typedef struct {
 
 struct Poller {
     const PollerMethods *methods;
+    struct Uring *ring; /* uring.h: for operations that only a ring can do; NULL: there is none */
 };
 
 /* epoll.c. NULL with *error set to an errno. */

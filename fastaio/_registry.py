@@ -101,7 +101,8 @@ def _debug_section(path: Path) -> bytes | None:
 
 
 def _debug_offsets() -> tuple[int, ...] | None:
-    """(size, name, awaited_by, is_task, coro, running_loop, running_task), as asyncio says."""
+    """Of a task: its size, and where name, awaited_by, is_task, coro and node lie in it; of a thread
+    state: running_loop, running_task and the head of the list of tasks. As asyncio says."""
     if sys.version_info < (3, 14):
         return None
     import _asyncio
@@ -113,10 +114,10 @@ def _debug_offsets() -> tuple[int, ...] | None:
         return None  # an unreadable file: `ps` from outside is all that is lost
     if section is None or len(section) < 13 * 8:
         return None
-    size, name, awaited_by, is_task, _, coro, _, _, _, _, loop, task = struct.unpack_from(
-        "=12Q", section
+    size, name, awaited_by, is_task, _, coro, node, _, _, _, loop, task, head = struct.unpack_from(
+        "=13Q", section
     )
-    return size, name, awaited_by, is_task, coro, loop, task
+    return size, name, awaited_by, is_task, coro, node, loop, task, head
 
 
 def _learn_layout() -> None:

@@ -7,7 +7,8 @@ const char base_layout_adopt_doc[] =
     "Learn where asyncio.Task keeps its fields, from a probe task made with these objects.\n\n"
     "waiter: a native future, to be noted in the probe as awaiting it and taken out again.\n"
     "offsets: None, or what the interpreter's debug section says: (size, name, awaited_by,\n"
-    "is_task, coro, running_loop, running_task), in bytes; not believed unless it fits the probe.";
+    "is_task, coro, node, running_loop, running_task, tasks_head), in bytes; not believed unless it\n"
+    "fits the probe.";
 
 /* The one word of the probe that points to `value`; 0 where there is none or more than one. */
 static uint16_t
@@ -48,13 +49,31 @@ awaited_by_is_at(fastaio_state *st, PyObject *probe, PyObject *waiter, size_t of
     return removed ? right : -1;
 }
 
+/* The newest task of a thread is the last of its list. */
+static void
+adopt_list(fastaio_state *st, PyObject *probe, size_t node_at, size_t head_at)
+{
+    if (!fits(probe, node_at, sizeof(void *))
+        || !fits(probe, node_at + sizeof(void *), sizeof(void *)) || head_at >= UINT16_MAX) {
+        return;
+    }
+    TaskNode *node = base_node(probe, (uint16_t)node_at);
+    TaskNode *head = base_node(PyThreadState_Get(), (uint16_t)head_at);
+    if (node->next == head && head->prev == node && node->prev != NULL
+        && node->prev->next == node) {
+        st->layout.node = (uint16_t)node_at;
+        st->layout.tasks_head = (uint16_t)head_at;
+    }
+}
+
 static int
 adopt_debug_section(fastaio_state *st, PyObject *probe, PyObject *name, PyObject *waiter,
                     PyObject *offsets)
 {
-    Py_ssize_t size, name_at, awaited_by_at, is_task_at, coro_at, loop_at, task_at;
-    if (!PyArg_ParseTuple(offsets, "nnnnnnn", &size, &name_at, &awaited_by_at, &is_task_at,
-                          &coro_at, &loop_at, &task_at)) {
+    Py_ssize_t size, name_at, awaited_by_at, is_task_at, coro_at, node_at, loop_at, task_at,
+        head_at;
+    if (!PyArg_ParseTuple(offsets, "nnnnnnnnn", &size, &name_at, &awaited_by_at, &is_task_at,
+                          &coro_at, &node_at, &loop_at, &task_at, &head_at)) {
         return -1;
     }
     if (size != Py_TYPE(probe)->tp_basicsize || st->layout.coro != coro_at
@@ -74,6 +93,7 @@ adopt_debug_section(fastaio_state *st, PyObject *probe, PyObject *name, PyObject
         st->layout.running_loop = (uint16_t)loop_at;
         st->layout.running_task = (uint16_t)task_at;
     }
+    adopt_list(st, probe, node_at, head_at);
     return 0;
 }
 #endif

@@ -17,10 +17,24 @@ typedef struct {
     uint16_t name;         /* 3.14 */
     uint16_t awaited_by;   /* 3.14 */
     uint16_t is_task;      /* 3.14: one byte */
+    uint16_t node;         /* 3.14: in the list of tasks that the thread state has */
+    uint16_t tasks_head;   /* 3.14: of that list, in the thread state */
     uint16_t running_loop; /* 3.14: in the thread state */
     uint16_t running_task; /* 3.14: in the thread state */
     bool thread_checked;   /* the last two have been seen to be right */
 } BaseLayout;
+
+/* A link of asyncio's circular lists. */
+typedef struct TaskNode {
+    struct TaskNode *next;
+    struct TaskNode *prev;
+} TaskNode;
+
+static inline TaskNode *
+base_node(void *obj, uint16_t offset)
+{
+    return (TaskNode *)((char *)obj + offset);
+}
 
 static inline PyObject **
 base_field(void *obj, uint16_t offset)

@@ -42,6 +42,22 @@ gc_head_reset(PyObject *obj)
     memset((uintptr_t *)obj - 2, 0, 2 * sizeof(uintptr_t));
 }
 
+/* Whether an object of asyncio's types has neither a __dict__ nor weak references, if these stand in
+   front of it; where they stand inside, or that is not known, it is for others to look or to say
+   no. */
+static inline bool
+compat_prefix_is_blank(PyObject *obj)
+{
+#if defined(Py_GIL_DISABLED) || PY_VERSION_HEX >= 0x03100000
+    return false;
+#elif PY_VERSION_HEX >= 0x030D0000
+    void **words = (void **)obj;
+    return words[-3] == NULL && words[-4] == NULL;
+#else
+    return true;
+#endif
+}
+
 #if PY_VERSION_HEX < 0x030C0000
 static inline PyObject *
 PyErr_GetRaisedException(void)

@@ -50,6 +50,18 @@ PyTypeObject *future_base_of(PyObject *self, destructor ours);
 int future_base_traverse(PyObject *self, destructor ours, visitproc visit, void *arg);
 int future_base_clear(PyObject *self, destructor ours);
 void future_base_dealloc(PyObject *self, destructor ours);
+/* Whether that dealloc would find nothing: nobody has used the base's fields (all before `room`), and
+   there are no weak references and no __dict__. */
+static inline bool
+future_base_is_blank(PyObject *self, size_t room)
+{
+    const uintptr_t *words = (const uintptr_t *)self;
+    uintptr_t found = 0;
+    for (size_t i = sizeof(PyObject) / sizeof(*words); i < room / sizeof(*words); i++) {
+        found |= words[i];
+    }
+    return found == 0 && compat_prefix_is_blank(self);
+}
 /* ImportError where the interpreter's type does not fit into the room kept for it. */
 int future_base_check(PyObject *base, size_t room);
 

@@ -128,15 +128,26 @@ future_clear(PyObject *self)
     return future_base_clear(self, future_dealloc);
 }
 
+static void future_free(void *self);
+
 static void
 future_dealloc(PyObject *self)
 {
-    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+    PyTypeObject *type = Py_TYPE(self);
+    FutureCore *core = &((FutureObject *)self)->core;
+    bool exact = type->tp_free == future_free;
+    if ((!exact || core->log_traceback) && PyObject_CallFinalizerFromDealloc(self) < 0) {
         return; /* resurrected */
     }
     PyObject_GC_UnTrack(self);
-    future_core_clear(&((FutureObject *)self)->core);
-    future_base_dealloc(self, future_dealloc);
+    future_core_clear(core);
+    if (exact && future_base_is_blank(self, offsetof(FutureObject, core))) {
+        future_free(self);
+        Py_DECREF(type);
+    }
+    else {
+        future_base_dealloc(self, future_dealloc);
+    }
 }
 
 PyTypeObject *
@@ -176,7 +187,7 @@ future_base_dealloc(PyObject *self, destructor ours)
 #endif
 }
 
-/* tp_free of the exact type: the base's dealloc calls it last. */
+/* tp_free of the exact type (subclasses have another): the base's dealloc calls it last. */
 static void
 future_free(void *self)
 {

@@ -23,8 +23,11 @@ typedef struct {
 static inline void
 metrics_turn(Metrics *metrics, int64_t ns)
 {
-    uint64_t us = ns > 0 ? (uint64_t)ns / 1000 : 0;
-    int bucket = us ? 64 - __builtin_clzll(us) : 0;
+    if (ns < 1000) {
+        metrics->lag[0]++;
+        return;
+    }
+    int bucket = 64 - __builtin_clzll((uint64_t)ns / 1000);
     metrics->lag[bucket < METRICS_LAG_BUCKETS ? bucket : METRICS_LAG_BUCKETS - 1]++;
 }
 

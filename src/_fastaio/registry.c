@@ -49,6 +49,12 @@ registry_name_changed(TaskObject *task)
 
 #if PY_VERSION_HEX >= 0x030E0000
 
+#ifdef Py_GIL_DISABLED
+#define LIST_IS_OURS_TO_EDIT 0 /* other threads may be at it: asyncio has the locks */
+#else
+#define LIST_IS_OURS_TO_EDIT 1
+#endif
+
 int
 registry_add(TaskObject *task)
 {
@@ -59,6 +65,16 @@ registry_add(TaskObject *task)
     if (fill_base(task) < 0) {
         return -1;
     }
+    if (LIST_IS_OURS_TO_EDIT && st->layout.node) {
+        TaskNode *node = base_node(task, st->layout.node);
+        if (node->next == NULL) {
+            TaskNode *head = base_node(PyThreadState_Get(), st->layout.tasks_head);
+            *node = (TaskNode){.next = head, .prev = head->prev};
+            head->prev->next = node;
+            head->prev = node;
+        }
+        return 0;
+    }
     PyObject *result = PyObject_CallOneArg(st->register_task, (PyObject *)task);
     Py_XDECREF(result);
     return result ? 0 : -1;
@@ -67,7 +83,7 @@ registry_add(TaskObject *task)
 void
 registry_remove(TaskObject *Py_UNUSED(task))
 {
-    /* the base's dealloc takes it off the interpreter's list */
+    /* registry_empty_base() or the base's dealloc takes it off the interpreter's list */
 }
 
 #else
@@ -111,6 +127,31 @@ registry_remove(TaskObject *task)
 }
 
 #endif
+
+void
+registry_empty_base(TaskObject *task, const BaseLayout *layout)
+{
+    if (layout->coro) {
+        Py_CLEAR(*base_field(task, layout->coro));
+    }
+    if (layout->context) {
+        Py_CLEAR(*base_field(task, layout->context));
+    }
+    if (layout->name) {
+        Py_CLEAR(*base_field(task, layout->name));
+        ((char *)task)[layout->is_task] = 0;
+    }
+#if PY_VERSION_HEX >= 0x030E0000
+    if (LIST_IS_OURS_TO_EDIT && layout->node) {
+        TaskNode *node = base_node(task, layout->node);
+        if (node->next != NULL) {
+            node->next->prev = node->prev;
+            node->prev->next = node->next;
+            *node = (TaskNode){0};
+        }
+    }
+#endif
+}
 
 PyDoc_STRVAR(live_tasks_doc, "_live_tasks($module, /)\n--\n\n"
 "Return a list of the native tasks that exist (always empty from 3.14 on, where asyncio's own\n"

@@ -8,6 +8,8 @@ int registry_init(PyObject *module);
 /* all_tasks(): from its first scheduling to its deallocation. */
 int registry_add(TaskObject *task);
 void registry_remove(TaskObject *task);
+/* Takes back what registry_add() has put into the base, where that is known: a task that goes. */
+void registry_empty_base(TaskObject *task, const BaseLayout *layout);
 /* current_task(): makes `task` (NULL: none) the current task of `loop`, which must be the running
    loop; hands the previous one to *previous (new reference or NULL) unless that is NULL. */
 int registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous);

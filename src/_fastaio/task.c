@@ -854,24 +854,43 @@ task_clear(PyObject *self)
     return future_base_clear(self, task_dealloc);
 }
 
+static void task_free(void *self);
+
 static void
 task_dealloc(PyObject *self)
 {
-    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+    PyTypeObject *type = Py_TYPE(self);
+    TaskObject *task = (TaskObject *)self;
+    bool exact = type->tp_free == task_free;
+    bool says_nothing =
+        exact && task->core.state != FUTURE_PENDING && !task->core.log_traceback;
+    if (!says_nothing && PyObject_CallFinalizerFromDealloc(self) < 0) {
         return; /* resurrected */
     }
-    TaskObject *task = (TaskObject *)self;
     PyObject_GC_UnTrack(self);
     registry_remove(task);
+    if (exact) {
+        fastaio_state *st = state_of_dying(type);
+        if (st != NULL) {
+            registry_empty_base(task, &st->layout);
+        }
+    }
     future_core_clear(&task->core);
     Py_CLEAR(task->coro);
     Py_CLEAR(task->name);
     Py_CLEAR(task->context);
     Py_CLEAR(task->fut_waiter);
-    future_base_dealloc(self, task_dealloc);
+    if (exact && future_base_is_blank(self, offsetof(TaskObject, core))) {
+        task_free(self);
+        Py_DECREF(type);
+    }
+    else {
+        future_base_dealloc(self, task_dealloc);
+    }
 }
 
-/* tp_free of the exact type: the base's dealloc calls it last. */
+/* tp_free of the exact type (subclasses have another): the base's
+   dealloc calls it last. */
 static void
 task_free(void *self)
 {

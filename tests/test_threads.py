@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import signal
 import sys
 import threading
 import time
@@ -119,6 +120,140 @@ def test_cancelling_what_was_sent(loop_factory):
         go.set()
         assert after.wait(GUARD)
     assert seen == []
+
+
+# Handles of call_soon_threadsafe(): whoever asks or cancels while the callback runs has to wait
+
+guarded = pytest.mark.skipif(
+    not hasattr(asyncio.events, "_ThreadSafeHandle"), reason="asyncio has none before 3.14"
+)
+
+
+@guarded
+def test_the_class_of_what_was_sent(loop):
+    sent = loop.call_soon_threadsafe(int)
+    assert isinstance(sent, asyncio.events._ThreadSafeHandle)
+    assert isinstance(sent, asyncio.Handle)
+    assert repr(sent).startswith("<_ThreadSafeHandle ")
+    for other in (loop.call_soon(int), loop.call_later(0, int)):
+        assert not isinstance(other, asyncio.events._ThreadSafeHandle)
+
+
+@guarded
+@pytest.mark.parametrize("name", ["cancel", "cancelled", "_run"])
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
+def test_asking_while_it_runs(loop_factory, name, count, fails):
+    runs, seen, asking, begun = [], [], threading.Barrier(count + 1), threading.Event()
+
+    def callback():
+        begun.set()
+        if not runs:
+            asking.wait(GUARD)
+            time.sleep(0.05)  # who does not wait is through by now
+        runs.append("ran")
+        if fails:
+            raise ValueError("it fails")
+
+    def ask():
+        asking.wait(GUARD)
+        result = getattr(handle, name)()
+        seen.append((result, runs[:1]))
+
+    with running(loop_factory) as loop:
+        loop.set_exception_handler(lambda loop, context: None)
+        handle = loop.call_soon_threadsafe(callback)
+        assert begun.wait(GUARD)
+        threads = [threading.Thread(target=ask) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(GUARD)
+    assert seen == [(False if name == "cancelled" else None, ["ran"])] * count
+    assert len(runs) == (count + 1 if name == "_run" else 1)
+
+
+def test_a_callback_that_cancels_itself(loop_factory):
+    handles, seen = [], []
+
+    def callback():
+        handle = sent.result(GUARD)
+        handle.cancel()
+        seen.append((handle.cancelled(), handle._cancelled))
+        handle._run()  # nothing to run any more
+
+    with running(loop_factory) as loop:
+        errors = []
+        loop.set_exception_handler(lambda loop, context: errors.append(context))
+        sent = concurrent.futures.Future()
+        handles.append(loop.call_soon_threadsafe(callback))
+        sent.set_result(handles[0])
+        after = threading.Event()
+        loop.call_soon_threadsafe(after.set)
+        assert after.wait(GUARD)
+    assert seen == [(True, True)]
+    assert handles[0].cancelled()
+
+
+@guarded
+def test_a_callback_within_itself(loop, caplog):
+    """The thread that runs it is not held up by itself; others wait for the outer end."""
+    steps, asking = [], threading.Event()
+
+    def ask():
+        asking.set()
+        handle.cancel()
+        steps.append("cancelled")
+
+    def callback():
+        handle._run()
+        thread.start()
+        asking.wait(GUARD)
+        time.sleep(0.05)  # who does not wait is through by now
+        steps.append("ended")
+
+    thread = threading.Thread(target=ask)
+    handle = loop.call_soon_threadsafe(callback)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    thread.join(GUARD)
+    assert steps == ["ended", "cancelled"]
+    assert "already entered" in caplog.text
+    assert handle.cancelled()
+
+
+@guarded
+def test_a_signal_while_it_waits(loop_factory):
+    """Ctrl-C ends the wait of the main thread; the callback is not touched."""
+    begun, release, done = threading.Event(), threading.Event(), []
+
+    def callback():
+        begun.set()
+        release.wait(GUARD)
+        done.append(handle._cancelled)
+
+    def interrupt():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    def on_signal(signum, frame):
+        raise InterruptedError("a signal")
+
+    before = signal.signal(signal.SIGUSR1, on_signal)
+    try:
+        with running(loop_factory) as loop:
+            try:
+                handle = loop.call_soon_threadsafe(callback)
+                assert begun.wait(GUARD)
+                timer = threading.Timer(0.05, interrupt)
+                timer.start()
+                with pytest.raises(InterruptedError, match="a signal"):
+                    handle.cancel()
+            finally:
+                release.set()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert done == [False]
+    assert not handle.cancelled()
 
 
 def test_stopping_from_another_thread(loop):

@@ -50,7 +50,8 @@ handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *cons
     handle->timers = NULL;
     handle->when_ns = 0;
     handle->when = 0.0;
-    handle->cancelled = false;
+    handle->runner = 0;
+    handle->cancelled = handle->guarded = false;
     handle->is_timer = timer;
     int args_set = handle_set_args(handle, args, arg_count);
     PyObject_GC_Track(handle);
@@ -80,8 +81,8 @@ run_set_result_unless_cancelled(fastaio_state *st, HandleObject *handle)
     return result;
 }
 
-int
-handle_run(fastaio_state *st, HandleObject *handle)
+static int
+call_in_context(fastaio_state *st, HandleObject *handle)
 {
     if (handle->cancelled || handle->context == NULL) {
         return 0;
@@ -119,6 +120,115 @@ handle_run(fastaio_state *st, HandleObject *handle)
     }
     Py_DECREF(result);
     return 0;
+}
+
+/* ---- guarded handles ------------------------------------------------------------------------- */
+
+/* asyncio has a lock in each handle. Here only a thread that has to wait makes one, so that a call
+   that nobody waits for costs a store or two. All fields are guarded by the GIL. */
+struct RunEnd {
+    PyThread_type_lock lock; /* held for the runner, whose last act is to release it */
+    int users;               /* the runner and who waits; the last one frees it */
+};
+
+static RunEnd *
+run_end_new(void)
+{
+    RunEnd *end = PyMem_RawCalloc(1, sizeof(*end));
+    if (end == NULL || (end->lock = PyThread_allocate_lock()) == NULL) {
+        PyMem_RawFree(end);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    PyThread_acquire_lock(end->lock, NOWAIT_LOCK);
+    end->users = 1;
+    return end;
+}
+
+static void
+run_end_drop(RunEnd *end)
+{
+    if (--end->users == 0) {
+        PyThread_free_lock(end->lock);
+        PyMem_RawFree(end);
+    }
+}
+
+/* -1: a signal handler has raised, and the end may not have come. */
+static int
+run_end_await(RunEnd *end)
+{
+    PyLockStatus status;
+    int result = 0;
+    end->users++;
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        status = PyThread_acquire_lock_timed(end->lock, -1, 1);
+        Py_END_ALLOW_THREADS
+    } while (status == PY_LOCK_INTR && (result = PyErr_CheckSignals()) == 0);
+    if (status == PY_LOCK_ACQUIRED) {
+        PyThread_release_lock(end->lock); /* the next one's turn */
+    }
+    run_end_drop(end);
+    return result;
+}
+
+/* Returns once no other thread runs the callback. 0, or -1 with an exception. */
+static int
+handle_wait(HandleObject *handle)
+{
+    while (handle->runner && handle->runner != PyThread_get_thread_ident()) {
+        if (handle->run_end == NULL && (handle->run_end = run_end_new()) == NULL) {
+            return -1;
+        }
+        if (run_end_await(handle->run_end) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* From here to handle_leave() other threads wait; the callback itself does as it likes.
+   1: entered, 0: this thread was in it already, -1: error. */
+static int
+handle_enter(HandleObject *handle)
+{
+    if (handle_wait(handle) < 0) {
+        return -1;
+    }
+    if (handle->runner) {
+        return 0;
+    }
+    handle->runner = PyThread_get_thread_ident();
+    handle->run_end = NULL;
+    return 1;
+}
+
+static void
+handle_leave(HandleObject *handle)
+{
+    handle->runner = 0;
+    if (handle->run_end != NULL) {
+        PyThread_release_lock(handle->run_end->lock);
+        run_end_drop(handle->run_end);
+    }
+}
+
+static int
+handle_run_guarded(fastaio_state *st, HandleObject *handle)
+{
+    int entered = handle_enter(handle);
+    int result = entered < 0 ? -1 : call_in_context(st, handle);
+    if (entered > 0) {
+        handle_leave(handle);
+    }
+    return result;
+}
+
+int
+handle_run(fastaio_state *st, HandleObject *handle)
+{
+    return handle->guarded ? handle_run_guarded(st, handle) : call_in_context(st, handle);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -191,6 +301,14 @@ base_class(HandleObject *handle)
     return handle->is_timer ? st->asyncio_TimerHandle : st->asyncio_Handle;
 }
 
+/* What it says that it is. */
+static PyObject *
+apparent_class(HandleObject *handle)
+{
+    return handle->guarded ? state_of_handle(handle)->asyncio_ThreadSafeHandle
+                           : base_class(handle);
+}
+
 static PyObject *
 handle_repr(HandleObject *handle)
 {
@@ -221,6 +339,9 @@ PyDoc_STRVAR(handle_cancel_doc, "cancel($self, /)\n--\n\n"
 static PyObject *
 handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
+    if (handle->runner && handle_wait(handle) < 0) {
+        return NULL;
+    }
     if (handle->cancelled || handle->loop == NULL) {
         Py_RETURN_NONE;
     }
@@ -243,6 +364,9 @@ PyDoc_STRVAR(handle_cancelled_doc, "cancelled($self, /)\n--\n\n"
 static PyObject *
 handle_cancelled(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
+    if (handle->runner && handle_wait(handle) < 0) {
+        return NULL;
+    }
     return PyBool_FromLong(handle->cancelled);
 }
 
@@ -259,7 +383,17 @@ handle_get_context(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 static PyObject *
 handle_run_method(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
-    return PyObject_CallMethod(base_class(handle), "_run", "O", handle);
+    int entered = handle->guarded ? handle_enter(handle) : 0;
+    if (entered < 0) {
+        return NULL;
+    }
+    PyObject *result = handle->guarded && handle->cancelled
+                           ? Py_NewRef(Py_None)
+                           : PyObject_CallMethod(base_class(handle), "_run", "O", handle);
+    if (entered) {
+        handle_leave(handle);
+    }
+    return result;
 }
 
 PyDoc_STRVAR(timer_when_doc, "when($self, /)\n--\n\n"
@@ -280,7 +414,7 @@ timer_get_when(HandleObject *handle, void *Py_UNUSED(closure))
 static PyObject *
 handle_get_class(HandleObject *handle, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(base_class(handle));
+    return Py_NewRef(apparent_class(handle));
 }
 
 static PyObject *

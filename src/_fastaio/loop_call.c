@@ -190,6 +190,7 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
     if (handle == NULL) {
         return NULL;
     }
+    handle_guard(loop->st, handle);
     /* Only a loop that runs in another thread needs the inbox: order is kept everywhere else. */
     bool foreign = loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident();
     int result = foreign ? inbox_put(&loop->inbox, (PyObject *)handle) : push_handle(loop, handle);

@@ -32,6 +32,17 @@ import_attribute(const char *module_name, const char *name)
     return attribute;
 }
 
+static PyObject *
+import_optional(const char *module_name, const char *name)
+{
+    PyObject *attribute = import_attribute(module_name, name);
+    if (attribute == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        return Py_NewRef(Py_None);
+    }
+    return attribute;
+}
+
 static int
 init_names(fastaio_state *st)
 {
@@ -46,6 +57,12 @@ init_names(fastaio_state *st)
         return -1;                                                                                 \
     }
     FASTAIO_IMPORTS(X)
+#undef X
+#define X(field, module, attribute)                                                                \
+    if ((st->field = import_optional(module, attribute)) == NULL) {                                \
+        return -1;                                                                                 \
+    }
+    FASTAIO_OPTIONAL_IMPORTS(X)
 #undef X
     st->context_kwname = PyTuple_Pack(1, st->str_context);
     return st->context_kwname ? 0 : -1;
@@ -114,6 +131,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->reader_classes.functions);
 #define X(field, module, attribute) Py_VISIT(st->field);
     FASTAIO_IMPORTS(X)
+    FASTAIO_OPTIONAL_IMPORTS(X)
 #undef X
     Py_VISIT(st->current_tasks);
     Py_VISIT(st->swap_current_task);
@@ -149,6 +167,7 @@ module_clear(PyObject *module)
 #undef X
 #define X(field, module, attribute) Py_CLEAR(st->field);
     FASTAIO_IMPORTS(X)
+    FASTAIO_OPTIONAL_IMPORTS(X)
 #undef X
     Py_CLEAR(st->context_kwname);
     Py_CLEAR(st->current_tasks);

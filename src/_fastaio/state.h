@@ -54,6 +54,10 @@
     X(asyncio_IncompleteReadError, "asyncio.exceptions", "IncompleteReadError")                    \
     X(asyncio_LimitOverrunError, "asyncio.exceptions", "LimitOverrunError")
 
+/* The same; None where this Python does not have it. */
+#define FASTAIO_OPTIONAL_IMPORTS(X)                                                                \
+    X(asyncio_ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle")
+
 typedef struct TaskObject TaskObject;
 
 /* asyncio's classes of streams: do they have the methods that they were loaded with? */
@@ -83,6 +87,7 @@ typedef struct fastaio_state {
 #undef X
 #define X(field, module, attribute) PyObject *field;
     FASTAIO_IMPORTS(X)
+    FASTAIO_OPTIONAL_IMPORTS(X)
 #undef X
     PyObject *context_kwname; /* ("context",) */
 

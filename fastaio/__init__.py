@@ -33,8 +33,8 @@ _T = TypeVar("_T")
 def new_event_loop(*, backend: str = "auto") -> EventLoop:
     """Make a new event loop.
 
-    ``backend`` is "auto" or "epoll"; with "auto" the environment variable FASTAIO_BACKEND decides,
-    if it is set.
+    ``backend`` is "auto", "epoll" or "io_uring"; with "auto" the environment variable
+    FASTAIO_BACKEND decides, if it is set. OSError says why where "io_uring" cannot be had.
     """
     return EventLoop(backend=backend)
 

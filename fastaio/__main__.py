@@ -9,6 +9,7 @@ import sys
 from types import ModuleType
 
 from . import backend, policy
+from ._fastaio import Loop
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -31,8 +32,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if options.backend is not None:
         os.environ[backend.ENVIRONMENT_VARIABLE] = options.backend
     try:
-        backend.choose()  # a wrong name is told now, not by the first loop
-    except (ValueError, NotImplementedError) as error:
+        # A wrong name is told now, not by the first loop.
+        backend.open_backend(lambda name: Loop(name)._close_native())
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     return options
 

@@ -1,26 +1,63 @@
-"""Which poller a loop uses: the argument, else the environment, else what is there."""
+"""Which poller a loop uses: the argument, else the environment, else what measures best."""
 
+from __future__ import annotations
+
+import errno
 import os
+from collections.abc import Callable
 
-__all__ = ("ENVIRONMENT_VARIABLE", "choose")
+__all__ = ("ENVIRONMENT_VARIABLE", "open_backend")
 
 ENVIRONMENT_VARIABLE = "FASTAIO_BACKEND"
 
+_BACKENDS = ("epoll", "io_uring")
 
-def choose(backend: str = "auto") -> str:
-    """The name of the backend for ``backend``: "epoll", or "auto" for the best that there is.
 
-    With "auto" the environment variable FASTAIO_BACKEND decides, if it is set.
+def open_backend(open_native: Callable[[str], None], backend: str = "auto") -> str:
+    """Call ``open_native`` with the name of the backend to use; return why it is this one.
+
+    With ``backend`` "auto" the environment variable FASTAIO_BACKEND decides, if it is set. What has
+    been asked for by name is used or raises: ValueError where there is no such backend, OSError
+    where this system does not let it be used.
     """
     asked_by = "backend"
     if backend == "auto":
         backend = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
         asked_by = ENVIRONMENT_VARIABLE
-    if backend in ("auto", "epoll"):
-        return "epoll"
-    if backend == "io_uring":
-        raise NotImplementedError(
-            f"{asked_by}='io_uring': this build of fastaio has no io_uring backend yet, "
-            "use 'auto' or 'epoll'"
-        )
-    raise ValueError(f"{asked_by} must be 'auto', 'epoll' or 'io_uring', not {backend!r}")
+    if backend == "auto":
+        open_native("epoll")
+        return "the default"
+    if backend not in _BACKENDS:
+        raise ValueError(f"{asked_by} must be 'auto', 'epoll' or 'io_uring', not {backend!r}")
+    try:
+        open_native(backend)
+    except OSError as exc:
+        if backend != "io_uring" or exc.errno is None:
+            raise
+        message = f"{asked_by}='io_uring': {_why_no_ring(exc.errno)}"
+        raise OSError(exc.errno, message) from exc
+    return f"asked for by {asked_by}"
+
+
+def _why_no_ring(error: int) -> str:
+    """What the kernel's refusal to make a ring means."""
+    if error == errno.ENOSYS:
+        return "this kernel has no io_uring, or a seccomp filter hides it"
+    if error in (errno.EPERM, errno.EACCES):
+        switch = _read_switch()
+        if switch in ("1", "2"):
+            return f"io_uring is switched off (the sysctl kernel.io_uring_disabled is {switch})"
+        return "io_uring is forbidden here (a seccomp filter, as containers have, or a policy)"
+    if error == errno.EINVAL:
+        return "this kernel's io_uring is too old: Linux 6.1 is needed (DEFER_TASKRUN)"
+    if error == errno.ENOMEM:
+        return "no memory for a ring (RLIMIT_MEMLOCK, or the memory of this control group)"
+    return os.strerror(error)
+
+
+def _read_switch() -> str:
+    try:
+        with open("/proc/sys/kernel/io_uring_disabled") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

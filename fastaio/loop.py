@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 from . import _fastaio
 from .addresses import AddrInfo, resolve_literal
-from .backend import choose
+from .backend import open_backend
 from .selector import EpollSelector
 from .signals import SignalPipe, SignalWakeup
 from .spin import default_spin_us
@@ -65,13 +65,16 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
 
     def __init__(self, *, backend: str = "auto") -> None:
-        """Make a loop. ``backend`` is "auto" (see FASTAIO_BACKEND) or "epoll"."""
+        """Make a loop. ``backend`` is "auto" (see FASTAIO_BACKEND), "epoll" or "io_uring".
+
+        ``loop.backend`` tells which one it has, ``loop.backend_reason`` why.
+        """
         try:
-            backend = choose(backend)
+            reason = open_backend(lambda name: _fastaio.Loop.__init__(self, name), backend)
         except Exception:
             self._closed = True  # there is nothing to close, so __del__() need not complain
             raise
-        _fastaio.Loop.__init__(self, backend)
+        self.backend_reason = reason
         self.spin_us = default_spin_us()
         self._nestable = False
         self._listeners: dict[socket.socket, _fastaio.Listener] = {}

@@ -515,6 +515,18 @@ keep_first(PyObject **error)
     }
 }
 
+/* What is in flight on a ring does not outlast the run. */
+static void
+end_run(LoopObject *loop)
+{
+    Poller *poller = loop->poller;
+    if (poller != NULL && poller->methods->stopped != NULL && !loop_is_copy(loop)) {
+        Py_BEGIN_ALLOW_THREADS
+        poller->methods->stopped(poller);
+        Py_END_ALLOW_THREADS
+    }
+}
+
 int
 loop_run(LoopObject *loop)
 {
@@ -537,6 +549,7 @@ loop_run(LoopObject *loop)
     if (set_current_task(loop, outer_task) < 0) {
         keep_first(&error);
     }
+    end_run(loop);
     if (error != NULL) {
         PyErr_SetRaisedException(error);
         return -1;

@@ -74,6 +74,8 @@ struct LoopObject {
     double spin_hits;         /* moving share of waits that were short */
     int64_t spin_lost_ns;     /* spent spinning in vain since spin_lost_since_ns */
     int64_t spin_lost_since_ns;
+    LoopObject *next_forked; /* in st->forked_loops: whose poller wants to hear of a fork */
+    LoopObject **forked_link;
 };
 
 #define HOT_BUFFER_SIZE (256 * 1024)

@@ -261,6 +261,28 @@ loop_process_events(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(events))
     Py_RETURN_NONE;
 }
 
+/* Has this loop's poller told of a fork, in the child, or no longer. */
+static void
+hear_of_forks(LoopObject *loop, bool hear)
+{
+    LoopObject **list = &loop->st->forked_loops;
+    if (hear) {
+        loop->next_forked = *list;
+        loop->forked_link = list;
+        *list = loop;
+        if (loop->next_forked != NULL) {
+            loop->next_forked->forked_link = &loop->next_forked;
+        }
+    }
+    else if (loop->forked_link != NULL) {
+        *loop->forked_link = loop->next_forked;
+        if (loop->next_forked != NULL) {
+            loop->next_forked->forked_link = loop->forked_link;
+        }
+        loop->forked_link = NULL;
+    }
+}
+
 static void
 close_native(LoopObject *loop)
 {
@@ -274,6 +296,12 @@ close_native(LoopObject *loop)
     if (loop->poller != NULL) {
         Poller *poller = loop->poller;
         loop->poller = NULL;
+        hear_of_forks(loop, false);
+        if (poller->methods->quiesce != NULL) {
+            Py_BEGIN_ALLOW_THREADS
+            poller->methods->quiesce(poller);
+            Py_END_ALLOW_THREADS
+        }
         poller->methods->destroy(poller);
     }
 }
@@ -481,18 +509,25 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
 static int
 make_poller(LoopObject *loop, const char *backend)
 {
-    if (strcmp(backend, "epoll") != 0) {
-        PyErr_Format(PyExc_ValueError, "unknown backend: '%s'", backend);
-        return -1;
+    static const struct {
+        const char *name;
+        Poller *(*create)(int *error);
+    } backends[] = {{"epoll", epoll_poller_create}, {"io_uring", uring_poller_create}};
+    for (size_t i = 0; i < sizeof(backends) / sizeof(*backends); i++) {
+        if (strcmp(backend, backends[i].name) == 0) {
+            int error = 0;
+            loop->poller = backends[i].create(&error);
+            if (loop->poller == NULL) {
+                errno = error;
+                PyErr_SetFromErrno(PyExc_OSError);
+                return -1;
+            }
+            hear_of_forks(loop, loop->poller->methods->forked != NULL);
+            return 0;
+        }
     }
-    int error = 0;
-    loop->poller = epoll_poller_create(&error);
-    if (loop->poller == NULL) {
-        errno = error;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    return 0;
+    PyErr_Format(PyExc_ValueError, "unknown backend: '%s'", backend);
+    return -1;
 }
 
 static int

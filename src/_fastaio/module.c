@@ -71,7 +71,11 @@ init_names(fastaio_state *st)
 static PyObject *
 after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
-    state_of_module(module)->forks++;
+    fastaio_state *st = state_of_module(module);
+    st->forks++;
+    for (LoopObject *loop = st->forked_loops; loop != NULL; loop = loop->next_forked) {
+        loop->poller->methods->forked(loop->poller);
+    }
     Py_RETURN_NONE;
 }
 

@@ -17,15 +17,24 @@ typedef enum {
     WATCH_EXCLUSIVE, /* level, waking one of several processes: listening sockets */
 } WatchMode;
 
+/* In PollEvent.events, of an operation on the poller's ring: its token is the address of a UringOp;
+   there are more completions to come. */
+#define POLL_OPERATION (1u << 24)
+#define POLL_MORE      (1u << 25)
+
 typedef struct {
     uint64_t token; /* as given to watch */
     uint32_t events;
+    int32_t result; /* of an operation */
 } PollEvent;
 
 typedef struct Poller Poller;
 
 typedef struct {
     const char *name;
+    /* A registration keeps its file open after the descriptor is closed: it must always be taken
+       back, where otherwise one that has fired once would be left to itself. */
+    bool pins_files;
     void (*destroy)(Poller *poller);
     /* Registers fd, or changes its registration. `known` says whether this poller is believed to
        have fd already; a wrong belief is put right. */
@@ -41,6 +50,13 @@ typedef struct {
     /* A fresh kernel object in place of the old one, with nothing watched; in a forked child, which
        shares the old one with its parent, also what wake() needs. */
     int (*rebuild)(Poller *poller, bool forked);
+    /* The rest is NULL where there is nothing to do. The loop has stopped running; it may be run, and
+       closed, by other threads. Called without the GIL: may block. */
+    void (*stopped)(Poller *poller);
+    /* Ends what is in flight; before destroy, which then does not block. Without the GIL. */
+    void (*quiesce)(Poller *poller);
+    /* In a forked child, at once: what it holds must not matter to its parent. */
+    void (*forked)(Poller *poller);
 } PollerMethods;
 
 struct Poller {
@@ -50,5 +66,7 @@ struct Poller {
 
 /* epoll.c. NULL with *error set to an errno. */
 Poller *epoll_poller_create(int *error);
+/* uring_poller.c. NULL with *error set to an errno: ENOSYS, EPERM, EINVAL where it is not to be had. */
+Poller *uring_poller_create(int *error);
 
 #endif

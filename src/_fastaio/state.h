@@ -99,6 +99,7 @@ typedef struct fastaio_state {
     PyObject *awaited_by_discard;
     TaskObject *tasks;           /* up to 3.13: the newest of our living tasks */
     unsigned forks; /* how many os.fork() lie between this process and the module's loading */
+    struct LoopObject *forked_loops; /* those whose pollers want to hear of a fork */
     bool registry_ready;         /* fastaio._registry.prepare() has been called */
     BaseLayout layout;
     uint64_t task_name_counter;

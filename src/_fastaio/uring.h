@@ -23,14 +23,17 @@
 
 #include "uring_abi.h"
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef struct Uring Uring;
 typedef struct UringOp UringOp;
 
 /* Given to `done`: another completion of the same operation follows (multishot); the loop is being
-   closed: nothing can be queued there any more, only freed. */
+   closed: nothing can be queued there any more, only freed; nobody can tell whether the kernel still
+   writes to the operation's buffers: they must never be freed (result -EIO). */
 #define URING_MORE    (1u << 0)
 #define URING_CLOSING (1u << 1)
+#define URING_LOST    (1u << 2)
 
 /* Embedded in what owns the buffers. */
 struct UringOp {
@@ -43,7 +46,8 @@ struct UringOp {
     UringOp *next;
     UringOp **link; /* what points to this one; NULL: not in flight */
     int32_t result;
-    bool finished;  /* the kernel has let go of it, and `result` tells how it ended */
+    bool finished; /* the kernel has let go of it, and `result` tells how it ended */
+    bool lost;     /* URING_LOST */
 };
 
 /* A zeroed request to fill in, all but user_data, and to hand to uring_submit() before the next one
@@ -56,8 +60,9 @@ int uring_reserve(Uring *ring, unsigned count);
 void uring_submit(Uring *ring, UringSqe *sqe, UringOp *op);
 /* Asks the kernel to give an operation up; harmless when it is not in flight. `done` tells how it
    ended: -ECANCELED, or what it achieved. 0 or a negative errno: it was not asked.
-   An operation that nobody has cancelled ends with -ECANCELED too when its loop moves to another
-   thread, or its thread ends: it has then achieved nothing, and may be submitted again. */
+   An operation that nobody has cancelled may end with -ECANCELED too, when its loop stops running
+   meanwhile: it has then achieved nothing, and may be submitted again (`done` is called in the next
+   run). */
 int uring_cancel(Uring *ring, UringOp *op);
 static inline bool
 uring_in_flight(const UringOp *op)
@@ -68,5 +73,7 @@ uring_in_flight(const UringOp *op)
 unsigned uring_count(const Uring *ring);
 /* Whether the kernel knows an opcode. */
 bool uring_supports(Uring *ring, unsigned opcode);
+/* For the loop alone: calls `done` for a completion that the poller has reported. */
+void uring_deliver(Uring *ring, UringOp *op, int32_t result, bool more);
 
 #endif

@@ -7,6 +7,7 @@
  */
 #include "watch.h"
 #include "loop.h"
+#include "uring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -201,7 +202,7 @@ entry_disarm(LoopObject *loop, FdEntry *entry, int fd)
     if (entry_has_waiter(entry)) {
         return entry_arm(loop, entry, fd);
     }
-    if (entry->mode != WATCH_ONESHOT) {
+    if (entry->mode != WATCH_ONESHOT || loop->poller->methods->pins_files) {
         entry_unregister(loop, entry, fd);
     }
     /* A one-shot that stays armed reports once more at most, to nobody. */
@@ -527,6 +528,11 @@ watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
         loop_io_happened(loop); /* their callbacks will do I/O */
     }
     for (int i = 0; i < count && loop->poller != NULL; i++) {
+        if (events[i].events & POLL_OPERATION) {
+            uring_deliver(loop->poller->ring, (UringOp *)(uintptr_t)events[i].token,
+                          events[i].result, events[i].events & POLL_MORE);
+            continue;
+        }
         int fd = (int)(uint32_t)events[i].token;
         FdEntry *entry = table_find(loop->fds, fd);
         int rc = 0;

@@ -1,0 +1,275 @@
+"""Transports, loops and what is called from within their own callbacks."""
+
+import asyncio
+import contextlib
+import gc
+import io
+import socket
+import sys
+import warnings
+import weakref
+
+import pytest
+
+from .hardship import (
+    KINDS,
+    Recorder,
+    connect,
+    objects,
+    poke,
+    quiet_loop,
+    survives,
+    turn,
+)
+from .support import collect
+
+pytestmark = [
+    pytest.mark.fastaio_only,
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+class Meddling(Recorder):
+    """Does something to its transport in the middle of a callback."""
+
+    def __init__(self, when, what):
+        super().__init__()
+        self.when = when
+        self.what = what
+        self.entered = False
+
+    def meddle(self, when):
+        if when == self.when and not self.entered:
+            self.entered = True
+            self.what(self.transport)
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.meddle("made")
+
+    def data_received(self, data):
+        super().data_received(data)
+        self.meddle("data")
+
+    def eof_received(self):
+        super().eof_received()
+        self.meddle("eof")
+        return True
+
+    def pause_writing(self):
+        self.meddle("pause")
+
+    def resume_writing(self):
+        self.meddle("resume")
+
+    def connection_lost(self, exc):
+        super().connection_lost(exc)
+        self.meddle("lost")
+
+
+class MeddlingBuffered(Meddling, asyncio.BufferedProtocol):
+    def get_buffer(self, size):
+        self.meddle("buffer")
+        return bytearray(10)
+
+    def buffer_updated(self, count):
+        self.meddle("data")
+
+
+def lose_now(transport):
+    transport._call_connection_lost(None)
+
+
+def swap_protocol(transport):
+    transport.set_protocol(Recorder())
+    gc.collect()
+
+
+def write_much(transport):
+    transport.write(b"x" * 1_000_000)
+    transport.writelines([bytearray(10), b"y" * 70_000])
+
+
+def close_loop_by_force(transport):
+    transport._loop._thread_id = None
+    transport._loop._close_native()
+
+
+def drop_socket(transport):
+    transport.get_extra_info("socket")._sock.detach()
+
+
+MEDDLING = {
+    "abort": lambda transport: transport.abort(),
+    "close": lambda transport: transport.close(),
+    "lose": lose_now,
+    "swap": swap_protocol,
+    "write": write_much,
+    "close the loop": close_loop_by_force,
+    "pause and resume": lambda transport: (transport.pause_reading(), transport.resume_reading()),
+    "eof": lambda transport: transport.write_eof(),
+    "fatal": lambda transport: transport._fatal_error(ValueError("fatal")),
+    "detach": drop_socket,
+    "fail": lambda transport: 1 // 0,
+}
+
+
+@pytest.mark.parametrize("when", ["made", "data", "buffer", "eof", "pause", "resume", "lost"])
+@pytest.mark.parametrize("what", MEDDLING.values(), ids=MEDDLING)
+def test_transports_changed_by_their_own_callbacks(when, what):
+    def action():
+        warnings.simplefilter("ignore")
+        sys.stderr = io.StringIO()
+        for kind in (Meddling, MeddlingBuffered):
+            loop = quiet_loop()
+            with contextlib.suppress(RuntimeError):
+                transport, protocol, theirs = connect(loop, kind(when, what))
+                transport.set_write_buffer_limits(1000)
+                transport.write(b"x" * 3_000_000)
+                turn(loop)
+                for _ in range(3):
+                    with contextlib.suppress(BlockingIOError):
+                        while theirs.recv(1_000_000):
+                            turn(loop)
+                    turn(loop)
+                with contextlib.suppress(BrokenPipeError):
+                    theirs.send(b"some data")
+                    turn(loop, 2)
+                    theirs.shutdown(socket.SHUT_WR)
+                turn(loop, 3)
+                transport.abort()
+                turn(loop, 3)
+                assert protocol.entered or when == "buffer", protocol.heard
+            loop.close()
+            collect()
+
+    survives(action)
+
+
+class ForeignSocket(socket.socket):
+    """A socket whose methods do something of their own first."""
+
+    meddle = None
+
+    def _do(self):
+        action, type(self).meddle = type(self).meddle, None
+        if action:
+            action()
+
+    def recv(self, *args):
+        self._do()
+        return super().recv(*args)
+
+    def recv_into(self, *args):
+        self._do()
+        return super().recv_into(*args)
+
+    def send(self, *args):
+        self._do()
+        return super().send(*args)
+
+    def sendmsg(self, *args):
+        self._do()
+        return super().sendmsg(*args)
+
+
+def blocking():
+    raise BlockingIOError
+
+
+def failing():
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("side", ["read", "write"])
+@pytest.mark.parametrize("then", [None, blocking, failing], ids=["", "blocking", "failing"])
+@pytest.mark.parametrize("what", MEDDLING.values(), ids=MEDDLING)
+def test_sockets_whose_methods_change_the_transport(side, then, what):
+    def action():
+        warnings.simplefilter("ignore")
+        sys.stderr = io.StringIO()
+        for kind in (Meddling, MeddlingBuffered):
+            loop = quiet_loop()
+            first, theirs = socket.socketpair()
+            ours = ForeignSocket(first.family, first.type, fileno=first.detach())
+            with contextlib.suppress(RuntimeError):
+                transport, _, _ = connect(loop, kind("never", None), (ours, theirs))
+
+                def meddle(transport=transport):
+                    what(transport)
+                    if then:
+                        then()
+
+                if side == "write":
+                    transport.write(b"before")
+                ForeignSocket.meddle = staticmethod(meddle)
+                theirs.send(b"data")
+                with contextlib.suppress(ZeroDivisionError):
+                    turn(loop, 3)
+                transport.abort()
+                turn(loop, 3)
+            ForeignSocket.meddle = None
+            loop.close()
+            collect()
+
+    survives(action)
+
+
+def test_buffers_that_change_the_transport():
+    def action():
+        warnings.simplefilter("ignore")
+
+        class Bytes(bytes):
+            def __del__(self):
+                transport.abort()
+                transport.write(b"more")
+
+        class Sized(bytearray):
+            def __len__(self):
+                lose_now(transport)
+                return 10
+
+        class Exporting(bytearray):
+            def __buffer__(self, flags):
+                lose_now(transport)
+                return memoryview(b"0123456789")
+
+        for kind in (Bytes, Sized, Exporting):
+            for size in (10, 100_000):
+                loop = quiet_loop()
+                transport, _, theirs = connect(loop)
+                transport.write(b"first")
+                for _ in range(3):
+                    transport.write(kind(b"x" * size))
+                transport.writelines([kind(b"x" * size), b"y", kind(b"z" * size)])
+                turn(loop, 3)
+                transport.abort()
+                turn(loop, 2)
+                loop.close()
+                theirs.close()
+        return None
+
+    survives(action)
+
+
+def test_loops_closed_with_everything_pending():
+    def action():
+        warnings.simplefilter("ignore")
+        sys.stderr = io.StringIO()
+        loop = quiet_loop()
+        things = objects(loop)
+        things["transport"].write(b"x" * 3_000_000)
+        things["listener"].start()
+        loop.call_soon(int)
+        loop.call_soon_threadsafe(int)
+        loop.close()
+        for kind in KINDS:
+            if kind != "loop":
+                poke(things[kind])
+        refs = [weakref.ref(loop), weakref.ref(things["transport"])]
+        things.clear()
+        del loop
+        collect()
+        return [ref() for ref in refs]
+
+    assert survives(action) == "[None, None]"

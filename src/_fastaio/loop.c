@@ -332,7 +332,8 @@ poll(LoopObject *loop, int64_t timeout_ns)
     else {
         count = wait_blocking(loop, timeout_ns, events);
     }
-    loop->polled_ns = loop->now_ns;
+    loop->poll_due_ns = loop->now_ns + POLL_INTERVAL_NS;
+    loop->answering = count > 0;
     if (count < 0) {
         return raise_errno(-count);
     }
@@ -348,6 +349,9 @@ poll(LoopObject *loop, int64_t timeout_ns)
     return watch_dispatch(loop, events, count);
 }
 
+/* The turn behind one that found events does not poll, unless there was output or the like: what the
+   events woke up goes first. To look for more in between would split what can be answered together,
+   and wake the peers more often. */
 static int
 poll_if_due(LoopObject *loop)
 {
@@ -356,7 +360,9 @@ poll_if_due(LoopObject *loop)
         return -1;
     }
     if (timeout_ns == 0 && !loop->io_happened
-        && loop->now_ns - loop->polled_ns < POLL_INTERVAL_NS) {
+        && (loop->answering || loop->now_ns < loop->poll_due_ns)) {
+        loop->io_happened = loop->answering; /* the next turn polls */
+        loop->answering = false;
         return 0;
     }
     return poll(loop, timeout_ns);
@@ -461,9 +467,10 @@ run_batch(LoopObject *loop)
 static inline bool
 only_computes(LoopObject *loop)
 {
-    return ready_len(&loop->ready) && !loop->io_happened && loop->flush_list == NULL
-           && !timers_count(&loop->timers) && !inbox_filled(&loop->inbox)
-           && loop->now_ns - loop->polled_ns < POLL_INTERVAL_NS;
+    return ready_len(&loop->ready) && !loop->io_happened && !loop->answering
+           && loop->flush_list == NULL
+           && timers_count(&loop->timers) == 0 && !inbox_filled(&loop->inbox)
+           && loop->now_ns < loop->poll_due_ns;
 }
 
 /* Queues what has come about outside of the queue: calls of other threads, events, timers. */

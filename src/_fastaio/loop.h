@@ -57,7 +57,7 @@ struct LoopObject {
     Metrics metrics;
     int64_t now_ns;           /* clock at the start of this turn, or a moment before */
     CycleClock cycles;        /* tells when now_ns is worth reading again */
-    int64_t polled_ns;        /* clock at the last poll */
+    int64_t poll_due_ns;      /* until then ready work alone is no reason to poll */
     int64_t slow_callback_ns;
     unsigned timer_crowd;     /* timers fired lately: half as many count each turn */
     unsigned long thread_id;  /* of the running thread, 0: not running */
@@ -67,6 +67,7 @@ struct LoopObject {
     bool closed;
     bool stopping;
     bool io_happened;         /* something since the last poll that makes another one due */
+    bool answering;           /* the last poll found events: what they woke up goes first */
     bool timed;               /* measure each callback (debug mode or asked for) */
     bool warn_slow;
     atomic_bool blocked;      /* in a wait that a wake-up must end */

@@ -79,59 +79,50 @@ base_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     return task;
 }
 
-/* Rarer keywords: eager_start, where this version's create_task() passes it on to Task. */
-static PyObject *
-create_task_keywords(LoopObject *loop, PyObject *const *args, PyObject *keywords)
-{
-    if (Py_Version < 0x030D0300) {
-        return base_create_task(loop, args, 1, keywords);
-    }
-    if (loop_check_closed(loop) < 0) {
-        return NULL;
-    }
-    PyObject *task = NULL, *call_args = PyTuple_Pack(1, args[0]);
-    PyObject *kwargs = Py_BuildValue("{sO}", "loop", loop);
-    int result = call_args && kwargs ? 0 : -1;
-    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_GET_SIZE(keywords); i++) {
-        result = PyDict_SetItem(kwargs, PyTuple_GET_ITEM(keywords, i), args[1 + i]);
-    }
-    if (result == 0) {
-        task = PyObject_Call((PyObject *)loop->st->TaskType, call_args, kwargs);
-    }
-    Py_XDECREF(call_args);
-    Py_XDECREF(kwargs);
-    return task;
-}
-
 PyDoc_STRVAR(create_task_doc, "create_task($self, coro, **kwargs)\n--\n\n"
 "Schedule a coroutine; return its Task.\n\n"
 "name: the task's name; context: its contextvars.Context. With a task factory set, the factory\n"
 "is called with exactly these arguments.");
 
+static inline bool
+is_keyword(PyObject *keyword, PyObject *interned)
+{
+    return keyword == interned || PyUnicode_Compare(keyword, interned) == 0;
+}
+
 static PyObject *
 loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
+    fastaio_state *st = loop->st;
     Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
     PyObject *name = NULL, *context = NULL;
+    int eager = 0;
     if (loop->task_factory != NULL || count != 1) { /* also coro= */
         return base_create_task(loop, args, count, keywords);
     }
     for (Py_ssize_t i = 0; i < keyword_count; i++) {
         PyObject *keyword = PyTuple_GET_ITEM(keywords, i);
-        if (PyUnicode_Compare(keyword, loop->st->str_name) == 0) {
+        if (is_keyword(keyword, st->str_name)) {
             name = args[1 + i];
         }
-        else if (PyUnicode_Compare(keyword, loop->st->str_context) == 0) {
+        else if (is_keyword(keyword, st->str_context)) {
             context = args[1 + i];
         }
+        /* From 3.13.3 on create_task() passes it on to Task. */
+        else if (Py_Version >= 0x030D0300 && is_keyword(keyword, st->str_eager_start)) {
+            eager = PyObject_IsTrue(args[1 + i]);
+            if (eager < 0) {
+                return NULL;
+            }
+        }
         else {
-            return create_task_keywords(loop, args, keywords);
+            return base_create_task(loop, args, count, keywords);
         }
     }
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    return task_new(loop, args[0], name, context);
+    return task_new(loop, args[0], name, context, eager);
 }
 
 PyDoc_STRVAR(set_task_factory_doc, "set_task_factory($self, factory)\n--\n\n"

@@ -179,10 +179,36 @@ PyMethodDef registry_functions[] = {
 
 /* ---- current task ---------------------------------------------------------------------------- */
 
+#if PY_VERSION_HEX >= 0x030E0000
+/* The thread's current task, where `loop` runs in it and it is known where that stands; else NULL. */
+static PyObject **
+current_of_thread(const BaseLayout *layout, PyObject *loop)
+{
+    if (!layout->thread_checked) {
+        return NULL;
+    }
+    PyThreadState *thread = PyThreadState_Get();
+    return *base_field(thread, layout->running_loop) == loop
+               ? base_field(thread, layout->running_task) : NULL;
+}
+#endif
+
 int
 registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous)
 {
 #if PY_VERSION_HEX >= 0x030E0000
+    PyObject **current = current_of_thread(&st->layout, loop);
+    if (current != NULL) {
+        PyObject *was = *current;
+        *current = Py_XNewRef(task);
+        if (previous != NULL) {
+            *previous = was;
+        }
+        else {
+            Py_XDECREF(was);
+        }
+        return 0;
+    }
     PyObject *stack[3] = {NULL, loop, task ? task : Py_None};
     PyObject *old = PyObject_Vectorcall(st->swap_current_task, stack + 1,
                                         2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);

@@ -21,7 +21,7 @@
     X(debug) X(warning) X(done) X(set_result) X(set_exception) X(_call_connection_lost)            \
     X(__class__) X(_buffer) X(_limit) X(_eof) X(_waiter) X(_exception) X(_transport) X(_paused)    \
     X(_stream_reader_wr) X(_native_reader) X(n) X(separator) X(cancelled) X(result)                \
-    X(pause_reading) X(resume_reading)
+    X(pause_reading) X(resume_reading) X(eager_start)
 
 /* Python objects looked up once, when the module is loaded: X(field, module, attribute). */
 #define FASTAIO_IMPORTS(X)                                                                         \

@@ -508,12 +508,28 @@ task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
 }
 
 static int
-loop_is_running(fastaio_state *st, PyObject *loop)
+loop_is_running(FutureCore *core)
 {
-    PyObject *answer = PyObject_CallMethodNoArgs(loop, st->str_is_running);
+    if (core->native != NULL && !core->native->overrides) {
+        return core->native->thread_id != 0;
+    }
+    PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_is_running);
     int running = answer ? PyObject_IsTrue(answer) : -1;
     Py_XDECREF(answer);
     return running;
+}
+
+/* Runs the first step, if that is wanted and the loop runs; else the task waits for its turn. */
+static int
+start(TaskObject *task, bool eager)
+{
+    if (eager) {
+        int running = loop_is_running(&task->core);
+        if (running) {
+            return running < 0 ? -1 : start_eagerly(task);
+        }
+    }
+    return step_soon(task, NULL) < 0 ? -1 : registry_add(task);
 }
 
 static int
@@ -548,16 +564,7 @@ task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
         || task_setup(self, coro, name, context) < 0) {
         return -1;
     }
-    if (eager) {
-        int running = loop_is_running(st, self->core.loop);
-        if (running) {
-            return running < 0 ? -1 : start_eagerly(self);
-        }
-    }
-    if (step_soon(self, NULL) < 0) {
-        return -1;
-    }
-    return registry_add(self);
+    return start(self, eager);
 }
 
 static PyObject *
@@ -571,7 +578,7 @@ task_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
 }
 
 PyObject *
-task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
+task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context, bool eager)
 {
     fastaio_state *st = loop->st;
     TaskObject *task = (TaskObject *)pool_alloc(&st->task_pool, st->TaskType);
@@ -580,8 +587,7 @@ task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
     }
     future_core_alloc(&task->core, offsetof(TaskObject, core));
     if (future_core_init(&task->core, st, (PyObject *)loop) < 0
-        || task_setup(task, coro, name, context) < 0 || step_soon(task, NULL) < 0
-        || registry_add(task) < 0) {
+        || task_setup(task, coro, name, context) < 0 || start(task, eager) < 0) {
         Py_DECREF(task);
         return NULL;
     }

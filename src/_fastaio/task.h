@@ -20,8 +20,10 @@ struct TaskObject {
     bool log_destroy_pending : 1;
 };
 
-/* A started task of one of our loops: what loop.create_task(coro) gives. name, context: NULL. */
-PyObject *task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context);
+/* A started task of one of our loops: what loop.create_task(coro) gives. name, context: may be
+   NULL. eager: its first step runs here and now, if the loop runs. */
+PyObject *task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context,
+                   bool eager);
 /* One step: throws `exc` into the coroutine, or sends None. -1 with what must leave the loop. */
 int task_step(TaskObject *task, PyObject *exc);
 /* The step after the awaited `future` is done. */

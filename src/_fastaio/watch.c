@@ -525,7 +525,6 @@ watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
 {
     if (count > 0) {
         loop->metrics.io_events += (uint64_t)count;
-        loop_io_happened(loop); /* their callbacks will do I/O */
     }
     for (int i = 0; i < count && loop->poller != NULL; i++) {
         if (events[i].events & POLL_OPERATION) {
@@ -543,6 +542,7 @@ watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
             rc = push_watcher(loop, entry->watcher, events[i].events);
         }
         else {
+            loop_io_happened(loop); /* these callbacks will do I/O that the loop does not see */
             rc = push_sides(loop, fd, events[i].events);
         }
         if (rc < 0) {

@@ -11,7 +11,7 @@
 /* With work at hand, how long a purely computing loop goes without asking the kernel. */
 #define POLL_INTERVAL_NS 10000
 /* How old queued output may grow while callbacks run. */
-#define FLUSH_AGE_NS 200000
+#define FLUSH_AGE_NS 1000000
 /* Where the last turns have fired this many timers, the next ones may be this late: a crowd of timers is
    worth fewer wake-ups. A lone timer is waited for to the nanosecond. */
 #define TIMER_CROWD 16

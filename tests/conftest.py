@@ -1,4 +1,5 @@
-"""One suite for two loops: ``pytest --loop=fastaio`` (the default) or ``--loop=asyncio``.
+"""One suite for two loops: ``pytest --loop=fastaio`` (the default) or ``--loop=asyncio``, and for
+both of fastaio's backends: ``FASTAIO_BACKEND=io_uring python -m pytest``.
 
 asyncio is the reference. A test that holds on both loops is right; what only fastaio offers
 carries ``@pytest.mark.fastaio_only``.
@@ -6,6 +7,7 @@ carries ``@pytest.mark.fastaio_only``.
 
 import asyncio
 import inspect
+import os
 import signal
 
 import pytest
@@ -31,7 +33,8 @@ def pytest_configure(config):
 
 
 def pytest_report_header(config):
-    return f"event loop: {config.getoption('--loop')}"
+    backend = os.environ.get("FASTAIO_BACKEND", "auto")
+    return f"event loop: {config.getoption('--loop')}, backend of fastaio: {backend}"
 
 
 def pytest_collection_modifyitems(config, items):

@@ -297,6 +297,25 @@ close_native(LoopObject *loop)
     }
 }
 
+#ifndef NDEBUG
+static PyObject *
+loop_fail_ring_calls(LoopObject *loop, PyObject *args)
+{
+    const char *kind;
+    int error;
+    unsigned times;
+    if (!PyArg_ParseTuple(args, "siI:_fail_ring_calls", &kind, &error, &times) ||
+        loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    if (uring_poller_fault(loop->poller, kind, error, times) < 0) {
+        PyErr_SetString(PyExc_ValueError, "no ring, or no such call");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+#endif
+
 PyDoc_STRVAR(close_native_doc, "_close_native($self, /)\n--\n\n"
 "Drop all that is scheduled and the poller; harmless when repeated.");
 
@@ -632,6 +651,11 @@ static PyMethodDef loop_methods[] = {
      "_process_events($self, event_list, /)\n--\n\nA hook for subclasses; does nothing itself."},
     {"_flush_transports", (PyCFunction)loop_flush_transports, METH_NOARGS,
      "_flush_transports($self, /)\n--\n\nSend what transports have queued."},
+#ifndef NDEBUG
+    {"_fail_ring_calls", (PyCFunction)loop_fail_ring_calls, METH_VARARGS,
+     "_fail_ring_calls($self, kind, error, times, /)\n--\n\n"
+     "For tests, in builds with assertions only: what the next calls of a kind fail with."},
+#endif
     {"_close_native", (PyCFunction)loop_close_native, METH_NOARGS, close_native_doc},
     {"_make_stream_transport", KEYWORDS(loop_make_stream_transport), METH_VARARGS | METH_KEYWORDS,
      make_stream_transport_doc},

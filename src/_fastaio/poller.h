@@ -68,5 +68,10 @@ struct Poller {
 Poller *epoll_poller_create(int *error);
 /* uring_poller.c. NULL with *error set to an errno: ENOSYS, EPERM, EINVAL where it is not to be had. */
 Poller *uring_poller_create(int *error);
+#ifndef NDEBUG
+/* For tests: the next `times` calls of a kind ("setup", "enter", "register") fail with `error`; of
+   "submit": take no more than `error` requests. -EINVAL: no ring, or no such kind. */
+int uring_poller_fault(Poller *poller, const char *kind, int error, unsigned times);
+#endif
 
 #endif

@@ -747,3 +747,23 @@ uring_poller_create(int *error)
     }
     return &self->base;
 }
+
+#ifndef NDEBUG
+int
+uring_poller_fault(Poller *poller, const char *kind, int error, unsigned times)
+{
+    static const char *const kinds[FAULT_KINDS] = {
+        [FAULT_SETUP] = "setup",
+        [FAULT_ENTER] = "enter",
+        [FAULT_REGISTER] = "register",
+        [FAULT_SUBMIT] = "submit",
+    };
+    for (int i = 0; poller->ring != NULL && i < FAULT_KINDS; i++) {
+        if (strcmp(kind, kinds[i]) == 0) {
+            poller->ring->faults[i] = (Fault){error, times};
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+#endif

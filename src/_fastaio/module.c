@@ -9,6 +9,7 @@
 #include "stream.h"
 #include "streamreader.h"
 #include "task.h"
+#include "tls.h"
 
 PyTypeObject *
 state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
@@ -110,7 +111,7 @@ module_exec(PyObject *module)
         || future_types_init(module) < 0 || task_types_init(module) < 0
         || sockops_types_init(module) < 0 || loop_types_init(module) < 0
         || stream_types_init(module) < 0 || streamreader_types_init(module) < 0
-        || server_types_init(module) < 0) {
+        || server_types_init(module) < 0 || tls_types_init(module) < 0) {
         return -1;
     }
     return 0;
@@ -142,7 +143,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->register_task);
     Py_VISIT(st->awaited_by_add);
     Py_VISIT(st->awaited_by_discard);
-    return 0;
+    return tls_state_traverse(st, visit, arg);
 }
 
 static int
@@ -179,6 +180,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->register_task);
     Py_CLEAR(st->awaited_by_add);
     Py_CLEAR(st->awaited_by_discard);
+    tls_state_clear(st);
     return 0;
 }
 

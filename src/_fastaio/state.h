@@ -21,7 +21,9 @@
     X(debug) X(warning) X(done) X(set_result) X(set_exception) X(_call_connection_lost)            \
     X(__class__) X(_buffer) X(_limit) X(_eof) X(_waiter) X(_exception) X(_transport) X(_paused)    \
     X(_stream_reader_wr) X(_native_reader) X(n) X(separator) X(cancelled) X(result)                \
-    X(pause_reading) X(resume_reading) X(eager_start)
+    X(pause_reading) X(resume_reading) X(eager_start) X(read) X(write) X(pending)                  \
+    X(get_extra_info) X(_do_handshake) X(_do_flush) X(_do_shutdown) X(_call_eof_received)          \
+    X(_start_shutdown)
 
 /* Python objects looked up once, when the module is loaded: X(field, module, attribute). */
 #define FASTAIO_IMPORTS(X)                                                                         \
@@ -59,6 +61,7 @@
     X(asyncio_ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle")
 
 typedef struct TaskObject TaskObject;
+typedef struct TlsState TlsState;
 
 /* asyncio's classes of streams: do they have the methods that they were loaded with? */
 typedef struct {
@@ -111,6 +114,7 @@ typedef struct fastaio_state {
     Pool read_op_pool;
 
     ReaderClasses reader_classes; /* streamreader.c */
+    TlsState *tls;                /* tls_impl.h */
 } fastaio_state;
 
 extern PyModuleDef fastaio_module;

@@ -260,7 +260,7 @@ stream_get_protocol(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 /* (name, default=None), by position or keyword: web servers ask for each request. */
-static int
+int
 parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **name,
                  PyObject **fallback)
 {
@@ -384,6 +384,14 @@ stream_repr(PyObject *op)
     Py_XDECREF(name);
     Py_XDECREF(state);
     return repr;
+}
+
+int
+stream_tells_closing(fastaio_state *st, PyObject *transport)
+{
+    StreamObject *self = (StreamObject *)transport;
+    bool plain = Py_IS_TYPE(transport, st->StreamTransportType) && stream_is_unpatched(self);
+    return plain ? self->closing : -1;
 }
 
 BY_KEYWORD_TOO(stream_set_protocol, "set_protocol", "protocol")

@@ -9,6 +9,7 @@
 
 #include "stream.h"
 #include "streamreader.h"
+#include "tls.h"
 
 /* The slots of asyncio.transports._FlowControlMixin behind BaseTransport's one. */
 #define FLOW_CONTROL_SLOTS 4
@@ -53,6 +54,7 @@ typedef struct {
     bool hung_up;  /* HUP, RDHUP or ERR was seen: only EAGAIN or EOF ends reading */
     bool foreign;  /* not exactly socket.socket: its own methods are called */
     bool buffered; /* the protocol is a BufferedProtocol */
+    bool tls;      /* and takes what is read by tls_feed() */
     bool io_ref;   /* we hold an I/O reference on sock */
     bool started;
     bool watched_out; /* EPOLLOUT is asked for */
@@ -77,6 +79,13 @@ static inline bool
 stream_may_read(const StreamObject *self)
 {
     return self->started && !self->paused && !self->closing && !self->read_eof && !self->lent;
+}
+
+/* Whether nobody has set attributes, which may hide methods. */
+static inline bool
+stream_is_unpatched(const StreamObject *self)
+{
+    return self->dict == NULL || PyDict_GET_SIZE(self->dict) == 0;
 }
 
 static inline bool

@@ -556,10 +556,12 @@ int
 stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
 {
     int buffered = PyObject_IsInstance(protocol, st->asyncio_BufferedProtocol);
-    if (buffered < 0) {
+    int tls = buffered > 0 && self->loop != NULL ? tls_is_native(self->loop, protocol) : 0;
+    if (buffered < 0 || tls < 0) {
         return -1;
     }
     self->buffered = buffered;
+    self->tls = tls;
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     streamreader_unlink(&self->reader);
     return self->loop != NULL ? streamreader_adopt(self->loop, protocol, &self->reader) : 0;

@@ -325,6 +325,31 @@ read_into_protocol(StreamObject *self)
     return 0;
 }
 
+/* ---- TLS ------------------------------------------------------------------------------------- */
+
+static int
+read_into_tls(StreamObject *self)
+{
+    char *buffer = loop_hot_buffer(self->loop);
+    if (buffer == NULL) {
+        return read_failed(self);
+    }
+    ssize_t count = recv_retrying(stream_fd(self), buffer, HOT_BUFFER_SIZE);
+    if (count < 0) {
+        return recv_failed(self) == READ_ERROR ? read_failed(self) : 0;
+    }
+    note_read(self, count, count < HOT_BUFFER_SIZE);
+    if (count == 0) {
+        return received_eof(self);
+    }
+    PyObject *protocol = Py_NewRef(self->protocol); /* it may go meanwhile */
+    int rc = tls_feed(protocol, buffer, count);
+    Py_DECREF(protocol);
+    return rc == 0 ? 0
+                   : stream_fatal_raised(self,
+                                         "Fatal error: protocol.buffer_updated() call failed.");
+}
+
 /* ---- turns ----------------------------------------------------------------------------------- */
 
 int
@@ -333,7 +358,9 @@ stream_read(StreamObject *self)
     if (!self->readable || !stream_may_read(self)) {
         return 0;
     }
-    int rc = self->buffered ? read_into_protocol(self) : read_data(self);
+    int rc = self->tls && !self->foreign ? read_into_tls(self)
+             : self->buffered            ? read_into_protocol(self)
+                                         : read_data(self);
     /* One turn, one read: the others have their turn before the next. */
     if (self->readable && stream_may_read(self) && stream_read_later(self) < 0) {
         return -1;

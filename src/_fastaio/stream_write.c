@@ -555,6 +555,22 @@ stream_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
+int
+stream_send(fastaio_state *st, PyObject *transport, PyObject *data)
+{
+    PyObject *result;
+    Py_INCREF(transport);
+    if (Py_IS_TYPE(transport, st->StreamTransportType) &&
+        stream_is_unpatched((StreamObject *)transport)) {
+        result = stream_write(transport, data);
+    }
+    else {
+        result = PyObject_CallMethodOneArg(transport, st->str_write, data);
+    }
+    Py_DECREF(transport);
+    return stream_drop_result(result);
+}
+
 /* The piece for one of the buffers that writelines() was given: NULL with TypeError for what is
    none. */
 static PyObject *

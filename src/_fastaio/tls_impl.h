@@ -1,0 +1,160 @@
+/* tls_impl.h: what the rooms of TLS share.
+ *
+ * tls.c moves the data, tls_type.c shows the protocol to Python, tls_transport.c
+ * is the application's transport; tls_cipher.c is the seam to what encrypts.
+ * Nobody else includes this.
+ */
+#ifndef FASTAIO_TLS_IMPL_H
+#define FASTAIO_TLS_IMPL_H
+
+#include "streamreader.h"
+#include "tls.h"
+#include "tls_openssl.h"
+
+/* The members of asyncio.sslproto.SSLProtocolState. */
+typedef enum {
+    TLS_UNWRAPPED,
+    TLS_HANDSHAKE,
+    TLS_WRAPPED,
+    TLS_FLUSHING,
+    TLS_SHUTDOWN,
+    TLS_MODES,
+} TlsMode;
+
+struct TlsState {
+    PyTypeObject *ProtocolType;
+    PyTypeObject *TransportType;
+    PyObject *feed_method;      /* ProtocolType.buffer_updated */
+    PyObject *modes[TLS_MODES]; /* asyncio's enum */
+    PyObject *again;            /* asyncio's SSLAgainErrors; NULL without ssl, like the next 6 */
+    PyObject *SSLObject;
+    PyObject *SSLObject_read; /* as they were when this was loaded */
+    PyObject *SSLObject_write;
+    PyObject *SSLObject_pending;
+    PyObject *MemoryBIO;
+    PyObject *SSLSocket; /* the type of ssl.SSLObject._sslobj */
+    bool asks_wire;      /* this asyncio's is_closing() looks at the raw transport too */
+    OpenSSL openssl;
+};
+
+/* Who encrypts. */
+typedef enum {
+    CIPHER_UNBOUND, /* to be found out */
+    CIPHER_OBJECTS, /* methods of Python's objects */
+    CIPHER_OPENSSL, /* OpenSSL behind these objects */
+} CipherKind;
+
+typedef struct {
+    PyObject_HEAD
+    LoopObject *loop;   /* NULL before __init__ */
+    PyObject *extra;
+    PyObject *transport; /* the raw one; NULL before connection_made() and after connection_lost() */
+    PyObject *app_transport;
+    PyObject *app_protocol;
+    PyObject *get_buffer; /* of a BufferedProtocol, else NULL; so is the next */
+    PyObject *buffer_updated;
+    ReaderCore *reader; /* of a stream protocol whose reader we feed; borrowed, or NULL */
+    PyObject *state;
+    TlsMode mode; /* the same */
+
+    PyObject *sslobj;
+    PyObject *incoming;
+    PyObject *outgoing;
+    CipherKind cipher;
+    bool exact;           /* CIPHER_OBJECTS: methods of _ssl, which take buffers */
+    PyObject *read;       /* methods of sslobj, or of what is behind it */
+    PyObject *write;
+    PyObject *pending;
+    SslHandles handles;   /* CIPHER_OPENSSL: borrowed from the objects */
+
+    PyObject **pieces; /* written and not encrypted: bytes objects, from piece_head on */
+    size_t piece_capacity;
+    size_t piece_head;
+    size_t piece_count;
+    Py_ssize_t piece_offset; /* how much of the first is encrypted */
+    Py_ssize_t queued;       /* bytes */
+    FlushNode flush;
+    unsigned forks;          /* st->forks when the first of these was queued */
+
+    Py_ssize_t incoming_high;
+    Py_ssize_t incoming_low;
+    Py_ssize_t outgoing_high;
+    Py_ssize_t outgoing_low;
+    int conn_lost;
+    bool encrypting;
+    bool blocked; /* the cipher must read before it can write */
+    bool resuming;
+    bool reading_again;
+    char wire_writing_paused;  /* chars: members for Python */
+    char wire_reading_paused;
+    char app_reading_paused;
+    char app_writing_paused;
+} TlsObject;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *extra;       /* here asyncio.BaseTransport has its slot _extra */
+    void *base_room[4];    /* _FlowControlMixin's slots: getters of ours hide these */
+    PyObject *loop;
+    PyObject *protocol;    /* _ssl_protocol: a TlsObject, or what a test has put here, or None */
+    char closed;
+} TlsTransportObject;
+
+static inline bool
+tls_is_open(const TlsObject *self)
+{
+    return self->mode == TLS_WRAPPED || self->mode == TLS_FLUSHING;
+}
+
+/* All of these: 0, or -1 with an exception, where nothing else is said. */
+
+/* tls_cipher.c */
+
+enum { CIPHER_ERROR = -1, CIPHER_DONE, CIPHER_AGAIN, CIPHER_EOF };
+
+/* Decrypts into a buffer; CIPHER_*. */
+int cipher_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count);
+/* Whether another cipher_read() may give something: 1, 0, -1. */
+int cipher_has_more(TlsObject *self);
+/* Encrypts; CIPHER_*. */
+int cipher_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *count);
+/* What has come from the peer. */
+int cipher_feed(TlsObject *self, const char *data, Py_ssize_t size);
+/* What is to go to the peer: bytes, or NULL for nothing. */
+int cipher_take(TlsObject *self, PyObject **data);
+/* Bytes on both sides; -1 with an exception. */
+Py_ssize_t cipher_incoming(TlsObject *self);
+Py_ssize_t cipher_outgoing(TlsObject *self);
+/* Finds out again who encrypts. */
+void cipher_unbind(TlsObject *self);
+
+/* tls.c */
+
+int tls_read(TlsObject *self);
+int tls_resume_reading(TlsObject *self);
+/* Queues bytes (or what else has a buffer) and sees to it that they go. */
+int tls_write(TlsObject *self, PyObject *data);
+int tls_write_all(TlsObject *self, PyObject *iterable);
+/* Only queues. */
+int tls_queue(TlsObject *self, PyObject *data);
+/* Encrypts what is queued: whatever fails is handled as asyncio's _fatal_error(). */
+int tls_flush(TlsObject *self);
+/* The same before an end that has come already: whatever fails is forgotten. */
+int tls_flush_last(TlsObject *self);
+/* asyncio's _do_write(), _process_outgoing(), _control_app_writing(), _control_ssl_reading(). */
+int tls_encrypt(TlsObject *self);
+int tls_send(TlsObject *self);
+int tls_control_writing(TlsObject *self);
+int tls_control_reading(TlsObject *self);
+void tls_drop_output(TlsObject *self);
+int tls_flush_entry(LoopObject *loop, PyObject *op);
+int tls_use_protocol(TlsObject *self, PyObject *protocol);
+/* get_extra_info(). */
+PyObject *tls_extra_info(TlsObject *self, PyObject *name, PyObject *fallback);
+
+/* tls_type.c, tls_transport.c */
+
+int tls_protocol_type_init(PyObject *module);
+int tls_transport_type_init(PyObject *module);
+
+#endif

@@ -12,7 +12,7 @@ import asyncio
 import fnmatch
 import importlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -27,7 +27,7 @@ Serve: TypeAlias = Callable[[socket.socket], Awaitable[object]]
 #: The row that no event loop can pass: the interpreter alone, or a server in plain C.
 LIMIT = "limit"
 
-FAMILIES = ("sched", "echo", "servers", "memory", "idle")
+FAMILIES = ("sched", "echo", "servers", "tls", "memory", "idle")
 _MODULES = {"sched": "scheduling"}
 
 
@@ -81,6 +81,8 @@ class Load:
     size: int = 1024
     pipeline: int = 1
     path: str = "/"
+    #: Whether the load generator speaks TLS.
+    tls: bool = False
 
     @property
     def cubic(self) -> bool:
@@ -133,6 +135,8 @@ class Served(Cell):
     limited: bool = field(default=False, kw_only=True)
     #: Modules without which the cell is left out.
     needs: tuple[str, ...] = field(default=(), kw_only=True)
+    #: What the server's process finds in its environment.
+    environment: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
     def has_limit(self) -> bool:

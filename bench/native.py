@@ -1,4 +1,4 @@
-"""The two C programs of the benchmark, compiled when they are first needed."""
+"""The C programs of the benchmark, compiled when they are first needed."""
 
 from __future__ import annotations
 
@@ -28,17 +28,31 @@ def _cache() -> Path:
     return Path(tempfile.mkdtemp(prefix="fastaio-bench-"))
 
 
+#: What speaks TLS is built with the system's OpenSSL.
+_TLS = ("-DLOAD_TLS",)
+_TLS_LIBRARIES = ("-lssl", "-lcrypto")
+
+
+class BuildError(Exception):
+    """A program that could not be compiled; the text says what is missing."""
+
+
 @functools.cache
-def program(name: str) -> str:
+def program(name: str, tls: bool = False) -> str:
     """The path of a program, compiled from c/NAME.c unless that very source already was."""
+    flags = (*_FLAGS, *_TLS) if tls else _FLAGS
+    libraries = _TLS_LIBRARIES if tls else ()
     source = _SOURCES / f"{name}.c"
     # The C library is part of the key: a tree may be shared by systems that have different ones.
     libc = os.confstr("CS_GNU_LIBC_VERSION") if hasattr(os, "confstr") else ""
-    key = f"{source.read_text()}{_FLAGS}{libc}{platform.machine()}"
+    key = f"{source.read_text()}{flags}{libc}{platform.machine()}"
     target = _cache() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     if not target.exists():
         partial = target.with_name(f"{target.name}.{os.getpid()}")
         compiler = os.environ.get("CC", "cc")
-        subprocess.run([compiler, *_FLAGS, "-o", partial, source], check=True)
+        command = [compiler, *flags, "-o", str(partial), str(source), *libraries]
+        if subprocess.run(command, check=False).returncode:
+            need = "; it needs OpenSSL's headers (libssl-dev, openssl-devel)" if tls else ""
+            raise BuildError(f"{name}.c does not compile{need}")
         partial.replace(target)
     return str(target)

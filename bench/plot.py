@@ -11,6 +11,7 @@ _TITLES = {
     "sched": "Scheduling",
     "echo": "Echo",
     "servers": "Real servers",
+    "tls": "TLS",
     "memory": "Memory",
 }
 

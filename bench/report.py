@@ -14,12 +14,14 @@ _HEADINGS = {
     "sched": "Scheduling: CPU time per operation",
     "echo": "Echo: server CPU time per message",
     "servers": "Real servers: server CPU time per request",
+    "tls": "TLS: server CPU time per message or request",
     "memory": "Memory: bytes for each",
     "idle": "Idle: CPU seconds per second",
 }
 _DETAILS = {
     "echo": "messages/s, latency p50/p99 in us",
     "servers": "requests/s, latency p50/p99 in us",
+    "tls": "messages or requests/s, latency p50/p99 in us",
     "idle": "context switches/s, system calls/s (where strace is there)",
 }
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,12 @@ class Failure(Exception):
 class Measured:
     """A process in a session of its own, which is ended with everything it started."""
 
-    def __init__(self, command: Sequence[str], patience: float) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        patience: float,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._deadline = time.monotonic() + patience
         self._patience = patience
         self._errors = tempfile.TemporaryFile("w+", errors="replace")
@@ -47,7 +52,7 @@ class Measured:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             start_new_session=True,
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+            env={**os.environ, "PYTHONHASHSEED": "0", **(environment or {})},
         )
         self.pid = self._process.pid
         system.raise_session(self.pid)
@@ -137,7 +142,7 @@ def _measure_served(cell: Served, loop: str, settings: Settings) -> Sample:
         command = [native.program("echo_server"), *cubic]
     else:
         command = python_child(loop, cell, settings)
-    with Measured(command, cell.patience) as server:
+    with Measured(command, cell.patience, cell.environment) as server:
         if loop == LIMIT:
             system.pin(server_core, server.pid)
         options = {
@@ -152,7 +157,11 @@ def _measure_served(cell: Served, loop: str, settings: Settings) -> Sample:
             "seconds": settings.load_seconds,
         }
         arguments = [f"--{key}={value}" for key, value in options.items()]
-        with Measured([native.program("load"), *arguments, *cubic], cell.patience) as client:
+        try:
+            generator = native.program("load", tls=load.tls)
+        except native.BuildError as error:
+            raise Failure(str(error)) from None
+        with Measured([generator, *arguments, *cubic], cell.patience) as client:
             system.pin(client_core, client.pid)
             sample: Sample = client.answer()
     requests = sample["requests"]

@@ -7,6 +7,7 @@
  * the warm-up is checked (an echo must come back byte for byte) and not counted; the window that counts ends after
  * SECONDS, or after N requests if that comes first. The CPU time of the server, when its process id is known, is read
  * at both ends of the window. The result is one line of JSON; a failure is one too, {"error": ...}, and exit status 1.
+ * Built with -DLOAD_TLS and OpenSSL it speaks TLS on every connection; the server's certificate is not verified.
  * `hold` opens the connections, prints {"connections": N} and keeps them idle until standard input ends.
  */
 #define _GNU_SOURCE
@@ -27,6 +28,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef LOAD_TLS
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
+
 enum { BUFFER = 1 << 20, EVENTS = 256, HEADER = 8192, PATIENCE = 5 };
 enum mode { ECHO, HTTP, WS, HOLD };
 
@@ -42,6 +48,9 @@ struct options {
 
 struct conn {
     int fd;
+#ifdef LOAD_TLS
+    SSL *ssl;
+#endif
     int handshaken;     /* WebSocket: the 101 has been seen */
     size_t sent;        /* bytes of the batch that the kernel has taken */
     size_t got;         /* echo: bytes of the batch that came back */
@@ -154,12 +163,82 @@ static void batch_ws(void)
     }
 }
 
+/* ---- sending and receiving, as send() and recv() do ---- */
+
+#ifdef LOAD_TLS
+static SSL_CTX *context;
+
+static ssize_t tls_result(struct conn *conn, int result)
+{
+    switch (SSL_get_error(conn->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE: errno = EAGAIN; return -1;
+    case SSL_ERROR_ZERO_RETURN: return 0;
+    default: fail("TLS: %s", ERR_reason_error_string(ERR_peek_last_error()));
+    }
+    return -1;
+}
+
+static ssize_t conn_put(struct conn *conn, const char *data, size_t size)
+{
+    int sent = SSL_write(conn->ssl, data, (int)size);
+    return sent > 0 ? sent : tls_result(conn, sent);
+}
+
+static ssize_t conn_get(struct conn *conn, char *data, size_t size)
+{
+    int got = SSL_read(conn->ssl, data, (int)size);
+    return got > 0 ? got : tls_result(conn, got);
+}
+
+/* Whether a read that gave so little has left nothing behind: a record at a time comes from TLS. */
+static int conn_is_drained(size_t got)
+{
+    (void)got;
+    return 0;
+}
+
+static void conn_secure(struct conn *conn)
+{
+    if (context == NULL) {
+        context = SSL_CTX_new(TLS_client_method());
+        if (context == NULL)
+            fail("SSL_CTX_new: %s", ERR_reason_error_string(ERR_peek_last_error()));
+        SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+        SSL_CTX_set_read_ahead(context, 1);
+    }
+    conn->ssl = SSL_new(context);
+    if (conn->ssl == NULL || SSL_set_fd(conn->ssl, conn->fd) != 1 || SSL_connect(conn->ssl) != 1)
+        fail("SSL_connect: %s", ERR_reason_error_string(ERR_peek_last_error()));
+}
+#else
+static ssize_t conn_put(struct conn *conn, const char *data, size_t size)
+{
+    return send(conn->fd, data, size, MSG_NOSIGNAL);
+}
+
+static ssize_t conn_get(struct conn *conn, char *data, size_t size)
+{
+    return recv(conn->fd, data, size, 0);
+}
+
+static int conn_is_drained(size_t got)
+{
+    return got < sizeof buffer;
+}
+
+static void conn_secure(struct conn *conn)
+{
+    (void)conn;
+}
+#endif
+
 /* ---- one connection ---- */
 
 static void conn_send(struct conn *conn)
 {
     while (conn->sent < batch_size) {
-        ssize_t sent = send(conn->fd, batch + conn->sent, batch_size - conn->sent, MSG_NOSIGNAL);
+        ssize_t sent = conn_put(conn, batch + conn->sent, batch_size - conn->sent);
         if (sent < 0 && errno == EAGAIN)
             return;
         if (sent < 0)
@@ -295,7 +374,7 @@ static void conn_ready(struct conn *conn, uint32_t events)
     if (conn->sent < batch_size && (options.mode != WS || conn->handshaken))
         conn_send(conn);
     for (;;) {
-        ssize_t got = recv(conn->fd, buffer, sizeof buffer, 0);
+        ssize_t got = conn_get(conn, buffer, sizeof buffer);
         if (got < 0 && errno == EAGAIN)
             return;
         if (got < 0)
@@ -305,7 +384,7 @@ static void conn_ready(struct conn *conn, uint32_t events)
         feed(conn, buffer, (size_t)got);
         if (conn->answers == options.pipeline)
             conn_begin(conn);
-        if ((size_t)got < sizeof buffer && !(events & EPOLLRDHUP))
+        if (conn_is_drained((size_t)got) && !(events & EPOLLRDHUP))
             return;
     }
 }
@@ -323,6 +402,7 @@ static void conn_open(struct conn *conn)
         setsockopt(conn->fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
     if (connect(conn->fd, (struct sockaddr *)&address, sizeof address) < 0)
         fail("connect: %s", strerror(errno));
+    conn_secure(conn);
 }
 
 /* ---- the run ---- */
@@ -334,7 +414,7 @@ static void handshake(struct conn *conn)
                           "GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
                           options.port);
-    if (send(conn->fd, request, (size_t)length, MSG_NOSIGNAL) != length)
+    if (conn_put(conn, request, (size_t)length) != length)
         fail("the handshake could not be sent");
 }
 

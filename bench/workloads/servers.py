@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
+from collections.abc import Callable
 from typing import Any
 
 from bench.cells import Cell, Load, Serve, Served
@@ -13,13 +15,18 @@ from bench.cells import Cell, Load, Serve, Served
 _CONNECTIONS = 32
 
 
-async def _uvicorn(app: Any, sock: socket.socket) -> object:
+async def _uvicorn(
+    app: Any, sock: socket.socket, context: Callable[[], ssl.SSLContext] | None = None
+) -> object:
     """Start uvicorn with httptools on the running loop."""
     import uvicorn
 
     config = uvicorn.Config(
         app, http="httptools", ws="none", lifespan="off", access_log=False, log_level="warning"
     )
+    if context is not None:
+        config.load()
+        config.ssl = context()  # what it would make of the files of a certificate
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     while not server.started:
@@ -44,9 +51,11 @@ def _asgi(content_type: bytes, body: Any) -> Any:
     return app
 
 
-async def uvicorn_plain(sock: socket.socket) -> object:
+async def uvicorn_plain(
+    sock: socket.socket, context: Callable[[], ssl.SSLContext] | None = None
+) -> object:
     """uvicorn and a bare ASGI application, plain text."""
-    return await _uvicorn(_asgi(b"text/plain", lambda: b"Hello, world!"), sock)
+    return await _uvicorn(_asgi(b"text/plain", lambda: b"Hello, world!"), sock, context)
 
 
 async def uvicorn_json(sock: socket.socket) -> object:

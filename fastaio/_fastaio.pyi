@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from asyncio import base_events
-from collections.abc import Callable, Coroutine, Generator
+from asyncio import base_events, transports
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from typing import Any, ClassVar, Generic, Self, TypeVar, TypeVarTuple, final
 
@@ -42,6 +42,57 @@ class TimerHandle(asyncio.TimerHandle):
 @disjoint_base
 class StreamTransport(asyncio.Transport):
     max_size: ClassVar[int]
+
+# The data path of asyncio's classes of the same purpose: fastaio/tls.py joins the two.
+@disjoint_base
+class TlsProtocol:
+    _loop: Any
+    _extra: Any
+    _transport: Any
+    _app_transport: Any
+    _app_protocol: Any
+    _app_protocol_get_buffer: Any
+    _app_protocol_buffer_updated: Any
+    _state: Any
+    _sslobj: Any
+    _incoming: Any
+    _outgoing: Any
+    _write_backlog: Any
+    _write_buffer_size: Any
+    _conn_lost: int
+    _incoming_high_water: int
+    _incoming_low_water: int
+    _outgoing_high_water: int
+    _outgoing_low_water: int
+    _ssl_writing_paused: bool
+    _ssl_reading_paused: bool
+    _app_reading_paused: bool
+    _app_writing_paused: bool
+    _app_protocol_is_buffer: bool
+    @property
+    def _cipher(self) -> str: ...
+    def buffer_updated(self, nbytes: int, /) -> None: ...
+    def _do_read(self) -> None: ...
+    def _do_write(self) -> None: ...
+    def _process_outgoing(self) -> None: ...
+    def _control_app_writing(self) -> None: ...
+    def _control_ssl_reading(self) -> None: ...
+    def _pause_reading(self) -> None: ...
+    def _resume_reading(self) -> None: ...
+    def _flush(self) -> None: ...
+    def _flush_last(self) -> None: ...
+    def _drop_output(self) -> None: ...
+    def _queue(self, data: bytes | bytearray | memoryview, /) -> None: ...
+    def _write_appdata(self, list_of_data: Iterable[bytes | bytearray | memoryview], /) -> None: ...
+    def _set_app_protocol(self, protocol: asyncio.BaseProtocol, /) -> None: ...
+    def _get_write_buffer_size(self) -> int: ...
+    def _get_read_buffer_size(self) -> int: ...
+    def _get_extra_info(self, name: str, default: Any = None, /) -> Any: ...
+
+@disjoint_base
+class TlsTransport(transports._FlowControlMixin):
+    _ssl_protocol: Any
+    _closed: bool
 
 @final
 class SockOp(Coroutine[Any, Any, _T_co], Generic[_T_co]):

@@ -13,7 +13,7 @@ import concurrent.futures
 import socket
 import sys
 import threading
-from asyncio import base_events, constants, events, futures, sslproto, streams
+from asyncio import base_events, constants, events, futures
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
@@ -24,7 +24,7 @@ from .backend import open_backend
 from .selector import EpollSelector
 from .signals import SignalPipe, SignalWakeup
 from .spin import default_spin_us
-from .tls import ASYNCIO_PROTOCOL, SSLProtocol
+from .tls import ssl_protocol_type, start_tls
 
 if TYPE_CHECKING:
     import ssl
@@ -294,27 +294,21 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         context: Context | None = None,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = self._ssl_protocol_type()(
+        ssl_protocol = ssl_protocol_type()(
             self,
             protocol,
-            sslcontext,  # type: ignore[arg-type]  # None: asyncio's own default
-            waiter,  # type: ignore[arg-type]
+            sslcontext,  # None: asyncio's own default
+            waiter,
             server_side,
             server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
+            ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
         transport: asyncio.Transport = ssl_protocol._app_transport
         return transport
 
-    @staticmethod
-    def _ssl_protocol_type() -> type[sslproto.SSLProtocol]:
-        # Who has put another class in asyncio's place means it.
-        known = sslproto.SSLProtocol is ASYNCIO_PROTOCOL
-        return SSLProtocol if known else sslproto.SSLProtocol
-
-    async def start_tls(  # type: ignore[override]
+    async def start_tls(
         self,
         transport: asyncio.BaseTransport,
         protocol: asyncio.BaseProtocol,
@@ -327,54 +321,19 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
     ) -> asyncio.Transport | None:
         """Upgrade a connection to TLS; return the transport to use from now on.
 
-        As asyncio's: None is returned where the connection ends meanwhile without an error.
+        The arguments and errors are asyncio's. None is returned where the connection ends
+        meanwhile without an error.
         """
-        if sslproto.ssl is None:
-            raise RuntimeError("Python ssl module is not available")
-        if not isinstance(sslcontext, sslproto.ssl.SSLContext):
-            raise TypeError(
-                "sslcontext is expected to be an instance of ssl.SSLContext, "
-                f"got {sslcontext!r}"
-            )
-        if not getattr(transport, "_start_tls_compatible", False):
-            raise TypeError(f"transport {transport!r} is not supported by start_tls()")
-        raw: Any = transport
-        waiter: asyncio.Future[None] | None = self.create_future()
-        ssl_protocol = self._ssl_protocol_type()(
+        return await start_tls(
             self,
+            transport,
             protocol,
             sslcontext,
-            waiter,  # type: ignore[arg-type]
             server_side,
             server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-            call_connection_made=False,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
         )
-        # Nothing may come before connection_made(); what has come already for a server is no
-        # plain text: the client has begun to speak TLS. Only newer versions of asyncio see that.
-        raw.pause_reading()
-        if server_side and isinstance(protocol, streams.StreamReaderProtocol):
-            reader: Any = getattr(protocol, "_stream_reader", None)
-            if reader is not None and reader._buffer:
-                ssl_protocol._incoming.write(reader._buffer)
-                reader._buffer.clear()
-        raw.set_protocol(ssl_protocol)
-        handles = (
-            self.call_soon(ssl_protocol.connection_made, transport),
-            self.call_soon(raw.resume_reading),
-        )
-        try:
-            assert waiter is not None
-            await waiter
-        except BaseException:
-            raw.close()
-            for handle in handles:
-                handle.cancel()
-            waiter = None  # or the exception, which has this frame, would keep itself alive
-            raise
-        upgraded: asyncio.Transport | None = ssl_protocol._app_transport
-        return upgraded
 
     async def _sendfile_native(
         self, transp: Any, file: IO[bytes], offset: int, count: int | None

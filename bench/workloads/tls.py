@@ -77,5 +77,7 @@ CELLS: list[Cell] = [
     _cell("uvicorn-plain", _uvicorn, _HTTP, "uvicorn", "httptools"),
     _cell("malloc-protocol-1024x10", serve_protocol, _SMALL, environment=_LARGE_BLOCKS),
     _cell("malloc-protocol-102400x10", serve_protocol, _LARGE, environment=_LARGE_BLOCKS),
-    _cell("malloc-uvicorn-plain", _uvicorn, _HTTP, "uvicorn", "httptools", environment=_LARGE_BLOCKS),
+    _cell(
+        "malloc-uvicorn-plain", _uvicorn, _HTTP, "uvicorn", "httptools", environment=_LARGE_BLOCKS
+    ),
 ]

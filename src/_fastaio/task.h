@@ -24,6 +24,8 @@ struct TaskObject {
    NULL. eager: its first step runs here and now, if the loop runs. */
 PyObject *task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context,
                    bool eager);
+/* Queues a step that throws `exc` into the coroutine, or sends None. 0 or -1. */
+int task_step_soon(TaskObject *task, PyObject *exc);
 /* One step: throws `exc` into the coroutine, or sends None. -1 with what must leave the loop. */
 int task_step(TaskObject *task, PyObject *exc);
 /* The step after the awaited `future` is done. */

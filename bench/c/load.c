@@ -1,6 +1,6 @@
 /* load: a load generator for the echo, HTTP and WebSocket servers of the benchmark.
  *
- *   load --port P [--mode echo|http|ws|hold] [--connections N] [--size BYTES] [--pipeline DEPTH] [--path /]
+ *   load --port P [--mode echo|short|http|ws|hold] [--connections N] [--size BYTES] [--pipeline DEPTH] [--path /]
  *        [--warmup SECONDS] [--seconds SECONDS] [--requests N] [--pid SERVER] [--cubic]
  *
  * Each of N connections sends DEPTH requests at once, waits for all the answers, and starts again. What happens during
@@ -8,6 +8,7 @@
  * SECONDS, or after N requests if that comes first. The CPU time of the server, when its process id is known, is read
  * at both ends of the window. The result is one line of JSON; a failure is one too, {"error": ...}, and exit status 1.
  * Built with -DLOAD_TLS and OpenSSL it speaks TLS on every connection; the server's certificate is not verified.
+ * `short` is an echo with a new connection for each batch, which the client closes once the answers are there.
  * `hold` opens the connections, prints {"connections": N} and keeps them idle until standard input ends.
  */
 #define _GNU_SOURCE
@@ -34,7 +35,7 @@
 #endif
 
 enum { BUFFER = 1 << 20, EVENTS = 256, HEADER = 8192, PATIENCE = 5 };
-enum mode { ECHO, HTTP, WS, HOLD };
+enum mode { ECHO, SHORT, HTTP, WS, HOLD };
 
 struct options {
     enum mode mode;
@@ -64,6 +65,7 @@ struct conn {
 
 static struct options options = {
     .connections = 1, .pipeline = 1, .size = 1024, .path = "/", .warmup = 0.2, .seconds = 1.0, .requests = UINT64_MAX};
+static int epoll;
 static char buffer[BUFFER];
 static char *batch;             /* what each connection sends, again and again */
 static size_t batch_size;
@@ -247,11 +249,48 @@ static void conn_send(struct conn *conn)
     }
 }
 
+static void conn_open(struct conn *conn)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)options.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int on = 1;
+    conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (conn->fd < 0)
+        fail("socket: %s", strerror(errno));
+    setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (options.mode == SHORT) {
+        /* From a network of addresses: ports of closed connections rest for a minute. */
+        static uint32_t host;
+        struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f010000u + host++ % 65000)};
+        setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        if (bind(conn->fd, (struct sockaddr *)&from, sizeof from) < 0)
+            fail("bind: %s", strerror(errno));
+    }
+    if (options.cubic)
+        setsockopt(conn->fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
+    if (connect(conn->fd, (struct sockaddr *)&address, sizeof address) < 0)
+        fail("connect: %s", strerror(errno));
+    conn_secure(conn);
+}
+
+static void conn_watch(struct conn *conn)
+{
+    if (fcntl(conn->fd, F_SETFL, O_NONBLOCK) < 0)
+        fail("fcntl: %s", strerror(errno));
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = conn};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, conn->fd, &event) < 0)
+        fail("epoll_ctl: %s", strerror(errno));
+}
+
 static void conn_begin(struct conn *conn)
 {
     conn->sent = conn->got = 0;
     conn->answers = 0;
     conn->started = now_ns(CLOCK_MONOTONIC);
+    if (options.mode == SHORT) {
+        conn_open(conn);
+        conn_watch(conn);
+    }
     conn_send(conn);
 }
 
@@ -346,7 +385,7 @@ static size_t feed_frame(struct conn *conn, const char *data, size_t length)
 
 static void feed(struct conn *conn, const char *data, size_t length)
 {
-    if (options.mode == ECHO) {
+    if (options.mode == ECHO || options.mode == SHORT) {
         feed_echo(conn, data, length);
         return;
     }
@@ -382,27 +421,16 @@ static void conn_ready(struct conn *conn, uint32_t events)
         if (got == 0)
             fail("the server closed a connection");
         feed(conn, buffer, (size_t)got);
-        if (conn->answers == options.pipeline)
+        if (conn->answers == options.pipeline) {
+            if (options.mode == SHORT)
+                close(conn->fd);
             conn_begin(conn);
+            if (options.mode == SHORT)
+                return;
+        }
         if (conn_is_drained((size_t)got) && !(events & EPOLLRDHUP))
             return;
     }
-}
-
-static void conn_open(struct conn *conn)
-{
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)options.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int on = 1;
-    conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (conn->fd < 0)
-        fail("socket: %s", strerror(errno));
-    setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (options.cubic)
-        setsockopt(conn->fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
-    if (connect(conn->fd, (struct sockaddr *)&address, sizeof address) < 0)
-        fail("connect: %s", strerror(errno));
-    conn_secure(conn);
 }
 
 /* ---- the run ---- */
@@ -418,23 +446,19 @@ static void handshake(struct conn *conn)
         fail("the handshake could not be sent");
 }
 
-static struct conn *open_all(int epoll)
+static struct conn *open_all(void)
 {
     struct conn *conns = calloc((size_t)options.connections, sizeof *conns);
     if (conns == NULL)
         fail("out of memory");
-    for (int i = 0; i < options.connections; i++) {
+    for (int i = 0; options.mode != SHORT && i < options.connections; i++) {
         conn_open(&conns[i]);
         if (options.mode == HOLD) {
             /* No storm: what a server holds for a moment while it accepts a crowd is not what is measured. */
             nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
             continue;
         }
-        if (fcntl(conns[i].fd, F_SETFL, O_NONBLOCK) < 0)
-            fail("fcntl: %s", strerror(errno));
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = &conns[i]};
-        if (epoll_ctl(epoll, EPOLL_CTL_ADD, conns[i].fd, &event) < 0)
-            fail("epoll_ctl: %s", strerror(errno));
+        conn_watch(&conns[i]);
     }
     return conns;
 }
@@ -454,7 +478,7 @@ static long switches(void)
     return count;
 }
 
-static void serve_events(int epoll)
+static void serve_events(void)
 {
     static uint64_t quiet_since;
     struct epoll_event events[EVENTS];
@@ -470,14 +494,14 @@ static void serve_events(int epoll)
         conn_ready(events[i].data.ptr, events[i].events);
 }
 
-static void run(int epoll)
+static void run(void)
 {
     clockid_t clock = CLOCK_MONOTONIC;
     if (options.pid > 0 && clock_getcpuclockid(options.pid, &clock) != 0)
         fail("no CPU clock for process %d", (int)options.pid);
     uint64_t begin = now_ns(CLOCK_MONOTONIC) + (uint64_t)(options.warmup * 1e9);
     while (now_ns(CLOCK_MONOTONIC) < begin || completed < (uint64_t)options.connections)
-        serve_events(epoll);
+        serve_events();
 
     checking = 0;
     completed = 0;
@@ -486,7 +510,7 @@ static void run(int epoll)
     begin = now_ns(CLOCK_MONOTONIC);
     uint64_t cpu = now_ns(clock), end = begin, limit = begin + (uint64_t)(options.seconds * 1e9);
     while (end < limit && completed < options.requests) {
-        serve_events(epoll);
+        serve_events();
         end = now_ns(CLOCK_MONOTONIC);
     }
     cpu = now_ns(clock) - cpu;
@@ -502,7 +526,7 @@ static void run(int epoll)
 
 static void parse(int argc, char **argv)
 {
-    static const char *const modes[] = {"echo", "http", "ws", "hold"};
+    static const char *const modes[] = {"echo", "short", "http", "ws", "hold"};
     static const struct option names[] = {
         {"port", 1, 0, 'p'},    {"mode", 1, 0, 'm'},     {"connections", 1, 0, 'c'}, {"size", 1, 0, 's'},
         {"pipeline", 1, 0, 'd'}, {"path", 1, 0, 'u'},    {"warmup", 1, 0, 'w'},      {"seconds", 1, 0, 't'},
@@ -540,10 +564,10 @@ int main(int argc, char **argv)
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0)
         fail("epoll_create1: %s", strerror(errno));
-    struct conn *conns = open_all(epoll);
+    struct conn *conns = open_all();
     if (options.mode == HOLD) {
         printf("{\"connections\": %d}\n", options.connections);
         fflush(stdout);
@@ -551,11 +575,11 @@ int main(int argc, char **argv)
             continue;
         return 0;
     }
-    options.mode == ECHO ? batch_echo() : options.mode == HTTP ? batch_http() : batch_ws();
+    options.mode == ECHO || options.mode == SHORT ? batch_echo() : options.mode == HTTP ? batch_http() : batch_ws();
     if (batch == NULL)
         fail("out of memory");
     for (int i = 0; i < options.connections; i++)
         options.mode == WS ? handshake(&conns[i]) : conn_begin(&conns[i]);
-    run(epoll);
+    run();
     return 0;
 }

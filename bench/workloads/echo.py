@@ -1,8 +1,9 @@
 """Echo servers on a loopback TCP connection, CPU time of the server per message.
 
 Three ways to write one: a protocol, streams, and the loop's `sock_*` methods. Names say bytes x
-connections (x messages that each connection sends at once before it waits for the answers). The
-`limit` is the same echo in plain C.
+connections (x messages that each connection sends at once before it waits for the answers). `short`
+has a new connection for each message, which the client closes. The `limit` is the same echo in
+plain C.
 """
 
 from __future__ import annotations
@@ -109,3 +110,5 @@ for _load in _SHAPES:
 _add("framed", functools.partial(serve_messages, 1024), _SHAPES[-1])
 for _load in (Load(connections=10), Load(connections=100)):
     _add("sock", serve_sock, _load)
+for _load in (Load(mode="short", connections=10), Load(mode="short", connections=100)):
+    _add("short", serve_protocol, _load)

@@ -101,8 +101,11 @@ def _debug_section(path: Path) -> bytes | None:
 
 
 def _debug_offsets() -> tuple[int, ...] | None:
-    """Of a task: its size, and where name, awaited_by, is_task, coro and node lie in it; of a thread
-    state: running_loop, running_task and the head of the list of tasks. As asyncio says."""
+    """Where things lie, as asyncio says.
+
+    Of a task: its size, and its name, awaited_by, is_task, coro and node; of a thread state:
+    running_loop, running_task and the head of its list of tasks.
+    """
     if sys.version_info < (3, 14):
         return None
     import _asyncio

@@ -430,7 +430,7 @@ uring_deliver(Uring *ring, UringOp *op, int32_t result, bool more)
 static UringOp *
 op_of(uint64_t user_data)
 {
-    return (user_data & TAG_MASK) == TAG_NOBODY ? (UringOp *)(uintptr_t)user_data : NULL;
+    return (user_data & TAG_MASK) == TAG_OPERATION ? (UringOp *)(uintptr_t)user_data : NULL;
 }
 
 static void
@@ -489,7 +489,7 @@ static bool
 is_poll(const UringSqe *sqe)
 {
     return sqe->opcode == URING_OP_POLL_ADD ||
-           (sqe->opcode == URING_OP_ASYNC_CANCEL && (sqe->addr & TAG_MASK) != TAG_NOBODY);
+           (sqe->opcode == URING_OP_ASYNC_CANCEL && (sqe->addr & TAG_MASK) != TAG_OPERATION);
 }
 
 /* Takes what the kernel has not heard of off the queue: copies all but polls to `kept`, and marks
@@ -585,7 +585,7 @@ uring_finish_all(Uring *ring, void (*other)(void *arg, const UringCqe *cqe), voi
         rc = uring_enter(ring, 1, -1);
         while (uring_next(ring, &cqe)) {
             note_completion(&cqe);
-            if (op_of(cqe.user_data) == NULL) {
+            if (cqe.user_data & TAG_MASK) {
                 other(arg, &cqe);
             }
         }

@@ -7,12 +7,12 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-/* user_data: the address of a UringOp, which ends in three zero bits, or one of these in them. */
-#define TAG_MASK    UINT64_C(7)
-#define TAG_NOBODY  UINT64_C(0) /* all zero: a completion that nobody waits for */
-#define TAG_POLL    UINT64_C(1) /* one bit: serial << 32 | fd << 1 | 1 */
-#define TAG_WAKE    UINT64_C(2) /* serial << 32 | 2 */
-#define TAG_LEVELS  UINT64_C(4) /* serial << 32 | 4 */
+/* user_data tells by its last three bits what is completed. */
+#define TAG_MASK      UINT64_C(7)
+#define TAG_OPERATION UINT64_C(0) /* the address of a UringOp; all zero: nobody waits for it */
+#define TAG_POLL      UINT64_C(1) /* this bit: serial << 32 | fd << 1 | 1 */
+#define TAG_WAKE      UINT64_C(2) /* serial << 32 | 2 */
+#define TAG_LEVELS    UINT64_C(4) /* serial << 32 | 4 */
 
 /* A switch for tests, where assertions are on: what the next calls of a kind do instead. */
 typedef enum { FAULT_SETUP, FAULT_ENTER, FAULT_REGISTER, FAULT_SUBMIT, FAULT_KINDS } FaultKind;

@@ -271,6 +271,9 @@ take_all(UringPoller *self, PollEvent *events, int max_events)
         report_op(op, op->result, false, &events[count++]);
     }
     while (count < max_events && uring_next(ring, &cqe)) {
+        if (cqe.user_data == 0) {
+            continue; /* a cancellation that came too late */
+        }
         if (cqe.user_data & TAG_POLL) {
             count += take_poll(self, &cqe, &events[count]);
         }
@@ -283,7 +286,7 @@ take_all(UringPoller *self, PollEvent *events, int max_events)
                 atomic_store_explicit(&self->dirty, true, memory_order_relaxed);
             }
         }
-        else if ((cqe.user_data & TAG_MASK) == TAG_NOBODY && cqe.user_data != 0) {
+        else if ((cqe.user_data & TAG_MASK) == TAG_OPERATION) {
             report_op((UringOp *)(uintptr_t)cqe.user_data, cqe.res,
                       (cqe.flags & URING_CQE_MORE) != 0, &events[count++]);
         }

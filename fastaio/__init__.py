@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from . import files
 from ._fastaio import Future, Task
+from .files import open
 from .loop import EventLoop
 from .policy import EventLoopPolicy, install
 
@@ -20,8 +22,10 @@ __all__ = (
     "Future",
     "Task",
     "__version__",
+    "files",
     "install",
     "new_event_loop",
+    "open",
     "run",
 )
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from typing import Any, ClassVar, Generic, Self, TypeVar, TypeVarTuple, final
 
-from typing_extensions import disjoint_base
+from _typeshed import StrOrBytesPath
+from typing_extensions import Buffer, disjoint_base
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -204,3 +205,6 @@ def _adopt_layout(
     offsets: tuple[int, ...] | None,
     /,
 ) -> None: ...
+def _read_now(fd: int, size: int, offset: int = -1, /) -> bytes | None: ...
+def _readinto_now(fd: int, buffer: Buffer, offset: int = -1, /) -> int | None: ...
+def _open_now(path: StrOrBytesPath, flags: int, /) -> int | None: ...

@@ -1,4 +1,5 @@
 /* module.c: the front door: makes the module's state and its types, each room in turn. */
+#include "file_now.h"
 #include "future.h"
 #include "handle.h"
 #include "loop.h"
@@ -111,7 +112,8 @@ module_exec(PyObject *module)
         || future_types_init(module) < 0 || task_types_init(module) < 0
         || sockops_types_init(module) < 0 || loop_types_init(module) < 0
         || stream_types_init(module) < 0 || streamreader_types_init(module) < 0
-        || server_types_init(module) < 0 || tls_types_init(module) < 0) {
+        || server_types_init(module) < 0 || tls_types_init(module) < 0
+        || file_now_init(module) < 0) {
         return -1;
     }
     return 0;

@@ -1,0 +1,387 @@
+"""What every asynchronous file has: its loop, its turn, and output that is gathered."""
+
+from __future__ import annotations
+
+import errno
+import io
+import types
+import weakref
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor
+from typing import Any, Generic, NoReturn, Self, TypeVar
+
+from ._work import Turns, in_thread, outcome, running_loop
+
+_T = TypeVar("_T")
+_Data = TypeVar("_Data", str, bytes)
+
+__all__ = ("File", "Flag", "GATHER", "NEVER", "Output")
+
+#: So much output is gathered before it is written, behind the back of who writes on.
+GATHER = 256 * 1024
+#: With so much waiting while earlier output is still being written, write() waits too.
+LIMIT = 1024 * 1024
+#: Stands where the loop of a file does, when nothing can be done at once.
+NEVER: Any = object()
+
+
+class Flag(int):
+    """A truth that may be awaited: aiofiles has some of these methods plain, some not."""
+
+    def __await__(self) -> Generator[Any, Any, bool]:
+        return bool(self)
+        yield  # pragma: no cover  # what makes this a generator
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
+
+
+class Output:
+    """Bytes on their way to a descriptor: gathered on the loop, written in a thread."""
+
+    __slots__ = ("error", "pieces", "raw", "size", "unwritten")
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self.raw = raw
+        self.pieces: list[bytes] = []
+        self.size = 0
+        #: What a failed write has left.
+        self.unwritten = b""
+        self.error: BaseException | None = None
+
+    def add(self, data: bytes) -> None:
+        """Gather one more piece."""
+        self.pieces.append(data)
+        self.size += len(data)
+
+    def take(self) -> list[bytes]:
+        """All that is gathered, to be given to write()."""
+        pieces, self.pieces, self.size = self.pieces, [], 0
+        return pieces
+
+    def write(self, pieces: list[bytes]) -> None:
+        """Write it, in whatever thread; what cannot be written is kept, and the error raised."""
+        data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        done = 0
+        try:
+            while done < len(data):
+                written = self.raw.write(data[done:])
+                if written is None:
+                    raise BlockingIOError(errno.EAGAIN, "write could not complete without blocking")
+                done += written
+        except BaseException:
+            self.unwritten = bytes(data[done:])
+            raise
+
+    def restore(self) -> None:
+        """Put what a failed write has left before what has been gathered since."""
+        if self.unwritten:
+            self.pieces.insert(0, self.unwritten)
+            self.size += len(self.unwritten)
+            self.unwritten = b""
+
+    def drain(self) -> None:
+        """Write all, in whatever thread; what fails stays for the next try."""
+        self.restore()
+        if self.pieces:
+            try:
+                self.write(self.take())
+            finally:
+                self.restore()
+
+
+class File(Generic[_Data]):
+    """The base of asynchronous files: see fastaio.open()."""
+
+    # Where _read_loop (_write_loop) is the running loop, what is in the buffer may be read (the
+    # buffer may be written to) without looking any further. That is not so while somebody has the
+    # turn, once the file is closed, or when the other direction must be settled first.
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_deferred",
+        "_draining",
+        "_drain_waiters",
+        "_executor",
+        "_gather",
+        "_loop",
+        "_on_close",
+        "_on_exit",
+        "_output",
+        "_raw",
+        "_read_loop",
+        "_sync",
+        "_turns",
+        "_working",
+        "_write_loop",
+    )
+
+    def __init__(
+        self, sync: Any, raw: Any, loop: AbstractEventLoop, executor: Executor | None, gather: int
+    ) -> None:
+        self._sync = sync
+        self._raw = raw
+        self._loop = loop
+        self._executor = executor
+        self._gather = gather if gather > 1 else GATHER
+        self._output = Output(raw)
+        self._turns = Turns()
+        self._closed = False
+        self._working = False
+        self._deferred = False
+        self._draining = False
+        self._drain_waiters: list[Future[None]] = []
+        #: What a temporary file does with its name, in a thread.
+        self._on_close: Callable[[], object] | None = None
+        self._on_exit: Callable[[], object] | None = None
+        self._read_loop = self._write_loop = NEVER
+
+    # Turns
+
+    def _update(self) -> None:
+        """Work out what can be done at once."""
+        raise NotImplementedError
+
+    def _refuse(self, name: str, *args: Any) -> NoReturn:
+        """Raise what the file of io raises for a call that cannot be."""
+        getattr(self._sync, name)(*args)
+        raise ValueError("I/O operation on closed file.")
+
+    def _check_loop(self) -> None:
+        if running_loop() is not self._loop:
+            raise RuntimeError(f"{self!r} belongs to another event loop")
+
+    async def _begin(self, name: str, *args: Any) -> None:
+        """Take the turn; _end() gives it back."""
+        self._check_loop()
+        if self._closed:
+            self._refuse(name, *args)
+        await self._turns.take(self._loop)
+        if self._closed:
+            self._turns.give()
+            self._refuse(name, *args)
+        self._read_loop = self._write_loop = NEVER
+
+    def _end(self) -> None:
+        if self._working:
+            self._deferred = True  # cancelled: the turn lasts until the job is done
+        else:
+            self._turns.give()
+            self._update()
+
+    def _worked(self) -> None:
+        self._working = False
+        if self._deferred:
+            self._deferred = False
+            self._end()
+
+    async def _thread(self, func: Callable[..., _T], *args: Any) -> _T:
+        """Run a job in a thread, with the turn taken until its end."""
+        job = self._loop.run_in_executor(self._executor, func, *args)
+        self._working = True
+        return await outcome(self._loop, job, self._worked)
+
+    # Output
+
+    def _start_drain(self) -> None:
+        """Write what is gathered in a thread; nobody waits."""
+        output = self._output
+        pieces = output.take()
+        try:
+            drain = self._loop.run_in_executor(self._executor, self._write_pieces, pieces)
+        except BaseException:
+            output.unwritten = b"".join(pieces)
+            output.restore()
+            raise
+        self._draining = True
+        # The job keeps this file alive, and nothing else of what waits for it does: what belongs to
+        # a cycle might have its descriptor closed before the rest is written.
+        me = weakref.ref(self)
+
+        def drained(drain: Future[None]) -> None:
+            file = me()
+            if file is not None:
+                file._drained(None if drain.cancelled() else drain.exception())
+
+        drain.add_done_callback(drained)
+
+    def _write_pieces(self, pieces: list[bytes]) -> None:
+        self._output.write(pieces)
+
+    def _drained(self, error: BaseException | None) -> None:
+        self._draining = False
+        output = self._output
+        output.restore()
+        output.error = error  # for whoever asks next: nobody may be waiting
+        waiters, self._drain_waiters = self._drain_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if output.error is None and output.size >= self._gather:
+            self._start_drain()
+        if not self._turns.taken:
+            self._update()
+
+    async def _drain_end(self) -> None:
+        waiter: Future[None] = self._loop.create_future()
+        self._drain_waiters.append(waiter)
+        await waiter
+
+    async def _settle(self) -> None:
+        """Have all output written; errors are raised, once, and what could not be written stays."""
+        output = self._output
+        while self._draining:
+            await self._drain_end()
+        while output.pieces:
+            output.error = None
+            self._start_drain()
+            while self._draining:
+                await self._drain_end()
+            if output.error is not None:
+                error, output.error = output.error, None
+                try:
+                    raise error
+                finally:
+                    del error  # a traceback that holds itself
+
+    async def _make_room(self, size: int) -> None:
+        """Wait until `size` more bytes may be gathered."""
+        output = self._output
+        if output.error is not None:
+            await self._settle()
+        while self._draining and output.size and output.size + size > LIMIT:
+            await self._drain_end()
+            if output.error is not None:
+                await self._settle()
+
+    # What needs no waiting
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return self._closed
+
+    @property
+    def name(self) -> Any:
+        """The path or descriptor that open() was given."""
+        return self._sync.name
+
+    @property
+    def mode(self) -> str:
+        """The mode, as of the file that open() returns."""
+        return str(self._sync.mode)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return int(self._sync.fileno())
+
+    def readable(self) -> Flag:
+        """Whether it can be read; may be awaited or not."""
+        return Flag(self._sync.readable())
+
+    def writable(self) -> Flag:
+        """Whether it can be written to; may be awaited or not."""
+        return Flag(self._sync.writable())
+
+    def seekable(self) -> Flag:
+        """Whether it has a position; may be awaited or not."""
+        return Flag(self._sync.seekable())
+
+    def isatty(self) -> Flag:
+        """Whether it is a terminal; may be awaited or not."""
+        return Flag(self._sync.isatty())
+
+    def __repr__(self) -> str:
+        return f"<fastaio {type(self).__name__} wrapping {self._sync!r}>"
+
+    # Reading, writing, closing, in terms of what the subclasses have
+
+    async def readline(self, size: int = -1, /) -> _Data:
+        """The next line, with its end; empty at the end of the file."""
+        raise NotImplementedError
+
+    async def write(self, data: Any, /) -> int:
+        """Write; the number of bytes or characters."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Write what is gathered and close the file; an error of that writing is raised.
+
+        The file is closed in any case. Closing it again does nothing.
+        """
+        self._check_loop()
+        if self._closed:
+            return
+        await self._turns.take(self._loop)
+        try:
+            while self._draining:
+                await self._drain_end()
+            if self._closed:
+                return
+            self._closed = True
+            self._read_loop = self._write_loop = NEVER
+            if self._sync.writable() or self._on_close is not None:
+                await self._thread(self._finish)
+            else:
+                self._release()  # nothing to write: nothing to wait for
+        finally:
+            self._end()
+
+    def _finish(self) -> None:
+        """Write all and close, in a thread."""
+        try:
+            self._output.drain()
+        finally:
+            self._release()
+
+    async def writelines(self, lines: Iterable[Any], /) -> None:
+        """Write each of the lines; they bring their own ends."""
+        if self._closed:
+            self._refuse("writelines", lines)
+        for line in lines:
+            await self.write(line)
+
+    async def _readlines(self, hint: int | None) -> list[_Data]:
+        """readlines(hint), line by line."""
+        lines: list[_Data] = []
+        size = 0
+        while line := await self.readline():
+            lines.append(line)
+            size += len(line)
+            if hint is not None and 0 < hint < size:
+                break
+        return lines
+
+    def _release(self) -> None:
+        """Close the descriptor, in whatever thread, and what else hangs on the file."""
+        try:
+            self._sync.close()
+        finally:
+            if self._on_close is not None:
+                self._on_close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> _Data:
+        line = await self.readline()
+        if not line:
+            raise StopAsyncIteration
+        return line
+
+    async def __aenter__(self) -> Self:
+        self._check_loop()
+        if self._closed:
+            self._refuse("__enter__")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        await self.close()
+        if self._on_exit is not None:
+            await in_thread(self._loop, self._executor, self._on_exit)

@@ -1,0 +1,517 @@
+"""Binary files: buffered, and (with buffering=0) as they are."""
+
+from __future__ import annotations
+
+import io
+import operator
+import os
+import stat
+from asyncio import AbstractEventLoop
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+from .. import _fastaio
+from ._base import NEVER, File
+from ._work import BREATHER, breathe, running_loop
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ("BinaryFile", "RawFile")
+
+_read_now = _fastaio._read_now
+
+#: Blocks of a buffered file begin with this size, and double while it is read in sequence.
+FIRST_BLOCK = io.DEFAULT_BUFFER_SIZE
+LAST_BLOCK = 256 * 1024
+#: What _read_now() gives at most.
+NOW_MAX = 1024 * 1024
+#: After a wait for the disk, so much of what follows is asked for ahead.
+READ_AHEAD = 4 * 1024 * 1024
+
+
+class BinaryFile(File[bytes]):
+    """A binary file with a buffer; the methods are those of io.BufferedRandom, to be awaited."""
+
+    __slots__ = (
+        "_ahead",
+        "_appends",
+        "_block",
+        "_fd",
+        "_fixed",
+        "_off",
+        "_readable",
+        "_regular",
+        "_since_seek",
+        "_spent",
+        "_writable",
+    )
+
+    def __init__(
+        self,
+        sync: Any,
+        raw: io.FileIO,
+        loop: AbstractEventLoop,
+        executor: Executor | None,
+        buffering: int = -1,
+    ) -> None:
+        super().__init__(sync, raw, loop, executor, buffering)
+        self._fd = raw.fileno()
+        self._readable = bool(sync.readable())
+        self._writable = bool(sync.writable())
+        self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._appends = self._writable and raw.mode.startswith("a")
+        self._fixed = buffering > 1
+        self._block = buffering if self._fixed else FIRST_BLOCK
+        #: Read and not yet asked for: _ahead[_off:].
+        self._ahead = b""
+        self._off = 0
+        self._since_seek = 0
+        self._spent = 0
+        self._update()
+
+    def _update(self) -> None:
+        idle = not self._closed and not self._turns.taken
+        output = self._output
+        quiet = not self._draining and not output.pieces
+        self._read_loop = self._loop if idle and self._readable and quiet else NEVER
+        writes = self._writable and self._off == len(self._ahead) and output.error is None
+        self._write_loop = self._loop if idle and writes else NEVER
+
+    @property
+    def raw(self) -> io.FileIO:
+        """The io.FileIO below, which knows nothing of what is buffered here."""
+        self._flush_blocking()
+        raw = self._raw
+        assert isinstance(raw, io.FileIO)
+        return raw
+
+    def _flush_blocking(self) -> None:
+        if not self._closed:
+            self._output.drain()
+
+    def detach(self) -> io.FileIO:
+        """Give the io.FileIO below away; what is gathered is written first, on the spot."""
+        if self._closed:
+            self._refuse("detach")
+        self._check_loop()
+        if self._turns.taken or self._draining:
+            raise RuntimeError("the file is being worked with")
+        self._unread()
+        raw = self.raw
+        self._closed = True
+        self._update()
+        self._sync.detach()
+        return raw
+
+    # Reading
+
+    def _take(self, size: int) -> bytes:
+        """The next `size` bytes of what is there, or all."""
+        ahead, off = self._ahead, self._off
+        if off + size >= len(ahead):
+            self._ahead, self._off = b"", 0
+            return ahead[off:] if off else ahead
+        self._off = off + size
+        return ahead[off : off + size]
+
+    def _put(self, data: bytes) -> None:
+        """Put what has been read behind what is there."""
+        rest = self._ahead[self._off :]
+        self._ahead, self._off = rest + data if rest else data, 0
+        self._since_seek += len(data)
+        if not self._fixed and self._block < LAST_BLOCK:
+            self._block *= 2
+
+    def _fill_blocking(self, size: int) -> int:
+        """Read up to `size` bytes more, in a thread; 0 at the end, -1 if nothing is there yet."""
+        data = self._raw.read(size)
+        if data is None:
+            return -1
+        if data:
+            self._put(data)
+            if self._regular and self._since_seek > LAST_BLOCK:
+                here = os.lseek(self._fd, 0, os.SEEK_CUR)
+                os.posix_fadvise(self._fd, here, READ_AHEAD, os.POSIX_FADV_WILLNEED)
+        return len(data)
+
+    async def _fill(self, size: int) -> int:
+        """The same, at once if it can be. What has been read is not lost with who asked for it."""
+        data = _read_now(self._fd, size) if size <= NOW_MAX else None
+        if data is None:
+            return await self._thread(self._fill_blocking, size)
+        if data:
+            self._put(data)
+            self._spent += len(data)
+            if self._spent >= BREATHER:
+                self._spent = 0
+                await breathe()
+        return len(data)
+
+    async def _begin_reading(self, name: str, *args: Any) -> None:
+        if not self._readable:
+            self._refuse(name, *args)
+        await self._begin(name, *args)
+        if self._output.pieces or self._draining:
+            try:
+                await self._settle()
+            except BaseException:
+                self._end()
+                raise
+
+    def _index(self, name: str, size: object) -> int:
+        if size is None:
+            return -1
+        try:
+            value = operator.index(size)  # type: ignore[arg-type]
+        except TypeError:
+            self._refuse(name, size)
+        if value < -1 and name == "read":
+            self._refuse(name, size)
+        return value
+
+    async def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes, fewer only at the end of the file; without a size all of them."""
+        if self._read_loop is running_loop() and size.__class__ is int:
+            off = self._off
+            end = off + size
+            if off < end <= len(self._ahead):
+                self._off = end
+                return self._ahead[off:end]
+        wanted = self._index("read", size)
+        await self._begin_reading("read", size)
+        try:
+            if wanted < 0:
+                return await self._read_all()
+            while (missing := wanted - len(self._ahead) + self._off) > 0:
+                if (got := await self._fill(max(missing, self._block))) <= 0:
+                    if got < 0 and self._off == len(self._ahead):
+                        return None  # type: ignore[return-value]  # as io does
+                    break
+            return self._take(wanted)
+        finally:
+            self._end()
+
+    async def _read_all(self) -> bytes:
+        if self._regular:
+            rest = os.fstat(self._fd).st_size - os.lseek(self._fd, 0, os.SEEK_CUR)
+            if 0 < rest < NOW_MAX:
+                data = _read_now(self._fd, rest + 1)
+                if data:
+                    self._put(data)
+                    if len(data) == rest:
+                        return self._take(len(self._ahead))
+        await self._thread(self._read_all_blocking)
+        return self._take(len(self._ahead))
+
+    def _read_all_blocking(self) -> None:
+        data = self._raw.readall()
+        if data:
+            self._put(data)
+
+    async def read1(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes with one read of the file at most."""
+        wanted = self._index("read1", size)
+        await self._begin_reading("read1", size)
+        try:
+            if self._off == len(self._ahead) and wanted:
+                await self._fill(wanted if wanted > 0 else self._block)
+            return self._take(wanted if wanted >= 0 else len(self._ahead))
+        finally:
+            self._end()
+
+    async def peek(self, size: int = 0, /) -> bytes:
+        """What comes next, without going there; one read of the file at most."""
+        await self._begin_reading("peek", size)
+        try:
+            if self._off == len(self._ahead):
+                await self._fill(self._block)
+            return self._ahead[self._off :]
+        finally:
+            self._end()
+
+    async def readinto(self, buffer: Buffer, /) -> int:
+        """Fill a buffer, unless the end comes first; the number of bytes."""
+        return await self._readinto("readinto", buffer, once=False)
+
+    async def readinto1(self, buffer: Buffer, /) -> int:
+        """The same with one read of the file at most."""
+        return await self._readinto("readinto1", buffer, once=True)
+
+    async def _readinto(self, name: str, buffer: Buffer, *, once: bool) -> int:
+        try:
+            view = memoryview(buffer).cast("B")
+            view[:0] = b""  # as unfit as any write, if it is read-only
+        except (TypeError, ValueError):
+            self._refuse(name, buffer)
+        await self._begin_reading(name, buffer)
+        try:
+            done = 0
+            while done < len(view):
+                if self._off == len(self._ahead):
+                    if done and once:
+                        break
+                    got = self._into_now(view[done:])
+                    if got < 0:
+                        got = await self._fill(max(len(view) - done, self._block))
+                        if got < 0 and not done:
+                            return None  # type: ignore[return-value]
+                        if got <= 0:
+                            break
+                        continue
+                    if got == 0:
+                        break
+                    done += got
+                else:
+                    data = self._take(len(view) - done)
+                    view[done : done + len(data)] = data
+                    done += len(data)
+            return done
+        finally:
+            self._end()
+
+    def _into_now(self, view: memoryview) -> int:
+        """Straight from the page cache into a large buffer; -1 if that cannot be."""
+        if len(view) < self._block:
+            return -1
+        got = _fastaio._readinto_now(self._fd, view)
+        return -1 if got is None else got
+
+    async def readline(self, size: int | None = -1, /) -> bytes:
+        """The next line with its end, or its first `size` bytes; empty at the end of the file."""
+        if self._read_loop is running_loop() and size == -1:
+            end = self._ahead.find(b"\n", self._off) + 1
+            if end:
+                off, self._off = self._off, end
+                return self._ahead[off:end]
+        wanted = self._index("readline", size)
+        await self._begin_reading("readline", size)
+        try:
+            seen = 0  # so much of it has no end of line
+            while True:
+                end = self._ahead.find(b"\n", self._off + seen)
+                seen = len(self._ahead) - self._off
+                length = end + 1 - self._off if end >= 0 else seen
+                if wanted >= 0 and length >= wanted:
+                    return self._take(wanted)
+                if end >= 0:
+                    return self._take(length)
+                if await self._fill(max(self._block, min(seen, NOW_MAX))) <= 0:
+                    return self._take(length)
+        finally:
+            self._end()
+
+    async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        """All lines, or as many as have `hint` bytes together."""
+        wanted = self._index("readlines", hint)
+        if self._closed:
+            self._refuse("readlines", hint)
+        if wanted > 0 or not self._readable:
+            return await self._readlines(wanted)
+        return io.BytesIO(await self.read()).readlines()
+
+    # Writing
+
+    async def write(self, data: Buffer, /) -> int:
+        """Gather bytes to be written, and return their number.
+
+        Waits, before it takes any, while too much is on its way. What cannot be written makes a
+        later write(), flush(), seek(), read() or close() raise.
+        """
+        output = self._output
+        if (
+            self._write_loop is running_loop()
+            and data.__class__ is bytes
+            and output.size < self._gather
+        ):
+            output.pieces.append(data)
+            output.size += len(data)
+            self._read_loop = NEVER
+            if output.size >= self._gather and not self._draining:
+                self._start_drain()
+            return len(data)
+        piece = self._bytes(data)
+        await self._begin("write", b"")
+        try:
+            if self._off != len(self._ahead):
+                self._unread()
+            await self._make_room(len(piece))
+            if piece:
+                output.add(piece)
+            if output.size >= self._gather and not self._draining:
+                self._start_drain()
+            return len(piece)
+        finally:
+            self._end()
+
+    def _bytes(self, data: Any) -> bytes:
+        """What is to be written, safe from changes; refuses what cannot be."""
+        if self._closed or not self._writable:
+            self._refuse("write", data)
+        if data.__class__ is bytes:
+            return data
+        try:
+            view = memoryview(data)
+        except TypeError:
+            self._refuse("write", data)
+        if not view.c_contiguous:
+            self._refuse("write", data)
+        return bytes(view)
+
+    def _unread(self) -> None:
+        """Set the position of the descriptor to that of the file, and forget what was ahead."""
+        rest = len(self._ahead) - self._off
+        if rest:
+            os.lseek(self._fd, -rest, os.SEEK_CUR)
+        self._ahead, self._off = b"", 0
+
+    async def flush(self) -> None:
+        """Have the kernel take what is gathered. (files.fsync() has the disk take it.)"""
+        await self._begin("flush")
+        try:
+            await self._settle()
+        finally:
+            self._end()
+
+    # The position
+
+    async def tell(self) -> int:
+        """The position."""
+        await self._begin("tell")
+        try:
+            while self._draining:
+                await self._drain_end()
+            if self._appends:
+                await self._settle()  # only then is it known where the output has gone
+            here = self._raw.tell() if self._raw.seekable() else self._sync.tell()
+            return int(here) - len(self._ahead) + self._off + self._output.size
+        finally:
+            self._end()
+
+    async def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move the position, and return it."""
+        await self._begin("seek", offset, whence)
+        try:
+            if not self._raw.seekable() or whence.__class__ is not int or not 0 <= whence <= 4:
+                return int(self._sync.seek(offset, whence))
+            offset = operator.index(offset)
+            await self._settle()
+            if whence == os.SEEK_CUR:
+                offset += self._raw.tell() - len(self._ahead) + self._off
+            elif whence != os.SEEK_SET:
+                end = await self._thread(self._raw.seek, offset, whence)
+                self._forget()
+                return int(end)
+            if self._ahead:
+                start = self._raw.tell() - len(self._ahead)
+                if start <= offset <= start + len(self._ahead):
+                    self._off = offset - start
+                    return offset
+            here = self._raw.seek(offset)
+            self._forget()
+            return int(here)
+        finally:
+            self._end()
+
+    def _forget(self) -> None:
+        self._ahead, self._off = b"", 0
+        self._since_seek = 0
+        if not self._fixed:
+            self._block = FIRST_BLOCK
+
+    async def truncate(self, size: int | None = None, /) -> int:
+        """Cut the file (at the position, without a size), or lengthen it with zeros."""
+        await self._begin("truncate", size)
+        try:
+            if not self._writable:
+                self._refuse("truncate", size)
+            await self._settle()
+            self._unread()
+            return int(await self._thread(self._raw.truncate, size))
+        finally:
+            self._end()
+
+    def __del__(self) -> None:
+        # The file of io in _sync warns of not having been closed, and closes the descriptor.
+        if not getattr(self, "_closed", True):
+            self._output.drain()
+
+
+class RawFile(BinaryFile):
+    """A binary file without a buffer; the methods are those of io.FileIO, to be awaited."""
+
+    __slots__ = ()
+
+    def _update(self) -> None:
+        self._read_loop = self._write_loop = NEVER
+
+    def _index(self, name: str, size: object) -> int:
+        if size is None:
+            return -1
+        try:
+            return operator.index(size)  # type: ignore[arg-type]
+        except TypeError:
+            self._refuse(name, size)
+
+    async def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes with one read of the file; without a size all up to its end."""
+        wanted = self._index("read", size)
+        await self._begin_reading("read", size)
+        try:
+            if wanted < 0:
+                return await self._read_all()
+            if self._off == len(self._ahead) and wanted and await self._fill(wanted) < 0:
+                return None  # type: ignore[return-value]  # nothing there yet, as io says it
+            return self._take(wanted)
+        finally:
+            self._end()
+
+    async def readall(self) -> bytes:
+        """All bytes up to the end."""
+        return await self.read()
+
+    async def readinto(self, buffer: Buffer, /) -> int:
+        """Into a buffer with one read of the file; the number of bytes."""
+        return await self._readinto("readinto", buffer, once=True)
+
+    def _into_now(self, view: memoryview) -> int:
+        got = _fastaio._readinto_now(self._fd, view)
+        return -1 if got is None else got
+
+    async def _readinto(self, name: str, buffer: Buffer, *, once: bool) -> int:
+        # What is read beyond the buffer's end would move the position.
+        self._block = (
+            memoryview(buffer).nbytes if isinstance(buffer, (bytearray, memoryview)) else 1
+        )
+        return await super()._readinto(name, buffer, once=once)
+
+    async def readline(self, size: int | None = -1, /) -> bytes:
+        """The next line, byte by byte, so that nothing behind it is read; better with a buffer."""
+        wanted = self._index("readline", size)
+        await self._begin_reading("readline", size)
+        try:
+            self._unread()
+            await self._thread(self._readline_blocking, wanted)
+            return self._take(len(self._ahead))
+        finally:
+            self._end()
+
+    def _readline_blocking(self, size: int) -> None:
+        self._put(self._sync.readline(size))
+
+    def _put(self, data: bytes) -> None:
+        self._ahead, self._off = self._ahead[self._off :] + data, 0
+
+    async def write(self, data: Buffer, /) -> int:
+        """Write with one call; the number of bytes that the file has taken."""
+        piece = self._bytes(data)
+        await self._begin("write", b"")
+        try:
+            self._unread()
+            return await self._thread(self._raw.write, piece)
+        finally:
+            self._end()
+
+    def detach(self) -> io.FileIO:
+        """Not for files without a buffer."""
+        raise AttributeError("a file without a buffer has nothing to detach")

@@ -1,0 +1,578 @@
+"""Text files: the file is io's own TextIOWrapper, so is the text; what is here is ahead of it.
+
+A TextIOWrapper cannot say how much it can read without waiting, nor be interrupted in the midst of
+it. So text is read ahead of it in larger parts, in a thread or out of the page cache, with a note
+of the position where each part begins. Lines come out of what is ahead. Where the position counts
+(tell(), a write, text that cannot be decoded) the TextIOWrapper is put back to where the user
+believes to be, and does exactly what it always does.
+
+What it writes is gathered below it, and leaves in a thread.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import operator
+import os
+import re
+import stat
+from asyncio import AbstractEventLoop
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import _fastaio
+from ._base import NEVER, File, Output
+from ._work import BREATHER, breathe, running_loop
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+__all__ = ("GatheringRaw", "TextFile")
+
+#: Text is read ahead in parts of so many characters, more each time.
+FIRST_PART = 8 * 1024
+LAST_PART = 128 * 1024
+#: A file that is not longer is read whole on the loop's own time, where the page cache has it.
+NOW_MAX = 1024 * 1024
+
+#: How many bytes a character (or the end of a line) may take at most, for the encodings where
+#: that is known. Text in others is read ahead in threads.
+_WIDTH = {"utf-8": 4, "ascii": 2, "iso8859-1": 2}
+
+
+_ANY_END = re.compile(r"\r\n|\r|\n")
+
+
+class GatheringRaw(io.RawIOBase):
+    """Between io's buffer and the file: keeps what is written, and what was at hand to be read."""
+
+    def __init__(self, file: io.FileIO, output: Output) -> None:
+        self.file = file
+        self.output = output
+        #: Read from the page cache, and not yet asked for.
+        self.stash = memoryview(b"")
+        #: Whether the end of the file comes right behind it.
+        self.at_end = False
+
+    name = property(lambda self: self.file.name)
+    mode = property(lambda self: self.file.mode)
+    closefd = property(lambda self: self.file.closefd)
+
+    def readable(self) -> bool:
+        return self.file.readable()
+
+    def writable(self) -> bool:
+        return self.file.writable()
+
+    def seekable(self) -> bool:
+        return self.file.seekable()
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+    def isatty(self) -> bool:
+        return self.file.isatty()
+
+    def stash_now(self, size: int) -> bool:
+        """Have `size` bytes at hand, or all up to the end; False where the disk has to be asked."""
+        while len(self.stash) < size and not self.at_end:
+            data = _fastaio._read_now(self.file.fileno(), size - len(self.stash))
+            if data is None:
+                return False
+            self.at_end = not data
+            self.stash = memoryview(bytes(self.stash) + data)
+        return True
+
+    def unstash(self) -> None:
+        """Give back what was at hand: the descriptor's position is that of the reader again."""
+        if self.stash:
+            self.file.seek(-len(self.stash), os.SEEK_CUR)
+        self.stash = memoryview(b"")
+        self.at_end = False
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        if self.stash:
+            view = memoryview(buffer).cast("B")
+            size = min(len(view), len(self.stash))
+            view[:size] = self.stash[:size]
+            self.stash = self.stash[size:]
+            return size
+        if self.at_end:
+            self.at_end = False
+            return 0
+        self.output.drain()
+        return self.file.readinto(buffer)
+
+    def readall(self) -> bytes:
+        stash, self.stash = bytes(self.stash), memoryview(b"")
+        if self.at_end:
+            self.at_end = False
+            return stash
+        self.output.drain()
+        return stash + (self.file.readall() or b"")
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        self.unstash()
+        piece = bytes(data)
+        self.output.add(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self.output.drain()
+        self.unstash()
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        self.output.drain()
+        return self.file.tell() - len(self.stash)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        self.output.drain()
+        self.unstash()
+        return self.file.truncate(size)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            self.output.drain()
+        finally:
+            try:
+                self.file.close()
+            finally:
+                super().close()
+
+    def _dealloc_warn(self, source: object) -> None:
+        # What io calls when a file is dropped that nobody has closed.
+        self.file._dealloc_warn(source)  # type: ignore[attr-defined]
+
+
+class _Part(NamedTuple):
+    """Where a part of what is ahead begins: in it, and what the TextIOWrapper's tell() says."""
+
+    start: int
+    position: int
+
+
+class TextFile(File[str]):
+    """A text file; the methods are those of io.TextIOWrapper, to be awaited."""
+
+    __slots__ = (
+        "_ahead",
+        "_both",
+        "_direct",
+        "_fd",
+        "_lower",
+        "_newline",
+        "_off",
+        "_parts",
+        "_plain_lines",
+        "_seekable",
+        "_size",
+        "_spent",
+        "_text",
+        "_width",
+        "_writing",
+    )
+
+    def __init__(
+        self,
+        raw: io.FileIO,
+        loop: AbstractEventLoop,
+        executor: Executor | None,
+        *,
+        buffering: int,
+        encoding: str,
+        errors: str | None,
+        newline: str | None,
+        line_buffering: bool,
+        mode: str,
+    ) -> None:
+        output = Output(raw)
+        lower = GatheringRaw(raw, output)
+        self._both = raw.readable() and raw.writable()
+        size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
+        buffer: io.BufferedReader | io.BufferedWriter | io.BufferedRandom
+        if self._both:
+            buffer = io.BufferedRandom(lower, size)
+        elif raw.readable():
+            buffer = io.BufferedReader(lower, size)
+        else:
+            buffer = io.BufferedWriter(lower, size)
+        self._text = text = io.TextIOWrapper(
+            buffer, encoding=encoding, errors=errors, newline=newline, line_buffering=line_buffering
+        )
+        text.mode = mode  # type: ignore[misc]  # what open() does too
+        super().__init__(text, raw, loop, executor, buffering)
+        self._output = output
+        self._lower = lower
+        self._fd = raw.fileno()
+        self._newline = newline
+        self._plain_lines = newline is None or newline == "\n"
+        self._seekable = raw.seekable()
+        #: Text is no longer read ahead: it could not be decoded, or has no positions.
+        self._direct = not self._seekable
+        #: The last operation was a write, so that the next one need not look at what is ahead.
+        self._writing = not raw.readable()
+        regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        inline = regular and not self._both and errors != "ignore"
+        self._width = _WIDTH.get(codecs.lookup(encoding).name, 0) if inline else 0
+        self._ahead = ""
+        self._off = 0
+        self._parts: list[_Part] = []
+        self._size = FIRST_PART
+        self._spent = 0
+        self._update()
+
+    def _update(self) -> None:
+        idle = not self._closed and not self._turns.taken
+        self._read_loop = self._loop if idle and self._ahead else NEVER
+        writes = self._writing and self._output.error is None and not self._text.line_buffering
+        self._write_loop = self._loop if idle and writes else NEVER
+
+    # Properties, as of a TextIOWrapper
+
+    @property
+    def buffer(self) -> Any:
+        """The binary file of io below, which knows nothing of what is read ahead."""
+        return self._text.buffer
+
+    @property
+    def encoding(self) -> str:
+        """The name of the encoding."""
+        return self._text.encoding
+
+    @property
+    def errors(self) -> str | None:
+        """What is done about text that cannot be encoded or decoded."""
+        return self._text.errors
+
+    @property
+    def newlines(self) -> str | tuple[str, ...] | None:
+        """The ends of line that have been seen so far, also in what has been read ahead."""
+        return self._text.newlines
+
+    @property
+    def line_buffering(self) -> bool:
+        """Whether each line is written at once."""
+        return self._text.line_buffering
+
+    def detach(self) -> Any:
+        """Give the binary file of io below away; what is gathered is written first, on the spot."""
+        if self._closed:
+            self._refuse("detach")
+        self._check_loop()
+        if self._turns.taken or self._draining:
+            raise RuntimeError("the file is being worked with")
+        self._go_back()
+        buffer = self._text.detach()
+        buffer.flush()
+        self._output.drain()
+        self._closed = True
+        self._update()
+        return buffer
+
+    # Reading ahead
+
+    def _take(self, size: int) -> str:
+        ahead, off = self._ahead, self._off
+        if off + size >= len(ahead):
+            self._ahead, self._off = "", 0
+            self._parts.clear()
+            return ahead[off:] if off else ahead
+        self._off = off + size
+        return ahead[off : off + size]
+
+    def _go_back(self) -> None:
+        """Put the TextIOWrapper where the user believes to be, and forget what is ahead."""
+        if self._off < len(self._ahead):
+            if not self._parts:
+                return  # there are no positions to go back to
+            part = self._part_of(self._off)
+            self._text.seek(part.position)
+            if self._off > part.start:
+                self._text.read(self._off - part.start)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._ahead, self._off = "", 0
+        self._parts.clear()
+        self._size = FIRST_PART
+
+    def _part_of(self, offset: int) -> _Part:
+        return next(part for part in reversed(self._parts) if part.start <= offset)
+
+    def _put(self, data: str, position: int) -> None:
+        """Put what has been read behind what is ahead, and forget the parts that are read."""
+        parts = self._parts
+        if self._off >= len(self._ahead):
+            self._ahead, self._off = data, 0
+            parts[:] = [_Part(0, position)]
+            return
+        cut = self._part_of(self._off).start if parts else 0
+        length = len(self._ahead) - cut
+        parts[:] = [_Part(part.start - cut, part.position) for part in parts if part.start >= cut]
+        parts.append(_Part(length, position))
+        self._ahead, self._off = self._ahead[cut:] + data, self._off - cut
+
+    def _read_ahead(self, size: int) -> bool:
+        """Put the next `size` characters (-1: all) behind what is ahead; False at the end.
+
+        Text that cannot be decoded is left alone, to be met when it is its turn.
+        """
+        text = self._text
+        try:
+            position = text.tell()
+        except OSError:
+            self._direct = True  # an encoding without positions
+            return False
+        try:
+            data = text.read(size)
+        except UnicodeError:
+            text.seek(position)
+            self._direct = True
+            return False
+        if data:
+            self._put(data, position)
+            self._size = min(self._size * 2, LAST_PART)
+        return bool(data)
+
+    async def _more(self, missing: int) -> bool:
+        """Read ahead: at once where the page cache has what it takes, else in a thread."""
+        if self._direct:
+            return False
+        lower, width = self._lower, self._width
+        size = max(self._size, min(missing, LAST_PART))
+        if width and lower.stash_now(size * width + 64):
+            self._spent += size * width
+            if self._spent >= BREATHER:
+                self._spent = 0
+                await breathe()
+            return self._read_ahead(size)
+        return await self._thread(self._read_ahead, max(size, missing))
+
+    async def _begin_reading(self, name: str, *args: Any) -> None:
+        if self._closed or not self._raw.readable():
+            self._check_loop()
+            self._refuse(name, *args)
+        await self._begin(name, *args)
+        if self._writing:
+            try:
+                await self._stop_writing()
+            except BaseException:
+                self._end()
+                raise
+
+    async def _direct_call(self, name: str, size: int) -> str:
+        """What the TextIOWrapper itself reads; kept, should nobody be there to take it."""
+        if self._off < len(self._ahead) and not self._parts:
+            return self._take(size if size >= 0 else len(self._ahead))
+        await self._thread(self._direct_call_blocking, name, size)
+        return self._take(len(self._ahead))
+
+    def _direct_call_blocking(self, name: str, size: int) -> None:
+        self._go_back()
+        try:
+            position = self._text.tell() if self._seekable else None
+        except OSError:
+            position = None
+        self._ahead, self._off = getattr(self._text, name)(size), 0
+        if position is not None and self._ahead:
+            self._parts.append(_Part(0, position))
+
+    def _index(self, name: str, size: object) -> int:
+        if size is None and name != "readline":
+            return -1
+        try:
+            return operator.index(size)  # type: ignore[arg-type]
+        except TypeError:
+            self._refuse(name, size)
+
+    async def read(self, size: int | None = -1, /) -> str:
+        """Up to `size` characters, fewer only at the end; without a size all of them."""
+        if self._read_loop is running_loop() and size.__class__ is int:
+            off = self._off
+            end = off + size
+            if off < end < len(self._ahead):
+                self._off = end
+                return self._ahead[off:end]
+        wanted = self._index("read", size)
+        await self._begin_reading("read", size)
+        try:
+            if wanted < 0:
+                return await self._read_all()
+            while (missing := wanted - len(self._ahead) + self._off) > 0:
+                if not await self._more(missing):
+                    break
+            if missing > 0 and self._direct:
+                return await self._direct_call("read", wanted)
+            return self._take(wanted)
+        finally:
+            self._end()
+
+    async def _read_all(self) -> str:
+        if not self._direct:
+            lower = self._lower
+            # Only what is small is worth the loop's time; that is known before it is looked for.
+            small = self._width and os.fstat(self._fd).st_size - self._raw.tell() < NOW_MAX
+            if small and lower.stash_now(NOW_MAX) and lower.at_end:
+                self._read_ahead(-1)
+            else:
+                await self._thread(self._read_ahead, -1)
+        if self._direct:
+            return await self._direct_call("read", -1)
+        return self._take(len(self._ahead))
+
+    def _line_end(self, start: int) -> int:
+        """Where the line ends in what is ahead, looking from `start`; -1 if it is not there yet."""
+        if self._newline != "":
+            eol = self._newline or "\n"
+            end = self._ahead.find(eol, start)
+            return end + len(eol) if end >= 0 else -1
+        found = _ANY_END.search(self._ahead, start)
+        if found is None or (found[0] == "\r" and found.end() == len(self._ahead)):
+            return -1  # a line feed may follow
+        return found.end()
+
+    async def readline(self, size: int = -1, /) -> str:
+        """The next line with its end, or its first `size` characters; empty at the end."""
+        if self._read_loop is running_loop() and size == -1 and self._plain_lines:
+            off = self._off
+            end = self._ahead.find("\n", off) + 1
+            if end:
+                self._off = end
+                return self._ahead[off:end]
+        wanted = self._index("readline", size)
+        await self._begin_reading("readline", size)
+        try:
+            seen = 0
+            while True:
+                end = self._line_end(self._off + seen)
+                there = len(self._ahead) - self._off
+                length = end - self._off if end >= 0 else there
+                if wanted >= 0 and length >= wanted:
+                    return self._take(wanted)
+                if end >= 0:
+                    return self._take(length)
+                seen = max(there - 1, 0)  # the last may be the first half of an end of line
+                if not await self._more(there):
+                    if self._direct:
+                        return await self._direct_call("readline", wanted)
+                    return self._take(there)
+        finally:
+            self._end()
+
+    async def readlines(self, hint: int | None = -1, /) -> list[str]:
+        """All lines, or as many as have `hint` characters together."""
+        wanted = self._index("readlines", hint)
+        if wanted > 0 or self._closed or not self._raw.readable():
+            return await self._readlines(wanted)
+        # The text has been translated already where it is to be.
+        newline = "\n" if self._newline is None else self._newline
+        return io.StringIO(await self.read(), newline).readlines()
+
+    # Writing
+
+    async def write(self, text: str, /) -> int:
+        """Gather text to be written, and return the number of its characters.
+
+        Waits, before it takes any, while too much is on its way. What cannot be written makes a
+        later write(), flush(), seek(), read() or close() raise.
+        """
+        output = self._output
+        if self._write_loop is running_loop() and output.size < self._gather:
+            count = self._text.write(text)
+            if output.size >= self._gather and not self._draining:
+                self._start_drain()
+            return count
+        if self._closed or not self._raw.writable():
+            self._check_loop()
+            self._refuse("write", text)
+        await self._begin("write", "")
+        try:
+            if not self._writing:
+                count = await self._thread(self._first_write, text)
+                self._writing = True
+                return count
+            await self._make_room(len(text))
+            count = self._text.write(text)
+            if self._text.line_buffering and ("\n" in text or "\r" in text):
+                await self._settle()
+            elif output.size >= self._gather and not self._draining:
+                self._start_drain()
+            return count
+        finally:
+            self._end()
+
+    def _first_write(self, text: str) -> int:
+        self._go_back()
+        count = self._text.write(text)
+        self._text.flush()
+        self._output.drain()
+        return count
+
+    async def _stop_writing(self) -> None:
+        """Have all output written, so that the file can be read or its position moved."""
+        self._text.flush()
+        await self._settle()
+        self._writing = not self._raw.readable()
+
+    async def flush(self) -> None:
+        """Have the kernel take what is gathered. (files.fsync() has the disk take it.)"""
+        await self._begin("flush")
+        try:
+            if self._writing:
+                self._text.flush()
+                await self._settle()
+        finally:
+            self._end()
+
+    # The position
+
+    async def tell(self) -> int:
+        """The position, an opaque number for seek()."""
+        await self._begin("tell")
+        try:
+            if self._writing:
+                await self._stop_writing()
+            elif self._off < len(self._ahead):
+                await self._thread(self._go_back)
+            return self._text.tell()
+        finally:
+            self._end()
+
+    async def seek(self, cookie: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a position that tell() gave, to the start (0), or to the end (0, SEEK_END)."""
+        await self._begin("seek", cookie, whence)
+        try:
+            if self._writing:
+                await self._stop_writing()
+            return await self._thread(self._seek_blocking, cookie, whence)
+        finally:
+            self._end()
+
+    def _seek_blocking(self, cookie: int, whence: int) -> int:
+        if whence == os.SEEK_CUR:
+            self._go_back()
+        position = self._text.seek(cookie, whence)
+        self._forget()
+        self._direct = not self._seekable
+        return position
+
+    async def truncate(self, size: int | None = None, /) -> int:
+        """Cut the file, by default at the position, or lengthen it with zeros."""
+        await self._begin("truncate", size)
+        try:
+            if self._writing:
+                await self._stop_writing()
+            return await self._thread(self._truncate_blocking, size)
+        finally:
+            self._end()
+
+    def _truncate_blocking(self, size: int | None) -> int:
+        self._go_back()
+        return self._text.truncate(size)
+
+    def _finish(self) -> None:
+        self._release()  # which writes too

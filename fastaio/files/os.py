@@ -1,0 +1,77 @@
+"""The functions of os that may wait for a disk, as coroutines: what aiofiles.os has, and more.
+
+Each takes what the function of os takes, and ``loop`` and ``executor`` besides where it works in a
+thread.
+"""
+
+from __future__ import annotations
+
+import os as _os
+
+from . import ospath as path
+from ._functions import fdatasync, fsync, lstat, pread, pwrite, read, readinto, stat, write
+from ._work import threaded
+
+__all__ = (
+    "access",
+    "chmod",
+    "chown",
+    "fdatasync",
+    "fsync",
+    "ftruncate",
+    "getcwd",
+    "link",
+    "listdir",
+    "lstat",
+    "makedirs",
+    "mkdir",
+    "path",
+    "pread",
+    "pwrite",
+    "read",
+    "readinto",
+    "readlink",
+    "remove",
+    "removedirs",
+    "rename",
+    "renames",
+    "replace",
+    "rmdir",
+    "scandir",
+    "sendfile",
+    "stat",
+    "statvfs",
+    "symlink",
+    "truncate",
+    "unlink",
+    "utime",
+    "wrap",
+    "write",
+)
+
+#: A coroutine function that runs a function in a thread of the loop's executor.
+wrap = threaded
+
+access = threaded(_os.access)
+chmod = threaded(_os.chmod)
+chown = threaded(_os.chown)
+ftruncate = threaded(_os.ftruncate)
+getcwd = threaded(_os.getcwd)
+link = threaded(_os.link)
+listdir = threaded(_os.listdir)
+makedirs = threaded(_os.makedirs)
+mkdir = threaded(_os.mkdir)
+readlink = threaded(_os.readlink)
+remove = threaded(_os.remove)
+removedirs = threaded(_os.removedirs)
+rename = threaded(_os.rename)
+renames = threaded(_os.renames)
+replace = threaded(_os.replace)
+rmdir = threaded(_os.rmdir)
+scandir = threaded(_os.scandir)
+sendfile = threaded(_os.sendfile)
+statvfs = threaded(_os.statvfs)
+symlink = threaded(_os.symlink)
+truncate = threaded(_os.truncate)
+unlink = threaded(_os.unlink)
+utime = threaded(_os.utime)

@@ -1,0 +1,31 @@
+"""The functions of os.path that look at the disk, as coroutines."""
+
+from __future__ import annotations
+
+from os import path as _path
+
+from ._functions import exists, getsize, isdir, isfile, islink
+from ._work import threaded
+
+__all__ = (
+    "abspath",
+    "exists",
+    "getatime",
+    "getctime",
+    "getmtime",
+    "getsize",
+    "isdir",
+    "isfile",
+    "islink",
+    "ismount",
+    "samefile",
+    "sameopenfile",
+)
+
+abspath = threaded(_path.abspath)
+getatime = threaded(_path.getatime)
+getctime = threaded(_path.getctime)
+getmtime = threaded(_path.getmtime)
+ismount = threaded(_path.ismount)
+samefile = threaded(_path.samefile)
+sameopenfile = threaded(_path.sameopenfile)

@@ -40,12 +40,14 @@ class Flag(int):
 class Output:
     """Bytes on their way to a descriptor: gathered on the loop, written in a thread."""
 
-    __slots__ = ("error", "pieces", "raw", "size", "unwritten")
+    __slots__ = ("error", "in_flight", "pieces", "raw", "size", "unwritten")
 
     def __init__(self, raw: io.FileIO) -> None:
         self.raw = raw
         self.pieces: list[bytes] = []
         self.size = 0
+        #: What a job has been given to write.
+        self.in_flight: list[bytes] | None = None
         #: What a failed write has left.
         self.unwritten = b""
         self.error: BaseException | None = None
@@ -73,16 +75,25 @@ class Output:
         except BaseException:
             self.unwritten = bytes(data[done:])
             raise
+        finally:
+            self.in_flight = None
 
     def restore(self) -> None:
-        """Put what a failed write has left before what has been gathered since."""
+        """Put what has not been written before what has been gathered since.
+
+        Only while no job is writing: one that has never been started leaves what it was given.
+        """
+        left = self.in_flight or []
         if self.unwritten:
-            self.pieces.insert(0, self.unwritten)
-            self.size += len(self.unwritten)
-            self.unwritten = b""
+            left = [self.unwritten]
+        self.in_flight, self.unwritten = None, b""
+        self.pieces[:0] = left
+        self.size += sum(map(len, left))
 
     def drain(self) -> None:
         """Write all, in whatever thread; what fails stays for the next try."""
+        if self.in_flight is not None:
+            raise RuntimeError("a job is writing")
         self.restore()
         if self.pieces:
             try:
@@ -187,11 +198,10 @@ class File(Generic[_Data]):
     def _start_drain(self) -> None:
         """Write what is gathered in a thread; nobody waits."""
         output = self._output
-        pieces = output.take()
+        pieces = output.in_flight = output.take()
         try:
             drain = self._loop.run_in_executor(self._executor, self._write_pieces, pieces)
         except BaseException:
-            output.unwritten = b"".join(pieces)
             output.restore()
             raise
         self._draining = True
@@ -201,8 +211,10 @@ class File(Generic[_Data]):
 
         def drained(drain: Future[None]) -> None:
             file = me()
+            dropped = drain.cancelled()
+            error = RuntimeError("the executor has dropped a job") if dropped else drain.exception()
             if file is not None:
-                file._drained(None if drain.cancelled() else drain.exception())
+                file._drained(error)
 
         drain.add_done_callback(drained)
 

@@ -434,6 +434,7 @@ class BinaryFile(File[bytes]):
     def __del__(self) -> None:
         # The file of io in _sync warns of not having been closed, and closes the descriptor.
         if not getattr(self, "_closed", True):
+            self._output.restore()
             self._output.drain()
 
 

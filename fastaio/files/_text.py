@@ -136,6 +136,7 @@ class GatheringRaw(io.RawIOBase):
         if self.closed:
             return
         try:
+            self.output.restore()  # nobody closes it while a job is writing
             self.output.drain()
         finally:
             try:
@@ -491,14 +492,16 @@ class TextFile(File[str]):
             self._refuse("write", text)
         await self._begin("write", "")
         try:
-            if not self._writing:
+            if self._both and (not self._writing or self._text.line_buffering):
+                while self._draining:
+                    await self._drain_end()
                 count = await self._thread(self._first_write, text)
                 self._writing = True
                 return count
             await self._make_room(len(text))
             count = self._text.write(text)
             if self._text.line_buffering and ("\n" in text or "\r" in text):
-                await self._settle()
+                await self._flush()
             elif output.size >= self._gather and not self._draining:
                 self._start_drain()
             return count
@@ -514,17 +517,29 @@ class TextFile(File[str]):
 
     async def _stop_writing(self) -> None:
         """Have all output written, so that the file can be read or its position moved."""
-        self._text.flush()
-        await self._settle()
+        await self._flush()
         self._writing = not self._raw.readable()
+
+    async def _flush(self) -> None:
+        if self._both:
+            # Its buffer moves the position when it is flushed: not while somebody writes there.
+            while self._draining:
+                await self._drain_end()
+            await self._thread(self._flush_blocking)
+        else:
+            self._text.flush()
+            await self._settle()
+
+    def _flush_blocking(self) -> None:
+        self._text.flush()
+        self._output.drain()
 
     async def flush(self) -> None:
         """Have the kernel take what is gathered. (files.fsync() has the disk take it.)"""
         await self._begin("flush")
         try:
             if self._writing:
-                self._text.flush()
-                await self._settle()
+                await self._flush()
         finally:
             self._end()
 

@@ -147,6 +147,10 @@ def objects(loop):
     next(awaiting)
     reading = loop.sock_recv(ours, 10)
     reading.send(None)
+    reader = asyncio.StreamReader(loop=loop)
+    _, _, sender = connect(loop, asyncio.StreamReaderProtocol(reader, loop=loop))
+    stream_read = reader.read(10)
+    stream_read.send(None)
     return {
         "future": loop.create_future(),
         "task": task,
@@ -155,10 +159,13 @@ def objects(loop):
         "timer": loop.call_later(100, print),
         "new operation": loop.sock_recv(ours, 10),
         "operation": reading,
+        "reader": reader,
+        "new read": reader.readline(),
+        "read": stream_read,
         "transport": transport,
         "listener": fastaio._fastaio.Listener(loop, listening, Recorder, None, 10),
         "loop": loop,
-        "peers": (theirs, other, ours, listening),
+        "peers": (theirs, other, ours, listening, sender),
     }
 
 
@@ -170,6 +177,9 @@ KINDS = [
     "timer",
     "new operation",
     "operation",
+    "reader",
+    "new read",
+    "read",
     "transport",
     "listener",
     "loop",

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -141,6 +142,50 @@ def test_a_coroutine_never_awaited_shows_its_origin(loop):
 
     with pytest.warns(RuntimeWarning, match="was never awaited(.|\n)*Coroutine created at"):
         loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("name", ["sock_recv", "StreamReader.read"])
+def test_a_native_coroutine_never_awaited_shows_its_origin(loop, name):
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def forget(function, *args):
+        coro = function(*args)
+        assert sys.get_coroutine_origin_tracking_depth() > 0
+        origin = coro.cr_origin
+        del coro
+        collect()
+        return origin
+
+    async def main():
+        if name == "sock_recv":
+            return forget(loop.sock_recv, ours, 1)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            return forget(reader.read, 1)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    loop.set_debug(True)
+    with pytest.warns(RuntimeWarning, match="was never awaited") as caught:
+        origin = loop.run_until_complete(main())
+    ours.close()
+    theirs.close()
+    assert [place[2] for place in origin][:2] == ["forget", "main"]
+    assert [place[0] for place in origin][:2] == [__file__] * 2
+    lines = str(caught[0].message).splitlines()
+    assert lines[0].endswith("was never awaited")
+    assert lines[1] == "Coroutine created at (most recent call last)"
+    assert lines[-1].strip() == "coro = function(*args)"
+
+
+def test_without_debug_mode_no_origin_is_kept(loop):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        coro = loop.sock_recv(ours, 1)
+        assert coro.cr_origin is None
+        coro.close()
 
 
 def test_source_tracebacks(loop):

@@ -62,7 +62,7 @@ def test_objects_whose_init_never_ran(native, name):
     survives(action)
 
 
-@pytest.mark.parametrize("name", ["Handle", "TimerHandle", "FutureIter", "SockOp"])
+@pytest.mark.parametrize("name", ["Handle", "TimerHandle", "FutureIter", "SockOp", "ReadOp"])
 def test_types_that_only_the_module_makes(native, name):
     cls = getattr(native, name)
     with pytest.raises(TypeError):

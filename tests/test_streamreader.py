@@ -585,6 +585,29 @@ def test_nothing_is_taken_before_the_first_step(run):
     run(main)
 
 
+def test_a_loop_that_is_none_of_ours(run):
+    """What a reader is given as its loop is what makes its futures."""
+    made = []
+
+    class Other:
+        def create_future(self):
+            made.append(asyncio.get_running_loop().create_future())
+            return made[-1]
+
+        def get_debug(self):
+            return False
+
+    async def main():
+        async with linked() as (reader, _, peer):
+            reader._loop = Other()
+            reading = await begun(reader.readexactly(4))
+            assert reader._waiter is made[0]
+            peer.send(b"data")
+            assert await reading == b"data"
+
+    run(main)
+
+
 def test_a_read_that_is_never_awaited_warns(run):
     async def main():
         async with linked() as (reader, _, _):

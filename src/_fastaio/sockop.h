@@ -8,14 +8,12 @@
 #ifndef FASTAIO_SOCKOP_H
 #define FASTAIO_SOCKOP_H
 
+#include "coro.h"
 #include "loop.h"
 
 #define SOCKOP_MAX_ARGS 4 /* the socket included */
 
 typedef struct SockOp SockOp;
-
-/* What came of an attempt; WAIT: the socket was not ready. */
-typedef enum { FAILED = -1, WAIT, DONE } Outcome;
 
 typedef struct {
     const char *name;
@@ -23,28 +21,23 @@ typedef struct {
     int required;
     WatchSide side;
     bool eager; /* goes on as soon as the socket is ready, and the future has its result */
-    /* DONE with a result, FAILED with an exception, or neither. */
+    /* DONE with a result, FAILED with an exception, WAIT: the socket is not ready. */
     Outcome (*attempt)(SockOp *op, PyObject **result);
     /* NULL, or what gives a coroutine whose result, infos as of getaddrinfo(), has the address
        that is to take the place of the second argument; NULL without an exception: no need. */
     PyObject *(*look_up)(SockOp *op);
 } OpKind;
 
-typedef enum { CREATED, LOOKING_UP, WAITING, CLOSED } Phase;
-
 struct SockOp {
-    PyObject_HEAD
+    Coro coro;
     LoopObject *loop;
     const OpKind *kind;
     PyObject *args[SOCKOP_MAX_ARGS]; /* the socket first; NULL: not given */
-    PyObject *future;                /* while WAITING: what was yielded */
-    PyObject *lookup; /* while LOOKING_UP: the coroutine of loop._ensure_resolved() */
-    PyObject *weakrefs;
+    PyObject *future;                /* while it waits: what was yielded */
+    PyObject *lookup; /* before that, perhaps: the coroutine of loop._ensure_resolved() */
     Py_buffer view; /* sock_sendall: held from its first step to its end */
     Py_ssize_t sent;
     int fd; /* what is waited for; -1 before the first wait */
-    uint8_t phase;
-    bool running;
     bool holds_socket; /* has counted itself in sock._io_refs */
     bool connecting;   /* connect() has begun */
 };
@@ -57,7 +50,8 @@ sockop_sock(const SockOp *op)
 
 /* sock.fileno(), which is -1 for a closed socket; -2 with an exception. */
 int sockop_fd(SockOp *op);
-/* Without its arguments, and not yet tracked by the collector. */
+/* Without its arguments, and not yet tracked by the collector. One that is not handed out is to be
+   closed first, or it warns that it was never awaited. */
 SockOp *sockop_new(LoopObject *loop, const OpKind *kind);
 int sockop_type_init(PyObject *module);
 

@@ -102,7 +102,8 @@ take_fields(ReaderCore *core, PyObject *dict)
 #undef X
     if (!core->altered) {
         core->altered = !PyByteArray_CheckExact(core->buffer) || !is_usable_limit(core->limit) ||
-                        !PyBool_Check(core->eof) || !PyBool_Check(core->paused);
+                        !PyBool_Check(core->eof) || !PyBool_Check(core->paused) ||
+                        !PyObject_TypeCheck(core->loop, core->st->LoopType);
     }
     core->buffer_refs = 2; /* the dictionary's, and ours */
     return 0;

@@ -34,7 +34,8 @@ struct ReaderCore {
 
 /* The state of a reader of our class: borrowed; NULL with an exception. */
 ReaderCore *reader_core(fastaio_state *st, PyObject *reader);
-/* 1 where all is as asyncio made it, and our methods may do its work; 0 where not; -1: error. */
+/* 1 where all is as asyncio made it, on a loop of ours, and our methods may do its work; 0 where
+   not; -1: error. */
 int reader_is_native(ReaderCore *core);
 /* Moves the chunk to the buffer. */
 int reader_gather(ReaderCore *core);
@@ -54,7 +55,7 @@ Py_ssize_t reader_limit(ReaderCore *core);
 
 typedef enum { READ_SOME, READ_EXACTLY, READ_UNTIL, READ_LINE, READ_NEXT } ReadKind;
 
-/* The coroutine of one read; separator: bytes, or NULL. */
+/* The coroutine of one read of a native reader; separator: bytes, or NULL. */
 PyObject *read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size,
                       PyObject *separator);
 int read_op_type_init(PyObject *module);

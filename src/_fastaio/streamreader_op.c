@@ -3,25 +3,19 @@
  * Nothing is taken before its first step, nor while it waits: an attempt takes
  * all it is to return at once, so a cancelled one has taken nothing.
  */
+#include "coro.h"
+#include "loop.h"
 #include "streamreader_impl.h"
 
-#include <structmember.h>
-
-typedef enum { CREATED, WAITING, CLOSED } Phase;
-typedef enum { FAILED = -1, WAIT, DONE } Outcome;
-
 typedef struct {
-    PyObject_HEAD
+    Coro coro;
     PyObject *reader; /* until the end */
     ReaderCore *core; /* the same */
     PyObject *separator;
-    PyObject *future; /* while WAITING: what was yielded */
-    PyObject *weakrefs;
+    PyObject *future; /* while it waits: what was yielded */
     Py_ssize_t size;
     Py_ssize_t searched; /* no separator begins before */
     uint8_t kind;        /* a ReadKind */
-    uint8_t phase;
-    bool running;
     bool woken; /* has waited */
 } ReadOp;
 
@@ -221,9 +215,9 @@ attempt(ReadOp *op, PyObject **result)
 /* ---- waiting --------------------------------------------------------------------------------- */
 
 static void
-op_finish(ReadOp *op)
+op_finish(Coro *coro)
 {
-    op->phase = CLOSED;
+    ReadOp *op = (ReadOp *)coro;
     if (op->future != NULL && op->core->waiter == op->future) {
         Py_SETREF(op->core->waiter, Py_NewRef(Py_None));
     }
@@ -262,7 +256,7 @@ op_wait(ReadOp *op)
     }
     Py_XSETREF(core->waiter, Py_NewRef(future));
     Py_XSETREF(op->future, future);
-    op->phase = WAITING;
+    op->coro.phase = CORO_SUSPENDED;
     return 0;
 }
 
@@ -277,20 +271,19 @@ op_attempt(ReadOp *op, PyObject **result)
         }
         outcome = FAILED;
     }
-    PyObject *raised = outcome == FAILED ? PyErr_GetRaisedException() : NULL;
-    op_finish(op);
-    if (raised != NULL) {
-        PyErr_SetRaisedException(raised);
+    if (outcome == DONE) {
+        op->coro.phase = CORO_CLOSED;
+        op_finish(&op->coro);
+        return PYGEN_RETURN;
     }
-    return outcome == DONE ? PYGEN_RETURN : PYGEN_ERROR;
+    coro_end(&op->coro);
+    return PYGEN_ERROR;
 }
 
 static PySendResult
 op_fail(ReadOp *op)
 {
-    PyObject *raised = PyErr_GetRaisedException();
-    op_finish(op);
-    PyErr_SetRaisedException(raised);
+    coro_end(&op->coro);
     return PYGEN_ERROR;
 }
 
@@ -358,124 +351,30 @@ op_resume(ReadOp *op, PyObject **result)
 
 /* ---- the protocol of coroutines -------------------------------------------------------------- */
 
-static int
-check_usable(ReadOp *op)
-{
-    if (op->running) {
-        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
-        return -1;
-    }
-    if (op->phase == CLOSED) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
-        return -1;
-    }
-    return 0;
-}
-
 static PySendResult
 op_send(PyObject *self, PyObject *value, PyObject **result)
 {
     ReadOp *op = (ReadOp *)self;
-    *result = NULL;
-    if (check_usable(op) < 0) {
+    if (coro_enter(&op->coro, value, result) < 0) {
         return PYGEN_ERROR;
     }
-    if (op->phase == CREATED && value != Py_None) {
-        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
-        return PYGEN_ERROR;
-    }
-    op->running = true;
-    PySendResult sent = op->phase == CREATED ? op_start(op, result) : op_resume(op, result);
-    op->running = false;
+    PySendResult sent =
+        op->coro.phase == CORO_CREATED ? op_start(op, result) : op_resume(op, result);
+    coro_leave(&op->coro);
     return sent;
 }
 
-static PyObject *
-op_iternext(PyObject *self)
+static const char *
+op_name(const Coro *coro)
 {
-    PyObject *result;
-    PySendResult sent = op_send(self, Py_None, &result);
-    if (sent == PYGEN_RETURN) {
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-        Py_CLEAR(result);
-        if (stop != NULL) {
-            PyErr_SetRaisedException(stop);
-        }
-    }
-    return result;
+    return names[((const ReadOp *)coro)->kind];
 }
 
-static PyObject *
-op_send_method(PyObject *self, PyObject *value)
-{
-    if (value == Py_None) {
-        return op_iternext(self);
-    }
-    PyObject *result;
-    if (((ReadOp *)self)->phase == WAITING) {
-        return op_iternext(self); /* what is sent to a future is of no account */
-    }
-    op_send(self, value, &result);
-    return NULL;
-}
-
-/* Raises what throw(type[, value[, traceback]]) was given; 0 where that is no exception. */
-static int
-raise_thrown(PyObject *const *args, Py_ssize_t count)
-{
-    PyObject *value = count > 1 && args[1] != Py_None ? args[1] : NULL;
-    if (PyExceptionInstance_Check(args[0]) && value == NULL) {
-        PyErr_SetRaisedException(Py_NewRef(args[0]));
-    }
-    else if (PyExceptionClass_Check(args[0])) {
-        PyErr_SetObject(args[0], value);
-    }
-    else {
-        PyErr_SetString(PyExc_TypeError,
-                        PyExceptionInstance_Check(args[0])
-                            ? "instance exception may not have a separate value"
-                            : "exceptions must be classes or instances deriving from "
-                              "BaseException");
-        return 0;
-    }
-    if (count > 2 && args[2] != Py_None) {
-        PyObject *exc = PyErr_GetRaisedException();
-        if (PyException_SetTraceback(exc, args[2]) < 0) {
-            Py_DECREF(exc);
-            return 0;
-        }
-        PyErr_SetRaisedException(exc);
-    }
-    return 1;
-}
-
-static PyObject *
-op_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    ReadOp *op = (ReadOp *)self;
-    if (count < 1 || count > 3) {
-        PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", count);
-        return NULL;
-    }
-    if (check_usable(op) == 0 && raise_thrown(args, count)) {
-        op_fail(op);
-    }
-    return NULL;
-}
-
-static PyObject *
-op_close(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    ReadOp *op = (ReadOp *)self;
-    if (op->running) {
-        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
-        return NULL;
-    }
-    if (op->phase != CLOSED) {
-        op_finish(op);
-    }
-    Py_RETURN_NONE;
-}
+static const CoroKind op_coro = {
+    .owner = "StreamReader",
+    .name = op_name,
+    .finish = op_finish,
+};
 
 /* ---- making and freeing ---------------------------------------------------------------------- */
 
@@ -488,11 +387,16 @@ read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size,
     if (op == NULL) {
         return NULL;
     }
+    op->coro.kind = &op_coro;
     op->core = (ReaderCore *)Py_NewRef(core);
     op->reader = Py_NewRef(reader);
     op->separator = Py_XNewRef(separator);
     op->kind = (uint8_t)kind;
     op->size = size;
+    if (((LoopObject *)core->loop)->debug && coro_keep_origin(&op->coro) < 0) {
+        op->coro.phase = CORO_CLOSED; /* never handed out: nobody is to be warned */
+        Py_CLEAR(op);
+    }
     return (PyObject *)op;
 }
 
@@ -501,6 +405,7 @@ op_traverse(PyObject *self, visitproc visit, void *arg)
 {
     ReadOp *op = (ReadOp *)self;
     Py_VISIT(Py_TYPE(self));
+    CORO_VISIT(&op->coro);
     Py_VISIT(op->reader);
     Py_VISIT(op->core);
     Py_VISIT(op->separator);
@@ -513,7 +418,7 @@ static int
 op_clear(PyObject *self)
 {
     ReadOp *op = (ReadOp *)self;
-    op->phase = CLOSED;
+    CORO_CLEAR(&op->coro);
     Py_CLEAR(op->future);
     Py_CLEAR(op->separator);
     Py_CLEAR(op->core);
@@ -522,34 +427,15 @@ op_clear(PyObject *self)
 }
 
 static void
-op_finalize(PyObject *self)
-{
-    ReadOp *op = (ReadOp *)self;
-    if (op->phase == CLOSED || op->core == NULL) {
-        return;
-    }
-    PyObject *raised = PyErr_GetRaisedException();
-    if (op->phase == CREATED &&
-        PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine 'StreamReader.%s' was never awaited",
-                         names[op->kind]) < 0) {
-        PyErr_WriteUnraisable(self);
-    }
-    op_finish(op);
-    if (raised != NULL) {
-        PyErr_SetRaisedException(raised);
-    }
-}
-
-static void
 op_dealloc(PyObject *self)
 {
     ReadOp *op = (ReadOp *)self;
-    if (op->phase != CLOSED && PyObject_CallFinalizerFromDealloc(self) < 0) {
+    if (op->coro.phase != CORO_CLOSED && PyObject_CallFinalizerFromDealloc(self) < 0) {
         return;
     }
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (op->weakrefs != NULL) {
+    if (op->coro.weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
     op_clear(self);
@@ -558,90 +444,13 @@ op_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-static PyObject *
-op_self(PyObject *self)
-{
-    return Py_NewRef(self);
-}
-
-static PyObject *
-op_repr(PyObject *self)
-{
-    return PyUnicode_FromFormat("<coroutine object StreamReader.%s at %p>",
-                                names[((ReadOp *)self)->kind], self);
-}
-
-static PyObject *
-op_get_name(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyUnicode_FromString(names[((ReadOp *)self)->kind]);
-}
-
-static PyObject *
-op_get_qualname(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyUnicode_FromFormat("StreamReader.%s", names[((ReadOp *)self)->kind]);
-}
-
-static PyObject *
-op_get_running(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(((ReadOp *)self)->running);
-}
-
-static PyObject *
-op_get_suspended(PyObject *self, void *Py_UNUSED(closure))
-{
-    ReadOp *op = (ReadOp *)self;
-    return PyBool_FromLong(!op->running && op->phase == WAITING);
-}
-
-static PyObject *
-op_get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
-{
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef op_methods[] = {
-    {"send", op_send_method, METH_O,
-     PyDoc_STR("send($self, value, /)\n--\n\nRun to the next wait; StopIteration has the result.")},
-    {"throw", (PyCFunction)(void (*)(void))op_throw, METH_FASTCALL,
-     PyDoc_STR("throw(typ[, val[, tb]])\n\nEnd it with an exception.")},
-    {"close", op_close, METH_NOARGS, PyDoc_STR("close($self, /)\n--\n\nEnd it; nothing is raised.")},
-    {NULL, NULL, 0, NULL},
-};
-
-/* There is no cr_await: asyncio.graph takes what has one for a coroutine with a frame. */
-static PyGetSetDef op_getset[] = {
-    {"__name__", op_get_name, NULL, NULL, NULL},
-    {"__qualname__", op_get_qualname, NULL, NULL, NULL},
-    {"cr_running", op_get_running, NULL, NULL, NULL},
-    {"cr_suspended", op_get_suspended, NULL, NULL, NULL},
-    {"cr_frame", op_get_none, NULL, NULL, NULL},
-    {"cr_code", op_get_none, NULL, NULL, NULL},
-    {"cr_origin", op_get_none, NULL, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef op_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(ReadOp, weakrefs), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
 static PyType_Slot op_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("The coroutine of a read from a stream.")},
     {Py_tp_traverse, op_traverse},
     {Py_tp_clear, op_clear},
-    {Py_tp_finalize, op_finalize},
     {Py_tp_dealloc, op_dealloc},
-    {Py_tp_repr, op_repr},
-    {Py_tp_iter, op_self}, /* what `await` iterates is the coroutine itself */
-    {Py_tp_iternext, op_iternext},
-    {Py_am_await, op_self},
     {Py_am_send, op_send},
-    {Py_tp_methods, op_methods},
-    {Py_tp_getset, op_getset},
-    {Py_tp_members, op_members},
+    CORO_SLOTS,
     {0, NULL},
 };
 

@@ -84,6 +84,17 @@ set_limit(PyObject *reader, PyObject *value, void *offset)
 }
 
 static int
+set_loop(PyObject *reader, PyObject *value, void *offset)
+{
+    ReaderCore *core;
+    if (field_of(reader, offset, &core) == NULL) {
+        return -1;
+    }
+    core->altered |= value == NULL || !PyObject_TypeCheck(value, core->st->LoopType);
+    return set_field(reader, value, offset);
+}
+
+static int
 set_buffer(PyObject *reader, PyObject *value, void *offset)
 {
     ReaderCore *core;
@@ -99,7 +110,7 @@ set_buffer(PyObject *reader, PyObject *value, void *offset)
 #define FIELD(name, get, set) {"_" #name, get, set, NULL, (void *)offsetof(ReaderCore, name)}
 static PyGetSetDef reader_getset[] = {
     FIELD(limit, get_field, set_limit),
-    FIELD(loop, get_field, set_field),
+    FIELD(loop, get_field, set_loop),
     FIELD(buffer, get_buffer, set_buffer),
     FIELD(eof, get_field, set_flag),
     FIELD(waiter, get_field, set_field),

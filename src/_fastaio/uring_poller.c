@@ -387,10 +387,11 @@ static int
 ring_wait(Poller *poller, int64_t timeout_ns, PollEvent *events, int max_events)
 {
     UringPoller *self = (UringPoller *)poller;
+    /* First: a loop that spins, without the GIL, must not have its ring exchanged by give_up(). */
+    atomic_store_explicit(&self->running, true, memory_order_relaxed);
     if (timeout_ns == 0 && is_idle(self)) {
         return 0;
     }
-    atomic_store_explicit(&self->running, true, memory_order_relaxed);
     pthread_mutex_lock(&self->lock);
     int count = wait_locked(self, timeout_ns, events, max_events);
     pthread_mutex_unlock(&self->lock);

@@ -520,35 +520,41 @@ have_all_reported_again(LoopObject *loop)
     PyErr_SetRaisedException(error);
 }
 
+static int
+dispatch(LoopObject *loop, const PollEvent *event)
+{
+    int fd = (int)(uint32_t)event->token;
+    FdEntry *entry = table_find(loop->fds, fd);
+    if (entry == NULL || entry->generation != (uint32_t)(event->token >> 32)) {
+        return drop_stale(loop, entry, fd);
+    }
+    if (entry->watcher != NULL) {
+        return push_watcher(loop, entry->watcher, event->events);
+    }
+    loop_io_happened(loop); /* these callbacks will do I/O that the loop does not see */
+    return push_sides(loop, fd, event->events);
+}
+
 int
 watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
 {
     if (count > 0) {
         loop->metrics.io_events += (uint64_t)count;
     }
+    PyObject *error = NULL;
     for (int i = 0; i < count && loop->poller != NULL; i++) {
         if (events[i].events & POLL_OPERATION) {
             uring_deliver(loop->poller->ring, (UringOp *)(uintptr_t)events[i].token,
                           events[i].result, events[i].events & POLL_MORE);
-            continue;
         }
-        int fd = (int)(uint32_t)events[i].token;
-        FdEntry *entry = table_find(loop->fds, fd);
-        int rc = 0;
-        if (entry == NULL || entry->generation != (uint32_t)(events[i].token >> 32)) {
-            rc = drop_stale(loop, entry, fd);
-        }
-        else if (entry->watcher != NULL) {
-            rc = push_watcher(loop, entry->watcher, events[i].events);
-        }
-        else {
-            loop_io_happened(loop); /* these callbacks will do I/O that the loop does not see */
-            rc = push_sides(loop, fd, events[i].events);
-        }
-        if (rc < 0) {
+        else if (error == NULL && dispatch(loop, &events[i]) < 0) {
             have_all_reported_again(loop);
-            return -1;
+            error = PyErr_GetRaisedException(); /* operations are told of only once */
         }
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+        return -1;
     }
     return 0;
 }

@@ -136,7 +136,8 @@ piece_of(PyObject *data)
         return NULL;
     }
     PyObject *piece = PyBytes_FromStringAndSize(NULL, view.len);
-    if (piece != NULL && PyBuffer_ToContiguous(PyBytes_AS_STRING(piece), &view, view.len, 'C') < 0) {
+    if (piece != NULL &&
+        PyBuffer_ToContiguous(PyBytes_AS_STRING(piece), &view, view.len, 'C') < 0) {
         Py_CLEAR(piece);
     }
     PyBuffer_Release(&view);
@@ -789,8 +790,7 @@ int
 tls_is_native(LoopObject *loop, PyObject *protocol)
 {
     TlsState *tls = loop->st->tls;
-    if (!PyObject_TypeCheck(protocol, tls->ProtocolType) ||
-        ((TlsObject *)protocol)->loop != loop) {
+    if (!PyObject_TypeCheck(protocol, tls->ProtocolType) || ((TlsObject *)protocol)->loop != loop) {
         return 0;
     }
     PyObject *method =

@@ -307,7 +307,8 @@ is_plain(TlsState *tls, TlsObject *self)
     if (dict == NULL) {
         return -1;
     }
-    rc = PyDict_GetItemString(dict, "read") == NULL && PyDict_GetItemString(dict, "write") == NULL &&
+    rc = PyDict_GetItemString(dict, "read") == NULL &&
+         PyDict_GetItemString(dict, "write") == NULL &&
          PyDict_GetItemString(dict, "pending") == NULL;
     Py_DECREF(dict);
     return rc;
@@ -378,9 +379,9 @@ bind_cipher(TlsObject *self)
 
 /* ---- the seam -------------------------------------------------------------------------------- */
 
-#define BIND(self)                                                                                 \
-    if ((self)->cipher == CIPHER_UNBOUND && bind_cipher(self) < 0) {                               \
-        return -1;                                                                                 \
+#define BIND(self)                                                   \
+    if ((self)->cipher == CIPHER_UNBOUND && bind_cipher(self) < 0) { \
+        return -1;                                                   \
     }
 
 int

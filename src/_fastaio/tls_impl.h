@@ -46,9 +46,9 @@ typedef enum {
 
 typedef struct {
     PyObject_HEAD
-    LoopObject *loop;   /* NULL before __init__ */
+    LoopObject *loop; /* NULL before __init__ */
     PyObject *extra;
-    PyObject *transport; /* the raw one; NULL before connection_made() and after connection_lost() */
+    PyObject *transport; /* the raw one; NULL before connection_made(), after connection_lost() */
     PyObject *app_transport;
     PyObject *app_protocol;
     PyObject *get_buffer; /* of a BufferedProtocol, else NULL; so is the next */
@@ -61,11 +61,11 @@ typedef struct {
     PyObject *incoming;
     PyObject *outgoing;
     CipherKind cipher;
-    bool exact;           /* CIPHER_OBJECTS: methods of _ssl, which take buffers */
-    PyObject *read;       /* methods of sslobj, or of what is behind it */
+    bool exact;     /* CIPHER_OBJECTS: methods of _ssl, which take buffers */
+    PyObject *read; /* methods of sslobj, or of what is behind it */
     PyObject *write;
     PyObject *pending;
-    SslHandles handles;   /* CIPHER_OPENSSL: borrowed from the objects */
+    SslHandles handles; /* CIPHER_OPENSSL: borrowed from the objects */
 
     PyObject **pieces; /* written and not encrypted: bytes objects, from piece_head on */
     size_t piece_capacity;
@@ -74,7 +74,7 @@ typedef struct {
     Py_ssize_t piece_offset; /* how much of the first is encrypted */
     Py_ssize_t queued;       /* bytes */
     FlushNode flush;
-    unsigned forks;          /* st->forks when the first of these was queued */
+    unsigned forks; /* st->forks when the first of these was queued */
 
     Py_ssize_t incoming_high;
     Py_ssize_t incoming_low;
@@ -85,7 +85,7 @@ typedef struct {
     bool blocked; /* the cipher must read before it can write */
     bool resuming;
     bool reading_again;
-    char wire_writing_paused;  /* chars: members for Python */
+    char wire_writing_paused; /* chars: members for Python */
     char wire_reading_paused;
     char app_reading_paused;
     char app_writing_paused;
@@ -93,10 +93,10 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *extra;       /* here asyncio.BaseTransport has its slot _extra */
-    void *base_room[4];    /* _FlowControlMixin's slots: getters of ours hide these */
+    PyObject *extra;    /* here asyncio.BaseTransport has its slot _extra */
+    void *base_room[4]; /* _FlowControlMixin's slots: getters of ours hide these */
     PyObject *loop;
-    PyObject *protocol;    /* _ssl_protocol: a TlsObject, or what a test has put here, or None */
+    PyObject *protocol; /* _ssl_protocol: a TlsObject, or what a test has put here, or None */
     char closed;
 } TlsTransportObject;
 

@@ -16,8 +16,8 @@ enum {
 };
 
 typedef struct {
-    void *library; /* of dlopen(); NULL: not loaded */
-    bool looked;   /* for it, once */
+    void *library;         /* of dlopen(); NULL: not loaded */
+    bool looked;           /* for it, once */
     Py_ssize_t ssl_offset; /* of the SSL * in an _SSLSocket; 0: not proved yet, -1: not there */
     int (*SSL_read_ex)(void *ssl, void *buffer, size_t size, size_t *count);
     int (*SSL_write_ex)(void *ssl, const void *buffer, size_t size, size_t *count);

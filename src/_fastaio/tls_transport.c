@@ -108,9 +108,7 @@ transport_write(PyObject *op, PyObject *data)
 static PyObject *
 transport_writelines(PyObject *op, PyObject *list_of_data)
 {
-    TlsTransportObject *self = (TlsTransportObject *)op;
-    PyObject *result = ask_protocol(self, "_write_appdata", list_of_data);
-    return result;
+    return ask_protocol((TlsTransportObject *)op, "_write_appdata", list_of_data);
 }
 
 /* From 3.14's last releases on, what closes below closes here. */
@@ -186,9 +184,10 @@ static PyMethodDef transport_methods[] = {
      PyDoc_STR(
          "resume_reading($self, /)\n--\n\nGive the protocol what arrives, and what has arrived.")},
     {"get_extra_info", KEYWORDS(transport_get_extra_info), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("get_extra_info($self, name, default=None)\n--\n\n"
-               "What is known of the connection: 'ssl_object', 'sslcontext', 'peercert', 'cipher',\n"
-               "'compression', and what the transport below knows.")},
+     PyDoc_STR(
+         "get_extra_info($self, name, default=None)\n--\n\n"
+         "What is known of the connection: 'ssl_object', 'sslcontext', 'peercert', 'cipher',\n"
+         "'compression', and what the transport below knows.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -223,7 +222,8 @@ tls_transport_type_init(PyObject *module)
     fastaio_state *st = state_of_module(module);
     PyTypeObject *base = (PyTypeObject *)st->asyncio_Transport;
     if (base->tp_basicsize != (Py_ssize_t)offsetof(TlsTransportObject, loop)) {
-        PyErr_SetString(PyExc_ImportError, "fastaio does not know the layout of asyncio's transports");
+        PyErr_SetString(PyExc_ImportError,
+                        "fastaio does not know the layout of asyncio's transports");
         return -1;
     }
     st->tls->TransportType = state_add_type(module, &transport_spec, st->asyncio_Transport);
@@ -232,33 +232,26 @@ tls_transport_type_init(PyObject *module)
 
 /* ---- the rooms' state ------------------------------------------------------------------------ */
 
-static PyObject *
-attribute_of(PyObject *module, const char *name)
-{
-    return PyObject_GetAttrString(module, name);
-}
-
 static int
 take_modes(TlsState *tls, PyObject *sslproto)
 {
     static const char *const names[TLS_MODES] = {
-        [TLS_UNWRAPPED] = "UNWRAPPED", [TLS_HANDSHAKE] = "DO_HANDSHAKE",
-        [TLS_WRAPPED] = "WRAPPED",     [TLS_FLUSHING] = "FLUSHING",
-        [TLS_SHUTDOWN] = "SHUTDOWN",
+        [TLS_UNWRAPPED] = "UNWRAPPED", [TLS_HANDSHAKE] = "DO_HANDSHAKE", [TLS_WRAPPED] = "WRAPPED",
+        [TLS_FLUSHING] = "FLUSHING",   [TLS_SHUTDOWN] = "SHUTDOWN",
     };
-    PyObject *states = attribute_of(sslproto, "SSLProtocolState");
+    PyObject *states = PyObject_GetAttrString(sslproto, "SSLProtocolState");
     if (states == NULL) {
         return -1;
     }
     for (int mode = 0; mode < TLS_MODES; mode++) {
-        tls->modes[mode] = attribute_of(states, names[mode]);
+        tls->modes[mode] = PyObject_GetAttrString(states, names[mode]);
         if (tls->modes[mode] == NULL) {
             Py_DECREF(states);
             return -1;
         }
     }
     Py_DECREF(states);
-    PyObject *protocol = attribute_of(sslproto, "SSLProtocol");
+    PyObject *protocol = PyObject_GetAttrString(sslproto, "SSLProtocol");
     if (protocol == NULL) {
         return -1;
     }
@@ -281,13 +274,14 @@ take_ssl(TlsState *tls, PyObject *sslproto)
     }
     PyObject *inner = PyImport_ImportModule("_ssl");
     int rc = -1;
-    if (inner != NULL && (tls->again = attribute_of(sslproto, "SSLAgainErrors")) != NULL &&
-        (tls->SSLObject = attribute_of(ssl, "SSLObject")) != NULL &&
-        (tls->SSLObject_read = attribute_of(tls->SSLObject, "read")) != NULL &&
-        (tls->SSLObject_write = attribute_of(tls->SSLObject, "write")) != NULL &&
-        (tls->SSLObject_pending = attribute_of(tls->SSLObject, "pending")) != NULL &&
-        (tls->MemoryBIO = attribute_of(ssl, "MemoryBIO")) != NULL &&
-        (tls->SSLSocket = attribute_of(inner, "_SSLSocket")) != NULL) {
+    if (inner != NULL &&
+        (tls->again = PyObject_GetAttrString(sslproto, "SSLAgainErrors")) != NULL &&
+        (tls->SSLObject = PyObject_GetAttrString(ssl, "SSLObject")) != NULL &&
+        (tls->SSLObject_read = PyObject_GetAttrString(tls->SSLObject, "read")) != NULL &&
+        (tls->SSLObject_write = PyObject_GetAttrString(tls->SSLObject, "write")) != NULL &&
+        (tls->SSLObject_pending = PyObject_GetAttrString(tls->SSLObject, "pending")) != NULL &&
+        (tls->MemoryBIO = PyObject_GetAttrString(ssl, "MemoryBIO")) != NULL &&
+        (tls->SSLSocket = PyObject_GetAttrString(inner, "_SSLSocket")) != NULL) {
         rc = 0;
     }
     Py_XDECREF(inner);
@@ -305,8 +299,8 @@ tls_types_init(PyObject *module)
         return -1;
     }
     PyObject *sslproto = PyImport_ImportModule("asyncio.sslproto");
-    int rc = sslproto != NULL && take_modes(st->tls, sslproto) == 0 ? take_ssl(st->tls, sslproto)
-                                                                    : -1;
+    int rc =
+        sslproto != NULL && take_modes(st->tls, sslproto) == 0 ? take_ssl(st->tls, sslproto) : -1;
     Py_XDECREF(sslproto);
     if (rc < 0 || tls_protocol_type_init(module) < 0) {
         return -1;

@@ -99,8 +99,11 @@ run(PyObject *op, int (*fn)(TlsObject *))
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-#define METHOD(name, fn)                                                                           \
-    static PyObject *name(PyObject *op, PyObject *Py_UNUSED(ignored)) { return run(op, fn); }
+#define METHOD(name, fn)                                              \
+    static PyObject *name(PyObject *op, PyObject *Py_UNUSED(ignored)) \
+    {                                                                 \
+        return run(op, fn);                                           \
+    }
 
 METHOD(protocol_do_read, tls_read)
 METHOD(protocol_do_write, tls_encrypt)

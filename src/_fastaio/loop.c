@@ -503,6 +503,7 @@ loop_turn(LoopObject *loop)
         return -1;
     }
     int64_t begin = loop->now_ns;
+    loop->received_before = loop->metrics.bytes_received;
     int result = run_batch(loop);
     read_clock(loop);
     loop->metrics.iterations++;

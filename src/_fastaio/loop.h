@@ -55,6 +55,7 @@ struct LoopObject {
     char *hot_buffer;         /* HOT_BUFFER_SIZE bytes, made at the first use */
     bool hot_buffer_taken;
     Metrics metrics;
+    uint64_t received_before; /* metrics.bytes_received at the start of this turn */
     int64_t now_ns;           /* clock at the start of this turn, or a moment before */
     CycleClock cycles;        /* tells when now_ns is worth reading again */
     int64_t poll_due_ns;      /* until then ready work alone is no reason to poll */

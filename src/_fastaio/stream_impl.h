@@ -13,7 +13,8 @@
 
 /* The slots of asyncio.transports._FlowControlMixin behind BaseTransport's one. */
 #define FLOW_CONTROL_SLOTS 4
-/* From here on a single write goes at once, and reading takes the way without a copy. */
+/* From here on a single write goes at once, and reading takes the way without a copy. A turn reads no
+   more than that ahead of the tasks behind stream readers. */
 #define STREAM_LARGE (64 * 1024)
 
 typedef struct {

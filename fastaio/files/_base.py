@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import stat
 import types
 import weakref
 from asyncio import AbstractEventLoop, Future
@@ -11,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
+from .. import _fastaio
 from ._work import Turns, in_thread, outcome, running_loop
 
 _T = TypeVar("_T")
@@ -40,7 +43,7 @@ class Flag(int):
 class Output:
     """Bytes on their way to a descriptor: gathered on the loop, written in a thread."""
 
-    __slots__ = ("error", "in_flight", "pieces", "raw", "size", "unwritten")
+    __slots__ = ("error", "in_flight", "op", "op_start", "pieces", "raw", "size", "unwritten")
 
     def __init__(self, raw: io.FileIO) -> None:
         self.raw = raw
@@ -48,6 +51,9 @@ class Output:
         self.size = 0
         #: What a job has been given to write.
         self.in_flight: list[bytes] | None = None
+        #: The operation that writes it, where the loop has an io_uring.
+        self.op: _fastaio.FileOp | None = None
+        self.op_start = 0
         #: What a failed write has left.
         self.unwritten = b""
         self.error: BaseException | None = None
@@ -84,6 +90,12 @@ class Output:
         Only while no job is writing: one that has never been started leaves what it was given.
         """
         left = self.in_flight or []
+        if self.op is not None:
+            # The kernel has been told a place, and has left the position of the descriptor alone.
+            done = self.op.done
+            self.raw.seek(self.op_start + done)
+            left = [left[0][done:]] if done < len(left[0]) else []
+            self.op = None
         if self.unwritten:
             left = [self.unwritten]
         self.in_flight, self.unwritten = None, b""
@@ -115,6 +127,7 @@ class File(Generic[_Data]):
         "_draining",
         "_drain_waiters",
         "_executor",
+        "_fd",
         "_gather",
         "_loop",
         "_on_close",
@@ -122,6 +135,8 @@ class File(Generic[_Data]):
         "_output",
         "_raw",
         "_read_loop",
+        "_regular",
+        "_ring",
         "_sync",
         "_turns",
         "_working",
@@ -137,6 +152,11 @@ class File(Generic[_Data]):
         self._executor = executor
         self._gather = gather if gather > 1 else GATHER
         self._output = Output(raw)
+        self._fd = raw.fileno()
+        # What is not regular may take for ever, and a ring would wait for it at its end. What is
+        # appended goes to a place that only the kernel knows.
+        self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._ring = executor is None and self._regular and not raw.mode.startswith("a")
         self._turns = Turns()
         self._closed = False
         self._working = False
@@ -193,12 +213,35 @@ class File(Generic[_Data]):
         self._working = True
         return await outcome(self._loop, job, self._worked)
 
+    async def _on_ring(self, op: _fastaio.FileOp, then: Callable[[Any], object]) -> Any:
+        """The outcome of an operation on a ring, which goes to then() first, whoever waits."""
+
+        def landed() -> None:
+            if not op.future.cancelled() and op.future.exception() is None:
+                then(op.future.result())
+            self._worked()
+
+        self._working = True
+        return await outcome(self._loop, op.future, landed)
+
     # Output
 
     def _start_drain(self) -> None:
         """Write what is gathered in a thread; nobody waits."""
         output = self._output
-        pieces = output.in_flight = output.take()
+        pieces = output.take()
+        if self._ring:
+            output.in_flight = [pieces[0] if len(pieces) == 1 else b"".join(pieces)]
+            output.op_start = os.lseek(self._fd, 0, os.SEEK_CUR)
+            output.op = _fastaio._ring_write(
+                self._loop, self._fd, output.in_flight[0], output.op_start
+            )
+            if output.op is not None:
+                self._draining = True
+                # It keeps this file alive until the kernel is done, or the loop is closed.
+                output.op.future.add_done_callback(self._written)
+                return
+        output.in_flight = pieces
         try:
             drain = self._loop.run_in_executor(self._executor, self._write_pieces, pieces)
         except BaseException:
@@ -220,6 +263,9 @@ class File(Generic[_Data]):
 
     def _write_pieces(self, pieces: list[bytes]) -> None:
         self._output.write(pieces)
+
+    def _written(self, future: Future[int]) -> None:
+        self._drained(future.exception())
 
     def _drained(self, error: BaseException | None) -> None:
         self._draining = False

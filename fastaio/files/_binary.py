@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import operator
 import os
-import stat
 from asyncio import AbstractEventLoop
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("BinaryFile", "RawFile")
 
 _read_now = _fastaio._read_now
+_ring_read = _fastaio._ring_read
 
 #: Blocks of a buffered file begin with this size, and double while it is read in sequence.
 FIRST_BLOCK = io.DEFAULT_BUFFER_SIZE
@@ -37,11 +37,9 @@ class BinaryFile(File[bytes]):
         "_ahead",
         "_appends",
         "_block",
-        "_fd",
         "_fixed",
         "_off",
         "_readable",
-        "_regular",
         "_since_seek",
         "_spent",
         "_writable",
@@ -56,10 +54,8 @@ class BinaryFile(File[bytes]):
         buffering: int = -1,
     ) -> None:
         super().__init__(sync, raw, loop, executor, buffering)
-        self._fd = raw.fileno()
         self._readable = bool(sync.readable())
         self._writable = bool(sync.writable())
-        self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._appends = self._writable and raw.mode.startswith("a")
         self._fixed = buffering > 1
         self._block = buffering if self._fixed else FIRST_BLOCK
@@ -123,6 +119,11 @@ class BinaryFile(File[bytes]):
         if not self._fixed and self._block < LAST_BLOCK:
             self._block *= 2
 
+    def _put_from_ring(self, data: bytes) -> None:
+        os.lseek(self._fd, len(data), os.SEEK_CUR)
+        if data:
+            self._put(data)
+
     def _fill_blocking(self, size: int) -> int:
         """Read up to `size` bytes more, in a thread; 0 at the end, -1 if nothing is there yet."""
         data = self._raw.read(size)
@@ -139,6 +140,11 @@ class BinaryFile(File[bytes]):
         """The same, at once if it can be. What has been read is not lost with who asked for it."""
         data = _read_now(self._fd, size) if size <= NOW_MAX else None
         if data is None:
+            if self._ring_for(size):
+                here = os.lseek(self._fd, 0, os.SEEK_CUR)
+                op = _ring_read(self._loop, self._fd, size, here)
+                if op is not None:
+                    return len(await self._on_ring(op, self._put_from_ring))
             return await self._thread(self._fill_blocking, size)
         if data:
             self._put(data)
@@ -147,6 +153,10 @@ class BinaryFile(File[bytes]):
                 self._spent = 0
                 await breathe()
         return len(data)
+
+    def _ring_for(self, size: int) -> bool:
+        # What is larger than one request is better copied by a thread, without the loop.
+        return self._ring and size <= NOW_MAX
 
     async def _begin_reading(self, name: str, *args: Any) -> None:
         if not self._readable:

@@ -7,6 +7,7 @@ executor. Errors are those of the functions of os. A read or write that falls sh
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import os
 import stat as modes
@@ -31,13 +32,19 @@ __all__ = (
     "fdatasync",
     "fsync",
     "lstat",
+    "mkdir",
     "pread",
     "pwrite",
     "read",
     "read_bytes",
     "read_text",
     "readinto",
+    "remove",
+    "rename",
+    "replace",
+    "rmdir",
     "stat",
+    "unlink",
     "write",
     "write_bytes",
     "write_text",
@@ -69,6 +76,43 @@ async def _account(size: int) -> None:
 
 async def _threaded(func: Any, *args: Any) -> Any:
     return await in_thread(asyncio.get_running_loop(), None, func, *args)
+
+
+#: Numbers of requests, and of what goes with them, as in uring_abi.h and fcntl.h.
+_FSYNC, _RENAMEAT, _UNLINKAT, _MKDIRAT = 3, 35, 36, 37
+_FSYNC_DATA = 1
+_REMOVE_DIR = 0x200
+_CWD = -100
+
+
+async def _on_ring(op: _fastaio.FileOp) -> Any:
+    """The outcome of an operation, which is given up together with who waits."""
+    try:
+        return await op.future
+    except asyncio.CancelledError:
+        op.cancel()
+        raise
+
+
+async def _called(
+    opcode: int,
+    fd: int,
+    path: StrOrBytesPath | None = None,
+    path2: StrOrBytesPath | None = None,
+    length: int = 0,
+    flags: int = 0,
+) -> bool:
+    """Have the loop's ring do it; False where there is none."""
+    loop = asyncio.get_running_loop()
+    names = [name if name is None else os.fspath(name) for name in (path, path2)]
+    try:
+        op = _fastaio._ring_call(loop, opcode, fd, names[0], names[1], length, flags)
+    except (TypeError, ValueError):
+        return False  # the function of os says better what is wrong
+    if op is None:
+        return False
+    await _on_ring(op)
+    return True
 
 
 def _fileno(fd: Descriptor) -> int:
@@ -104,7 +148,11 @@ async def pread(fd: Descriptor, size: int, offset: int) -> bytes:
             _Breath.spent = 0
             await breathe()
         return data
-    rest: bytes = await _threaded(_read_rest, number, size, offset, data or b"")
+    op = _fastaio._ring_read(asyncio.get_running_loop(), number, size, offset)
+    if op is not None:
+        rest: bytes = await _on_ring(op)
+    else:
+        rest = await _threaded(_read_rest, number, size, offset, data or b"")
     return rest
 
 
@@ -157,21 +205,32 @@ def _write_all(fd: int, data: bytes, offset: int) -> int:
     return done
 
 
+async def _write(fd: Descriptor, data: Buffer, offset: int) -> int:
+    piece = bytes(memoryview(data))
+    number = _fileno(fd)
+    op = None
+    if offset >= 0:
+        op = _fastaio._ring_write(asyncio.get_running_loop(), number, piece, offset)
+    if op is not None:
+        done: int = await _on_ring(op)
+    else:
+        done = await _threaded(_write_all, number, piece, offset)
+    return done
+
+
 async def write(fd: Descriptor, data: Buffer) -> int:
     """Write all of `data` where the descriptor is; the number of bytes.
 
     The OSError for a write that has failed has, as characters_written, how far it has come.
     """
-    done: int = await _threaded(_write_all, _fileno(fd), bytes(data), -1)
-    return done
+    return await _write(fd, data, -1)
 
 
 async def pwrite(fd: Descriptor, data: Buffer, offset: int) -> int:
     """Write all of `data` at `offset`, as write(). The position stays."""
     if offset < 0:
         raise OSError(22, os.strerror(22))
-    done: int = await _threaded(_write_all, _fileno(fd), bytes(data), offset)
-    return done
+    return await _write(fd, data, offset)
 
 
 async def fsync(fd: Descriptor) -> None:
@@ -179,12 +238,68 @@ async def fsync(fd: Descriptor) -> None:
 
     What a file of open() has gathered and not yet written is not part of it: flush() comes first.
     """
-    await _threaded(os.fsync, _fileno(fd))
+    if not await _called(_FSYNC, _fileno(fd)):
+        await _threaded(os.fsync, _fileno(fd))
 
 
 async def fdatasync(fd: Descriptor) -> None:
     """The same without what only the file's times would need, as os.fdatasync()."""
-    await _threaded(os.fdatasync, _fileno(fd))
+    if not await _called(_FSYNC, _fileno(fd), flags=_FSYNC_DATA):
+        await _threaded(os.fdatasync, _fileno(fd))
+
+
+# Names: on a ring where there is one, and nothing is asked for that it does not have
+
+
+async def rename(
+    src: StrOrBytesPath,
+    dst: StrOrBytesPath,
+    *,
+    src_dir_fd: int | None = None,
+    dst_dir_fd: int | None = None,
+) -> None:
+    """os.rename()."""
+    here = src_dir_fd is None and dst_dir_fd is None
+    if not here or not await _called(_RENAMEAT, _CWD, src, dst, _CWD):
+
+        def call() -> None:
+            os.rename(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+        await _threaded(call)
+
+
+async def replace(
+    src: StrOrBytesPath,
+    dst: StrOrBytesPath,
+    *,
+    src_dir_fd: int | None = None,
+    dst_dir_fd: int | None = None,
+) -> None:
+    """os.replace()."""
+    await rename(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+
+async def unlink(path: StrOrBytesPath, *, dir_fd: int | None = None) -> None:
+    """os.unlink()."""
+    if dir_fd is not None or not await _called(_UNLINKAT, _CWD, path):
+        await _threaded(functools.partial(os.unlink, path, dir_fd=dir_fd))
+
+
+async def remove(path: StrOrBytesPath, *, dir_fd: int | None = None) -> None:
+    """os.remove()."""
+    await unlink(path, dir_fd=dir_fd)
+
+
+async def rmdir(path: StrOrBytesPath, *, dir_fd: int | None = None) -> None:
+    """os.rmdir()."""
+    if dir_fd is not None or not await _called(_UNLINKAT, _CWD, path, flags=_REMOVE_DIR):
+        await _threaded(functools.partial(os.rmdir, path, dir_fd=dir_fd))
+
+
+async def mkdir(path: StrOrBytesPath, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+    """os.mkdir()."""
+    if dir_fd is not None or not await _called(_MKDIRAT, _CWD, path, length=mode):
+        await _threaded(functools.partial(os.mkdir, path, mode, dir_fd=dir_fd))
 
 
 # Metadata

@@ -16,7 +16,6 @@ import io
 import operator
 import os
 import re
-import stat
 from asyncio import AbstractEventLoop
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -163,7 +162,6 @@ class TextFile(File[str]):
         "_ahead",
         "_both",
         "_direct",
-        "_fd",
         "_lower",
         "_newline",
         "_off",
@@ -208,7 +206,6 @@ class TextFile(File[str]):
         super().__init__(text, raw, loop, executor, buffering)
         self._output = output
         self._lower = lower
-        self._fd = raw.fileno()
         self._newline = newline
         self._plain_lines = newline is None or newline == "\n"
         self._seekable = raw.seekable()
@@ -216,8 +213,7 @@ class TextFile(File[str]):
         self._direct = not self._seekable
         #: The last operation was a write, so that the next one need not look at what is ahead.
         self._writing = not raw.readable()
-        regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-        inline = regular and not self._both and errors != "ignore"
+        inline = self._regular and not self._both and errors != "ignore"
         self._width = _WIDTH.get(codecs.lookup(encoding).name, 0) if inline else 0
         self._ahead = ""
         self._off = 0

@@ -1,7 +1,7 @@
 """The functions of os that may wait for a disk, as coroutines: what aiofiles.os has, and more.
 
-Each takes what the function of os takes, and ``loop`` and ``executor`` besides where it works in a
-thread.
+Each takes what the function of os takes. Those that always work in a thread take ``loop`` and
+``executor``, too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,23 @@ from __future__ import annotations
 import os as _os
 
 from . import ospath as path
-from ._functions import fdatasync, fsync, lstat, pread, pwrite, read, readinto, stat, write
+from ._functions import (
+    fdatasync,
+    fsync,
+    lstat,
+    mkdir,
+    pread,
+    pwrite,
+    read,
+    readinto,
+    remove,
+    rename,
+    replace,
+    rmdir,
+    stat,
+    unlink,
+    write,
+)
 from ._work import threaded
 
 __all__ = (
@@ -60,18 +76,12 @@ getcwd = threaded(_os.getcwd)
 link = threaded(_os.link)
 listdir = threaded(_os.listdir)
 makedirs = threaded(_os.makedirs)
-mkdir = threaded(_os.mkdir)
 readlink = threaded(_os.readlink)
-remove = threaded(_os.remove)
 removedirs = threaded(_os.removedirs)
-rename = threaded(_os.rename)
 renames = threaded(_os.renames)
-replace = threaded(_os.replace)
-rmdir = threaded(_os.rmdir)
 scandir = threaded(_os.scandir)
 sendfile = threaded(_os.sendfile)
 statvfs = threaded(_os.statvfs)
 symlink = threaded(_os.symlink)
 truncate = threaded(_os.truncate)
-unlink = threaded(_os.unlink)
 utime = threaded(_os.utime)

@@ -1,5 +1,6 @@
 /* module.c: the front door: makes the module's state and its types, each room in turn. */
 #include "file_now.h"
+#include "file_op.h"
 #include "future.h"
 #include "handle.h"
 #include "loop.h"
@@ -113,7 +114,7 @@ module_exec(PyObject *module)
         || sockops_types_init(module) < 0 || loop_types_init(module) < 0
         || stream_types_init(module) < 0 || streamreader_types_init(module) < 0
         || server_types_init(module) < 0 || tls_types_init(module) < 0
-        || file_now_init(module) < 0) {
+        || file_now_init(module) < 0 || file_op_init(module) < 0) {
         return -1;
     }
     return 0;
@@ -135,6 +136,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->StreamReaderType);
     Py_VISIT(st->ReaderCoreType);
     Py_VISIT(st->ReadOpType);
+    Py_VISIT(st->FileOpType);
     Py_VISIT(st->reader_classes.functions);
 #define X(field, module, attribute) Py_VISIT(st->field);
     FASTAIO_IMPORTS(X)
@@ -168,6 +170,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->StreamReaderType);
     Py_CLEAR(st->ReaderCoreType);
     Py_CLEAR(st->ReadOpType);
+    Py_CLEAR(st->FileOpType);
     Py_CLEAR(st->reader_classes.functions);
 #define X(name) Py_CLEAR(st->str_##name);
     FASTAIO_NAMES(X)

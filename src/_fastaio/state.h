@@ -84,6 +84,7 @@ typedef struct fastaio_state {
     PyTypeObject *StreamReaderType;    /* streamreader_type.c */
     PyTypeObject *ReaderCoreType;      /* streamreader.c */
     PyTypeObject *ReadOpType;          /* streamreader_op.c */
+    PyTypeObject *FileOpType;          /* file_op.c */
 
 #define X(name) PyObject *str_##name;
     FASTAIO_NAMES(X)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 from tests.conformance.modules import BY_NAME, MODULES, suite_installed
@@ -12,6 +13,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("--module", nargs="+", metavar="NAME", help="only these, e.g. test_tasks")
     parser.add_argument("--loop", choices=("fastaio", "asyncio"), default="fastaio")
+    parser.add_argument(
+        "--backend", choices=("epoll", "io_uring"), help="of fastaio; else as FASTAIO_BACKEND says"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the reports to this file")
     parser.add_argument("-v", "--verbose", action="store_true", help="whole tracebacks")
     options = parser.parse_args()
@@ -21,7 +25,10 @@ def main() -> int:
     if unknown := set(options.module or ()) - BY_NAME.keys():
         parser.error(f"not among the modules: {', '.join(sorted(unknown))}")
 
-    print(f"Python {sys.version.split()[0]}, {options.loop}")
+    if options.backend:
+        os.environ["FASTAIO_BACKEND"] = options.backend
+    backend = os.environ.get("FASTAIO_BACKEND", "auto") if options.loop == "fastaio" else "none"
+    print(f"Python {sys.version.split()[0]}, {options.loop}, backend: {backend}")
     reports = []
     for module in MODULES:
         if options.module and module.name not in options.module:
@@ -43,7 +50,9 @@ def main() -> int:
             print(f"    ERROR {error}")
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump([report.as_json() for report in reports], file, indent=1)
+            python = sys.version.split()[0]
+            found = [report.as_json() for report in reports]
+            json.dump({"python": python, "backend": backend, "modules": found}, file, indent=1)
     run, passed = sum(r.run for r in reports), sum(r.passed for r in reports)
     failed = sum(len(r.failures) for r in reports)
     beside = sum(len(r.not_applicable) for r in reports)

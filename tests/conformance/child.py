@@ -8,6 +8,7 @@ import faulthandler
 import importlib
 import json
 import os
+import signal
 import time
 import traceback
 import unittest
@@ -98,6 +99,10 @@ def main():
         while data:
             data = data[os.write(options.report_to, data) :]
 
+    os.set_inheritable(options.report_to, False)
+    # A shell starts background jobs with Ctrl-C ignored, and the tests of Ctrl-C need it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.enable()
     census = None
     if options.loop == "fastaio":
@@ -114,7 +119,11 @@ def main():
     ]
     send(event="tests", ids=[short_id(test) for test in tests])
     unittest.TestSuite(chosen).run(Reporter(send))
-    send(event="finished", made=census.report() if census else None)
+    send(
+        event="finished",
+        made=census.report() if census else {},
+        backends=sorted(census.backends) if census else [],
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,18 @@ MODULES = [
     Module("test_pep492", base_loop=True),
     Module("test_free_threading"),
     Module("test_graph", future=False),
+    Module("test_threads"),
+    Module("test_staggered"),
+    Module("test_events"),
     Module("test_streams"),
+    Module("test_server"),
+    Module("test_buffered_proto", made=("loops", "tasks")),
+    Module("test_sock_lowlevel"),
+    Module("test_sendfile"),
+    Module("test_unix_events"),
+    Module("test_subprocess"),
+    Module("test_sslproto"),
+    Module("test_ssl"),
 ]
 
 

@@ -39,6 +39,10 @@ SIBLINGS = (
 PYTHON_REGISTRY = (
     "has the loop make the tasks and asks asyncio's pure-Python registry, which knows no native one"
 )
+PYTHON_RUNNING_LOOP = (
+    "has asyncio's pure-Python functions say which loop runs; from 3.14 on a task in C, also one of "
+    "asyncio's, runs only in the loop that the thread state names"
+)
 
 
 def _base_events(reason: str, *tests: str, run: bool = True) -> list[NotApplicable]:
@@ -108,6 +112,16 @@ NOT_APPLICABLE = [
         since=(3, 14),
     ),
     NotApplicable("test_graph.TestCallStackPy.*", PYTHON_REGISTRY, since=(3, 14)),
+    *(
+        NotApplicable("test_events.TestPyGetEventLoop." + test, PYTHON_RUNNING_LOOP, since=(3, 14))
+        for test in ("test_get_event_loop_returns*", "test_get_running_loop_already_running")
+    ),
+    NotApplicable(
+        "test_events.TestPyGetEventLoop.test_get_event_loop_new_process",
+        PYTHON_RUNNING_LOOP,
+        since=(3, 14),
+        run=False,
+    ),
 ]
 
 

@@ -28,6 +28,7 @@ class Census:
 
     def __init__(self, loop_type, task_type, future_type):
         self.loops = 0
+        self.backends = set()
         self.seen = {"tasks": 0, "futures": 0}
         self.task_type = task_type
         self.future_type = future_type
@@ -43,6 +44,7 @@ class Census:
             # Where the tests choose a selector, there is none to choose here.
             self.loops += 1
             original(loop, *args, **kwargs)
+            self.backends.add(loop.backend)
 
         loop_type.__init__ = counted
 

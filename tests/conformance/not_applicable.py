@@ -40,8 +40,8 @@ PYTHON_REGISTRY = (
     "has the loop make the tasks and asks asyncio's pure-Python registry, which knows no native one"
 )
 PYTHON_RUNNING_LOOP = (
-    "has asyncio's pure-Python functions say which loop runs; from 3.14 on a task in C, also one of "
-    "asyncio's, runs only in the loop that the thread state names"
+    "has asyncio's pure-Python functions say which loop runs; from 3.14 on a task in C, asyncio's "
+    "too, runs only in the loop that the thread state names"
 )
 
 

@@ -356,34 +356,38 @@ future_set_result(FutureCore *core, PyObject *result)
     return schedule_callbacks(core);
 }
 
+/* Since 3.12.6 a StopIteration is wrapped, before that it is refused. A bug fix, so the version that runs
+   decides, not the one that this was compiled for. */
+static bool
+wraps_stop_iteration(void)
+{
+    return Py_Version >= 0x030C0600;
+}
+
 /* StopIteration would end the coroutine that awaits the future as if it had returned. */
 static PyObject *
 wrap_stop_iteration(PyObject *exception)
 {
     const char *message = "StopIteration interacts badly with generators and cannot be raised into "
                           "a Future";
-#if PY_VERSION_HEX >= 0x030C0000
+    if (!wraps_stop_iteration()) {
+        PyErr_SetString(PyExc_TypeError, message);
+        return NULL;
+    }
     PyObject *wrapper = PyObject_CallFunction(PyExc_RuntimeError, "s", message);
     if (wrapper != NULL) {
         PyException_SetCause(wrapper, Py_NewRef(exception));
         PyException_SetContext(wrapper, Py_NewRef(exception));
     }
     return wrapper;
-#else
-    (void)exception;
-    PyErr_SetString(PyExc_TypeError, message);
-    return NULL;
-#endif
 }
 
 static inline bool
 is_stop_iteration(PyObject *exception)
 {
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_StopIteration);
-#else
-    return Py_IS_TYPE(exception, (PyTypeObject *)PyExc_StopIteration);
-#endif
+    PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
+    return wraps_stop_iteration() ? PyObject_TypeCheck(exception, type)
+                                  : Py_IS_TYPE(exception, type);
 }
 
 int

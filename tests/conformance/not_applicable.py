@@ -112,10 +112,6 @@ NOT_APPLICABLE = [
         since=(3, 14),
     ),
     NotApplicable("test_graph.TestCallStackPy.*", PYTHON_REGISTRY, since=(3, 14)),
-    *(
-        NotApplicable("test_events.TestPyGetEventLoop." + test, PYTHON_RUNNING_LOOP, since=(3, 14))
-        for test in ("test_get_event_loop_returns*", "test_get_running_loop_already_running")
-    ),
     NotApplicable(
         "test_events.TestPyGetEventLoop.test_get_event_loop_new_process",
         PYTHON_RUNNING_LOOP,

@@ -12,6 +12,9 @@ ENVIRONMENT_VARIABLE = "FASTAIO_BACKEND"
 
 _BACKENDS = ("epoll", "io_uring")
 
+# What "auto" tries, in this order: the first that can be had. Why, docs/architecture.md says.
+_AUTO: tuple[str, ...] = ("epoll",)
+
 
 def open_backend(open_native: Callable[[str], None], backend: str = "auto") -> str:
     """Call ``open_native`` with the name of the backend to use; return why it is this one.
@@ -25,8 +28,7 @@ def open_backend(open_native: Callable[[str], None], backend: str = "auto") -> s
         backend = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
         asked_by = ENVIRONMENT_VARIABLE
     if backend == "auto":
-        open_native("epoll")
-        return "the default"
+        return _open_first(open_native)
     if backend not in _BACKENDS:
         raise ValueError(f"{asked_by} must be 'auto', 'epoll' or 'io_uring', not {backend!r}")
     try:
@@ -37,6 +39,19 @@ def open_backend(open_native: Callable[[str], None], backend: str = "auto") -> s
         message = f"{asked_by}='io_uring': {_why_no_ring(exc.errno)}"
         raise OSError(exc.errno, message) from exc
     return f"asked for by {asked_by}"
+
+
+def _open_first(open_native: Callable[[str], None]) -> str:
+    reason = "the default"
+    for name in _AUTO[:-1]:
+        try:
+            open_native(name)
+        except OSError as exc:
+            reason = f"the default, as {name} cannot be had: {exc.strerror}"
+        else:
+            return reason
+    open_native(_AUTO[-1])
+    return reason
 
 
 def _why_no_ring(error: int) -> str:

@@ -166,3 +166,19 @@ def test_the_command_line():
     command = [sys.executable, "-W", "ignore", "-m", "fastaio", "--backend", "io_uring"]
     done = subprocess.run([*command, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "io_uring\n", done.stderr
+
+
+def test_auto_takes_the_next_one_where_the_first_cannot_be_had(monkeypatch):
+    from fastaio import backend
+
+    tried = []
+
+    def open_native(name):
+        tried.append(name)
+        if name == "io_uring":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(backend, "_AUTO", ("io_uring", "epoll"))
+    reason = backend.open_backend(open_native)
+    assert tried == ["io_uring", "epoll"]
+    assert reason == "the default, as io_uring cannot be had: Operation not permitted"

@@ -12,6 +12,7 @@ _TITLES = {
     "echo": "Echo",
     "servers": "Real servers",
     "tls": "TLS",
+    "channels": "Datagrams, pipes, processes",
     "memory": "Memory",
 }
 

@@ -15,6 +15,7 @@ _HEADINGS = {
     "echo": "Echo: server CPU time per message",
     "servers": "Real servers: server CPU time per request",
     "tls": "TLS: server CPU time per message or request",
+    "channels": "Datagrams, pipes, processes: CPU time per operation, where it does not say wall",
     "memory": "Memory: bytes for each",
     "idle": "Idle: CPU seconds per second",
 }
@@ -22,6 +23,7 @@ _DETAILS = {
     "echo": "messages/s, latency p50/p99 in us",
     "servers": "requests/s, latency p50/p99 in us",
     "tls": "messages or requests/s, latency p50/p99 in us",
+    "channels": "wall time per operation",
     "idle": "context switches/s, system calls/s (where strace is there)",
 }
 
@@ -76,7 +78,7 @@ def _detail(cell: Results, loop: str) -> str:
     if "switches" in best:
         calls = f"{best['syscalls']:.1f}" if "syscalls" in best else "?"
         return f"{best['switches']:.1f}, {calls}"
-    return ""
+    return figure(best["wall"], "s") if "wall" in best else ""
 
 
 def _table(head: Row, rows: Sequence[Row]) -> str:

@@ -95,6 +95,48 @@ class TlsTransport(transports._FlowControlMixin):
     _ssl_protocol: Any
     _closed: bool
 
+@disjoint_base
+class DatagramCore(asyncio.Transport):
+    """The native half of transports.DatagramTransport."""
+
+    _loop: Any
+    _protocol: Any
+    _sock: Any
+    _address: Any
+    _buffer: Any
+    _buffer_size: Any
+    _conn_lost: int
+    _closing: bool
+    _paused: bool
+    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None: ...
+
+@disjoint_base
+class ReadPipeCore(asyncio.ReadTransport):
+    """The native half of transports.ReadPipeTransport."""
+
+    _loop: Any
+    _protocol: Any
+    _pipe: Any
+    _fileno: Any
+    _closing: bool
+    _paused: bool
+
+@disjoint_base
+class WritePipeCore(asyncio.Transport):
+    """The native half of transports.WritePipeTransport."""
+
+    _loop: Any
+    _protocol: Any
+    _pipe: Any
+    _fileno: Any
+    _buffer: Any
+    _conn_lost: int
+    _closing: bool
+    _high_water: Any
+    _low_water: Any
+    _protocol_paused: bool
+    def _flush(self) -> None: ...
+
 @final
 class SockOp(Coroutine[Any, Any, _T_co], Generic[_T_co]):
     """What sock_recv() and its kin return: tries the system call at its first step."""

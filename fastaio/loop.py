@@ -13,7 +13,7 @@ import concurrent.futures
 import socket
 import sys
 import threading
-from asyncio import base_events, constants, events, futures
+from asyncio import base_events, constants, events, futures, unix_events
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
@@ -21,10 +21,12 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 from . import _fastaio
 from .addresses import AddrInfo, resolve_literal
 from .backend import open_backend
+from .processes import ChildWatcher, has_own_watcher, improves
 from .selector import EpollSelector
 from .signals import SignalPipe, SignalWakeup
 from .spin import default_spin_us
 from .tls import ssl_protocol_type, start_tls
+from .transports import DatagramTransport, ReadPipeTransport, WritePipeTransport
 
 if TYPE_CHECKING:
     import ssl
@@ -83,6 +85,8 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         # With a selector that watches nothing, and _make_self_pipe() below, what asyncio's classes
         # set up is what their inherited methods need, in each version of Python.
         _SelectorLoop.__init__(self, EpollSelector(self))  # type: ignore[arg-type]
+        if improves(getattr(self, "_watcher", None)):
+            self._watcher: Any = ChildWatcher()
 
     # Running
 
@@ -278,6 +282,35 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         self._ensure_fd_no_transport(sock)
         return self._make_stream_transport(sock, protocol, waiter, extra, server)
 
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.DatagramProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        return DatagramTransport(self, sock, protocol, address, waiter, extra)
+
+    def _make_read_pipe_transport(
+        self,
+        pipe: IO[bytes],
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport:
+        return ReadPipeTransport(self, pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(
+        self,
+        pipe: IO[bytes],
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport:
+        return WritePipeTransport(self, pipe, protocol, waiter, extra)
+
     def _make_ssl_transport(
         self,
         rawsock: socket.socket,
@@ -334,6 +367,32 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             ssl_handshake_timeout,
             ssl_shutdown_timeout,
         )
+
+    # Processes
+
+    if not TYPE_CHECKING and sys.version_info < (3, 14):  # from there on asyncio asks self._watcher
+
+        async def _make_subprocess_transport(self, protocol, *args, **kwargs):
+            if has_own_watcher():
+                return await super()._make_subprocess_transport(protocol, *args, **kwargs)
+            waiter = self.create_future()
+            transport = unix_events._UnixSubprocessTransport(
+                self, protocol, *args, waiter=waiter, **kwargs
+            )
+            self._watcher.add_child_handler(
+                transport.get_pid(), self._child_watcher_callback, transport
+            )
+            try:
+                await waiter
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                transport.close()
+                await asyncio.shield(transport._wait())
+                raise
+            return transport
+
+    # sendfile
 
     async def _sendfile_native(
         self, transp: Any, file: IO[bytes], offset: int, count: int | None

@@ -410,6 +410,64 @@ def test_watching_descriptors(env):
         assert_no_growth(lambda: env.run(main()), ROUNDS // 5)
 
 
+# Transports of datagrams and pipes
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self):
+        self.sender = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data, addr):
+        if not self.sender.done():
+            self.sender.set_result(addr)
+
+
+async def datagrams():
+    loop = asyncio.get_running_loop()
+    receiving, protocol = await loop.create_datagram_endpoint(
+        Datagrams, local_addr=("127.0.0.1", 0)
+    )
+    address = receiving.get_extra_info("sockname")
+    sending, _ = await loop.create_datagram_endpoint(Datagrams, remote_addr=address)
+    sending.sendto(b"x")
+    sending.sendto(bytes(100_000))  # too long
+    receiving.sendto(b"x", await protocol.sender)
+    for transport in (sending, receiving):
+        transport.itself = transport
+        transport.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def pipes():
+    loop = asyncio.get_running_loop()
+    out, into = os.pipe()
+    reader = asyncio.StreamReader()
+    source, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(out, "rb", 0)
+    )
+    target, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(into, "wb", 0))
+    target.itself = target
+    for _ in range(10):
+        target.write(b"0123456789")
+    target.write(bytearray(200_000))
+    target.write(b"end")
+    assert len(await reader.readexactly(200_103)) == 200_103
+    target.write(bytes(200_000))
+    target.abort()
+    source.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("work", [datagrams, pipes])
+def test_transports(env, work):
+    env.run(work())
+    open_before = descriptors()
+    assert_no_growth(lambda: env.run(work()), ROUNDS // 10)
+    assert descriptors() == open_before
+
+
 # Loops
 
 

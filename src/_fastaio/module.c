@@ -1,9 +1,11 @@
 /* module.c: the front door: makes the module's state and its types, each room in turn. */
+#include "datagram.h"
 #include "file_now.h"
 #include "file_op.h"
 #include "future.h"
 #include "handle.h"
 #include "loop.h"
+#include "pipe.h"
 #include "registry.h"
 #include "server.h"
 #include "sockops.h"
@@ -114,7 +116,9 @@ module_exec(PyObject *module)
         || sockops_types_init(module) < 0 || loop_types_init(module) < 0
         || stream_types_init(module) < 0 || streamreader_types_init(module) < 0
         || server_types_init(module) < 0 || tls_types_init(module) < 0
-        || file_now_init(module) < 0 || file_op_init(module) < 0) {
+        || file_now_init(module) < 0 || file_op_init(module) < 0
+        || datagram_types_init(module) < 0 || pipe_read_type_init(module) < 0
+        || pipe_write_type_init(module) < 0) {
         return -1;
     }
     return 0;
@@ -137,6 +141,9 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->ReaderCoreType);
     Py_VISIT(st->ReadOpType);
     Py_VISIT(st->FileOpType);
+    Py_VISIT(st->DatagramCoreType);
+    Py_VISIT(st->ReadPipeCoreType);
+    Py_VISIT(st->WritePipeCoreType);
     Py_VISIT(st->reader_classes.functions);
 #define X(field, module, attribute) Py_VISIT(st->field);
     FASTAIO_IMPORTS(X)
@@ -171,6 +178,9 @@ module_clear(PyObject *module)
     Py_CLEAR(st->ReaderCoreType);
     Py_CLEAR(st->ReadOpType);
     Py_CLEAR(st->FileOpType);
+    Py_CLEAR(st->DatagramCoreType);
+    Py_CLEAR(st->ReadPipeCoreType);
+    Py_CLEAR(st->WritePipeCoreType);
     Py_CLEAR(st->reader_classes.functions);
 #define X(name) Py_CLEAR(st->str_##name);
     FASTAIO_NAMES(X)

@@ -23,7 +23,9 @@
     X(_stream_reader_wr) X(_native_reader) X(n) X(separator) X(cancelled) X(result)                \
     X(pause_reading) X(resume_reading) X(eager_start) X(read) X(write) X(pending)                  \
     X(get_extra_info) X(_do_handshake) X(_do_flush) X(_do_shutdown) X(_call_eof_received)          \
-    X(_start_shutdown)
+    X(_start_shutdown) X(datagram_received) X(error_received) X(_read_ready) X(_extra)             \
+    X(_read_eof) X(_write_ready) X(_add_writer) X(_remove_writer) X(_write_end)                    \
+    X(_maybe_pause_protocol) X(_maybe_resume_protocol)
 
 /* Python objects looked up once, when the module is loaded: X(field, module, attribute). */
 #define FASTAIO_IMPORTS(X)                                                                         \
@@ -48,6 +50,11 @@
     X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                            \
     X(logger, "asyncio.log", "logger")                                                             \
     X(socket_type, "socket", "socket")                                                             \
+    X(socket_base, "_socket", "socket")                                                            \
+    X(asyncio_DatagramTransport, "asyncio.selector_events", "_SelectorDatagramTransport")          \
+    X(asyncio_ReadTransport, "asyncio.transports", "ReadTransport")                                \
+    X(asyncio_ReadPipeTransport, "asyncio.unix_events", "_UnixReadPipeTransport")                  \
+    X(asyncio_WritePipeTransport, "asyncio.unix_events", "_UnixWritePipeTransport")                \
     X(TransportSocket, "asyncio.trsock", "TransportSocket")                                        \
     X(set_nodelay, "asyncio.base_events", "_set_nodelay")                                          \
     X(sendfile_mode, "asyncio.constants", "_SendfileMode")                                         \
@@ -85,6 +92,9 @@ typedef struct fastaio_state {
     PyTypeObject *ReaderCoreType;      /* streamreader.c */
     PyTypeObject *ReadOpType;          /* streamreader_op.c */
     PyTypeObject *FileOpType;          /* file_op.c */
+    PyTypeObject *DatagramCoreType;    /* datagram.c */
+    PyTypeObject *ReadPipeCoreType;    /* pipe_read.c */
+    PyTypeObject *WritePipeCoreType;   /* pipe_write.c */
 
 #define X(name) PyObject *str_##name;
     FASTAIO_NAMES(X)

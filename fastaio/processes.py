@@ -1,0 +1,98 @@
+"""How a loop learns that a child has exited: by a descriptor of the process, else by a thread.
+
+Linux has a descriptor for a process (``pidfd_open(2)``) that becomes readable when it exits, so the
+loop hears of it like of anything else: at once, without a signal handler that somebody else may
+want, and without a thread for each child. asyncio does so from 3.12 on; here every version does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio import events, unix_events
+from asyncio.log import logger
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ("ChildWatcher", "has_own_watcher", "improves")
+
+_Callback = Callable[..., object]
+
+# Its name has an underscore since 3.14, where no program is to use it any more.
+_Threads: Any = getattr(unix_events, "_ThreadedChildWatcher", None) or getattr(
+    unix_events, "ThreadedChildWatcher", None
+)
+# What asyncio itself uses from 3.14 on, where the kernel has such descriptors.
+_Pidfds: Any = getattr(unix_events, "_PidfdChildWatcher", object)
+
+
+class _Pidfd:
+    """A descriptor of a process, closed with whatever waits for it: also when the loop goes."""
+
+    def __init__(self, pid: int) -> None:
+        self.fd = -1
+        self.fd = os.pidfd_open(pid)
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
+
+
+class ChildWatcher(_Pidfds):  # type: ignore[misc]
+    """What asyncio calls a child watcher, as far as an event loop uses one."""
+
+    def __init__(self) -> None:
+        self._threads: Any = None
+
+    def add_child_handler(self, pid: int, callback: _Callback, *args: object) -> None:
+        """Have the running loop call callback(pid, returncode, *args) once the child has exited."""
+        loop: Any = asyncio.get_running_loop()
+        try:
+            pidfd = _Pidfd(pid)
+        except (OSError, AttributeError):
+            # An old kernel, a sandbox that forbids it, no descriptor left, not Linux.
+            self._use_thread(pid, callback, *args)
+            return
+        loop._add_reader(pidfd.fd, self._exited, loop, pid, pidfd, callback, args)
+
+    def _use_thread(self, pid: int, callback: _Callback, *args: object) -> None:
+        if self._threads is None:
+            self._threads = _Threads()
+        self._threads.add_child_handler(pid, callback, *args)
+
+    def _exited(
+        self, loop: Any, pid: int, pidfd: _Pidfd, callback: _Callback, args: tuple[object, ...]
+    ) -> None:
+        loop._remove_reader(pidfd.fd)
+        pidfd.close()
+        try:
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError:
+            returncode = 255  # as asyncio has it where somebody else has taken the status
+            logger.warning(
+                "child process pid %d exit status already read:  will report returncode 255", pid
+            )
+        else:
+            returncode = os.waitstatus_to_exitcode(status)
+        callback(pid, returncode, *args)
+
+
+def has_own_watcher() -> bool:
+    """Whether the program may have chosen how children are watched: up to 3.13 by the policy."""
+    if sys.version_info >= (3, 14):
+        return False
+    policy: Any = events.get_event_loop_policy()
+    default: Any = unix_events._UnixDefaultEventLoopPolicy
+    if type(policy).get_child_watcher is not default.get_child_watcher:
+        return True
+    # None as long as nobody has set one, or asked for the one that there is.
+    return getattr(policy, "_watcher", None) is not None
+
+
+def improves(watcher: object) -> bool:
+    """Whether a ChildWatcher is to take the place of what asyncio has given to a new loop."""
+    return watcher is None or type(watcher) is _Pidfds

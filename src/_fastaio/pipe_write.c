@@ -1,0 +1,503 @@
+/* pipe_write.c: the native half of the transport that writes to a pipe.
+ *
+ * A mixin in front of asyncio's write pipe transport. write() queues, and what
+ * a turn has queued goes out by one system call before the loop polls; at once
+ * where a caller could see the difference to asyncio, which writes at once:
+ * when much is queued, and before anybody looks at _buffer, which is where
+ * asyncio's own methods (close, write_eof, abort) begin.
+ */
+#include "pipe.h"
+#include "transport.h"
+
+#include <errno.h>
+#include <structmember.h>
+#include <sys/uio.h>
+
+#define MIN_PIECES 8
+#define MAX_VECTORS 64
+
+typedef struct {
+    TransportCore core;
+    FlushNode flush;
+    PyObject **pieces; /* bytes objects, from piece_head on; they follow what is in core.buffer */
+    size_t piece_capacity;
+    size_t piece_head;
+    size_t piece_count;
+    size_t piece_offset; /* how much of the first is written */
+    Py_ssize_t piece_bytes;
+    unsigned forks; /* st->forks when the first of these was queued: whose output it is */
+    PyObject *high_water;
+    PyObject *low_water;
+    bool protocol_paused;
+    bool waiting; /* the kernel has refused some: the loop tells when there is room */
+} WritePipeObject;
+
+static const char write_error[] = "Fatal write error on pipe transport";
+
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+static Py_ssize_t
+gathered(const WritePipeObject *self)
+{
+    PyObject *buffer = self->core.buffer;
+    return buffer != NULL && PyByteArray_Check(buffer) ? PyByteArray_GET_SIZE(buffer) : 0;
+}
+
+static inline Py_ssize_t
+queued(const WritePipeObject *self)
+{
+    return gathered(self) + self->piece_bytes;
+}
+
+static int
+reserve_piece(WritePipeObject *self)
+{
+    if (self->piece_head + self->piece_count < self->piece_capacity) {
+        return 0;
+    }
+    if (self->piece_head > self->piece_count) {
+        memcpy(self->pieces, self->pieces + self->piece_head,
+               self->piece_count * sizeof(*self->pieces));
+        self->piece_head = 0;
+        return 0;
+    }
+    size_t capacity = self->piece_capacity ? 2 * self->piece_capacity : MIN_PIECES;
+    PyObject **pieces = PyMem_Realloc(self->pieces, capacity * sizeof(*pieces));
+    if (pieces == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->pieces = pieces;
+    self->piece_capacity = capacity;
+    return 0;
+}
+
+static void
+pop_piece(WritePipeObject *self)
+{
+    PyObject *piece = self->pieces[self->piece_head++];
+    self->piece_offset = 0;
+    if (--self->piece_count == 0) {
+        self->piece_head = 0;
+    }
+    Py_DECREF(piece);
+}
+
+static void
+drop_pieces(WritePipeObject *self)
+{
+    loop_flush_cancel(&self->flush);
+    self->piece_bytes = 0;
+    while (self->piece_count) {
+        pop_piece(self);
+    }
+}
+
+/* Takes the reference, also on error. */
+static int
+push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
+{
+    if (self->piece_count && self->forks != st->forks) {
+        drop_pieces(self); /* a forked child has here what its parent will write */
+    }
+    if (piece == NULL || reserve_piece(self) < 0) {
+        Py_XDECREF(piece);
+        return -1;
+    }
+    self->forks = st->forks;
+    self->pieces[self->piece_head + self->piece_count++] = piece;
+    self->piece_bytes += PyBytes_GET_SIZE(piece);
+    return 0;
+}
+
+/* Moves what is queued to core.buffer, asyncio's bytearray. */
+static int
+gather(WritePipeObject *self)
+{
+    PyObject *buffer = self->core.buffer;
+    if (self->piece_count == 0 || buffer == NULL || !PyByteArray_Check(buffer)) {
+        return 0;
+    }
+    Py_ssize_t size = PyByteArray_GET_SIZE(buffer);
+    if (PyByteArray_Resize(buffer, size + self->piece_bytes) < 0) {
+        return -1;
+    }
+    char *end = PyByteArray_AS_STRING(buffer) + size;
+    self->piece_bytes = 0;
+    while (self->piece_count) {
+        PyObject *piece = self->pieces[self->piece_head];
+        size_t left = (size_t)PyBytes_GET_SIZE(piece) - self->piece_offset;
+        memcpy(end, PyBytes_AS_STRING(piece) + self->piece_offset, left);
+        end += left;
+        pop_piece(self);
+    }
+    return 0;
+}
+
+/* ---- the system call ------------------------------------------------------------------------- */
+
+/* One call for as much as fits in it; *asked: how many bytes that was. */
+static ssize_t
+write_vector(WritePipeObject *self, size_t *asked)
+{
+    struct iovec vectors[MAX_VECTORS];
+    size_t count = 0, offset = self->piece_offset;
+    if (gathered(self) > 0) {
+        vectors[count].iov_base = PyByteArray_AS_STRING(self->core.buffer);
+        vectors[count++].iov_len = (size_t)gathered(self);
+    }
+    *asked = (size_t)gathered(self);
+    for (size_t i = 0; i < self->piece_count && count < MAX_VECTORS; i++, count++) {
+        PyObject *piece = self->pieces[self->piece_head + i];
+        vectors[count].iov_base = PyBytes_AS_STRING(piece) + offset;
+        vectors[count].iov_len = (size_t)PyBytes_GET_SIZE(piece) - offset;
+        *asked += vectors[count].iov_len;
+        offset = 0;
+    }
+    return writev(self->core.fd, vectors, (int)count);
+}
+
+static int
+note_written(WritePipeObject *self, LoopObject *loop, Py_ssize_t count)
+{
+    Py_ssize_t first = gathered(self);
+    loop->metrics.bytes_sent += (uint64_t)count;
+    if (first > 0) {
+        first = first < count ? first : count;
+        if (PySequence_DelSlice(self->core.buffer, 0, first) < 0) {
+            return -1;
+        }
+        count -= first;
+    }
+    self->piece_bytes -= count;
+    while (count > 0) {
+        Py_ssize_t left =
+            PyBytes_GET_SIZE(self->pieces[self->piece_head]) - (Py_ssize_t)self->piece_offset;
+        if (count < left) {
+            self->piece_offset += (size_t)count;
+            break;
+        }
+        count -= left;
+        pop_piece(self);
+    }
+    return 0;
+}
+
+/* Until nothing is queued or the kernel takes no more; -1 with OSError. */
+static int
+write_queued(WritePipeObject *self, LoopObject *loop)
+{
+    loop_io_happened(loop);
+    while (queued(self) > 0) {
+        size_t asked;
+        ssize_t written = write_vector(self, &asked);
+        if (written < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            if (errno == EAGAIN || errno == EWOULDBLOCK) {
+                return 0;
+            }
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        }
+        if (note_written(self, loop, written) < 0) {
+            return -1;
+        }
+        if ((size_t)written < asked) {
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* ---- flushing -------------------------------------------------------------------------------- */
+
+/* loop._add_writer(fd, self._write_ready) or loop._remove_writer(fd) */
+static int
+watch(PyObject *op, fastaio_state *st, bool wanted)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    if (self->waiting == wanted || self->core.loop == NULL) {
+        return 0;
+    }
+    PyObject *fd = PyLong_FromLong(self->core.fd);
+    PyObject *callback = wanted ? PyObject_GetAttr(op, st->str__write_ready) : NULL;
+    PyObject *args[] = {self->core.loop, fd, callback};
+    PyObject *result = NULL;
+    if (fd != NULL && (callback != NULL || !wanted)) {
+        result = PyObject_VectorcallMethod(wanted ? st->str__add_writer : st->str__remove_writer,
+                                           args, wanted ? 3 : 2, NULL);
+    }
+    Py_XDECREF(fd);
+    Py_XDECREF(callback);
+    self->waiting = wanted == (result != NULL);
+    return transport_drop(result);
+}
+
+/* As asyncio after a write() that failed: what is queued is lost. */
+static int
+write_failed(PyObject *op, fastaio_state *st)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    PyObject *exc = PyErr_GetRaisedException();
+    drop_pieces(self);
+    if (gathered(self) > 0 && PyByteArray_Resize(self->core.buffer, 0) < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+    if (watch(op, st, false) < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+    self->core.conn_lost++;
+    PyErr_SetRaisedException(exc);
+    return transport_fatal_error(op, write_error);
+}
+
+/* Writes what is queued as far as the kernel takes it, and has the loop tell when it takes more. */
+static int
+flush(PyObject *op, fastaio_state *st)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    LoopObject *loop = transport_loop(&self->core, st);
+    loop_flush_cancel(&self->flush);
+    if (self->piece_count && self->forks != st->forks) {
+        drop_pieces(self);
+    }
+    if (self->piece_count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {
+        return 0;
+    }
+    if (write_queued(self, loop) < 0 || (queued(self) > 0 && watch(op, st, true) < 0)) {
+        return write_failed(op, st);
+    }
+    return 0;
+}
+
+static int
+flush_entry(LoopObject *loop, PyObject *op)
+{
+    Py_INCREF(op);
+    int rc = flush(op, loop->st);
+    if (rc < 0) {
+        rc = loop_report(loop, write_error, "transport", op, NULL);
+    }
+    Py_DECREF(op);
+    return rc;
+}
+
+/* The mark as a number; 0 for what only Python can compare. */
+static Py_ssize_t
+high_water(WritePipeObject *self)
+{
+    Py_ssize_t mark = self->high_water != NULL && PyLong_CheckExact(self->high_water)
+                          ? PyLong_AsSsize_t(self->high_water)
+                          : 0;
+    PyErr_Clear();
+    return mark;
+}
+
+/* After something was queued. */
+static int
+flush_soon(PyObject *op, fastaio_state *st, LoopObject *loop)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    /* Where nobody will come by to flush: the loop does not run, or runs in another thread. */
+    bool at_once =
+        self->piece_bytes > high_water(self) || loop->thread_id != PyThread_get_thread_ident();
+    if (!self->waiting) {
+        if (!at_once) {
+            self->flush.owner = op;
+            self->flush.flush = flush_entry;
+            loop_flush_later(loop, &self->flush);
+            return 0;
+        }
+        if (flush(op, st) < 0) {
+            return -1;
+        }
+    }
+    return queued(self) > 0 && !self->protocol_paused
+               ? transport_drop(PyObject_CallMethodNoArgs(op, st->str__maybe_pause_protocol))
+               : 0;
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+static PyObject *
+pipe_write(PyObject *op, PyObject *data)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL) {
+        return NULL;
+    }
+    LoopObject *loop = transport_loop(&self->core, st);
+    bool bytes = PyBytes_Check(data);
+    if (loop == NULL || self->core.conn_lost || self->core.closing || self->core.fd < 0 ||
+        !(bytes || PyByteArray_Check(data) || PyMemoryView_Check(data))) {
+        return transport_call_base(st->asyncio_WritePipeTransport, st->str_write, op, &data, 1);
+    }
+    /* Exactly bytes: no code runs when it goes. */
+    PyObject *piece = PyBytes_FromObject(data);
+    if (piece != NULL && PyBytes_GET_SIZE(piece) == 0) {
+        Py_DECREF(piece);
+        Py_RETURN_NONE;
+    }
+    if (push_piece(self, st, piece) < 0 || flush_soon(op, st, loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+pipe_write_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    LoopObject *loop = st != NULL ? transport_loop(&self->core, st) : NULL;
+    if (loop == NULL || self->core.fd < 0) {
+        return st != NULL ? Py_NewRef(Py_None) : NULL;
+    }
+    self->waiting = true; /* or else nobody would have called this */
+    if (write_queued(self, loop) < 0) {
+        return write_failed(op, st) < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    if (queued(self) > 0) {
+        Py_RETURN_NONE;
+    }
+    if (watch(op, st, false) < 0) {
+        return NULL;
+    }
+    if (self->protocol_paused &&
+        transport_drop(PyObject_CallMethodNoArgs(op, st->str__maybe_resume_protocol)) < 0) {
+        return NULL;
+    }
+    if (!self->core.closing || self->core.loop == NULL) {
+        Py_RETURN_NONE;
+    }
+    return PyObject_CallMethodNoArgs(op, st->str__write_end);
+}
+
+static PyObject *
+pipe_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL || flush(op, st) < 0) {
+        return NULL;
+    }
+    return PyLong_FromSsize_t(queued((WritePipeObject *)op));
+}
+
+static PyObject *
+pipe_flush(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    return st == NULL || flush(op, st) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+BY_KEYWORD_TOO(pipe_write, "write", "data")
+
+/* ---- attributes ------------------------------------------------------------------------------ */
+
+static PyObject *
+get_buffer(PyObject *op, void *Py_UNUSED(closure))
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL || flush(op, st) < 0 || gather(self) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(self->core.buffer != NULL ? self->core.buffer : Py_None);
+}
+
+static int
+set_buffer(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    Py_XSETREF(((TransportCore *)op)->buffer, Py_XNewRef(value));
+    return 0;
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static int
+pipe_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(((WritePipeObject *)op)->high_water);
+    Py_VISIT(((WritePipeObject *)op)->low_water);
+    return transport_traverse(op, visit, arg);
+}
+
+static int
+pipe_clear(PyObject *op)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    drop_pieces(self);
+    Py_CLEAR(self->high_water);
+    Py_CLEAR(self->low_water);
+    return transport_clear(op);
+}
+
+static void
+pipe_dealloc(PyObject *op)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    PyObject_GC_UnTrack(op);
+    drop_pieces(self);
+    PyMem_Free(self->pieces);
+    self->pieces = NULL;
+    transport_dealloc(op);
+}
+
+static PyMethodDef pipe_methods[] = {
+    {"write", KEYWORDS(pipe_write_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("write($self, data)\n--\n\nWrite bytes; what the kernel does not take waits.")},
+    {"get_write_buffer_size", pipe_get_write_buffer_size, METH_NOARGS,
+     PyDoc_STR(
+         "get_write_buffer_size($self, /)\n--\n\nHow many bytes the kernel has not taken yet.")},
+    {"_write_ready", pipe_write_ready, METH_NOARGS, NULL},
+    {"_flush", pipe_flush, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef pipe_members[] = {
+    {"_loop", T_OBJECT, offsetof(TransportCore, loop), 0, NULL},
+    {"_protocol", T_OBJECT, offsetof(TransportCore, protocol), 0, NULL},
+    {"_conn_lost", T_INT, offsetof(TransportCore, conn_lost), 0, NULL},
+    {"_closing", T_BOOL, offsetof(TransportCore, closing), 0, NULL},
+    {"_high_water", T_OBJECT, offsetof(WritePipeObject, high_water), 0, NULL},
+    {"_low_water", T_OBJECT, offsetof(WritePipeObject, low_water), 0, NULL},
+    {"_protocol_paused", T_BOOL, offsetof(WritePipeObject, protocol_paused), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef pipe_getset[] = {
+    {"_pipe", transport_get_file, transport_set_file, NULL, NULL},
+    {"_fileno", transport_get_fileno, transport_set_fileno, NULL, NULL},
+    {"_buffer", get_buffer, set_buffer, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot pipe_slots[] = {
+    {Py_tp_doc, "The native half of fastaio's transport that writes to a pipe."},
+    {Py_tp_new, transport_new},
+    {Py_tp_dealloc, pipe_dealloc},
+    {Py_tp_traverse, pipe_traverse},
+    {Py_tp_clear, pipe_clear},
+    {Py_tp_methods, pipe_methods},
+    {Py_tp_members, pipe_members},
+    {Py_tp_getset, pipe_getset},
+    {0, NULL},
+};
+
+static PyType_Spec pipe_spec = {
+    .name = "fastaio._fastaio.WritePipeCore",
+    .basicsize = sizeof(WritePipeObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = pipe_slots,
+};
+
+int
+pipe_write_type_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->WritePipeCoreType = transport_add_type(module, &pipe_spec, st->asyncio_Transport);
+    return st->WritePipeCoreType != NULL ? 0 : -1;
+}

@@ -13,6 +13,7 @@ _TITLES = {
     "servers": "Real servers",
     "tls": "TLS",
     "channels": "Datagrams, pipes, processes",
+    "files": "Files",
     "memory": "Memory",
 }
 

@@ -16,6 +16,7 @@ _HEADINGS = {
     "servers": "Real servers: server CPU time per request",
     "tls": "TLS: server CPU time per message or request",
     "channels": "Datagrams, pipes, processes: CPU time per operation, where it does not say wall",
+    "files": "Files: CPU time per operation",
     "memory": "Memory: bytes for each",
     "idle": "Idle: CPU seconds per second",
 }

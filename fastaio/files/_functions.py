@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from _typeshed import StrOrBytesPath
     from typing_extensions import Buffer
 
-    class HasFileno(Protocol):
-        """A file, a socket, whatever has a descriptor."""
 
-        def fileno(self) -> int: ...
+class HasFileno(Protocol):
+    """A file, a socket, whatever has a descriptor."""
 
-    Descriptor = int | HasFileno
+    def fileno(self) -> int: ...
+
+
+Descriptor = int | HasFileno
 
 __all__ = (
     "exists",

@@ -54,9 +54,17 @@ class GatheringRaw(io.RawIOBase):
         #: Whether the end of the file comes right behind it.
         self.at_end = False
 
-    name = property(lambda self: self.file.name)
-    mode = property(lambda self: self.file.mode)
-    closefd = property(lambda self: self.file.closefd)
+    @property
+    def name(self) -> Any:
+        return self.file.name
+
+    @property
+    def mode(self) -> str:
+        return self.file.mode
+
+    @property
+    def closefd(self) -> bool:
+        return self.file.closefd
 
     def readable(self) -> bool:
         return self.file.readable()

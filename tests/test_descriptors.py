@@ -242,6 +242,67 @@ def test_detach_mid_traffic_between_two_connections(run):
         run(main)
 
 
+@contextlib.asynccontextmanager
+async def taken_number(first):
+    """(sock, peer): a connection under the number that a transport or server believes to have."""
+    loop = asyncio.get_running_loop()
+    if first == "transport":
+        ours, theirs = tcp_sockets()
+        transport, protocol = await loop.create_connection(Recorder, sock=ours)
+        number = ours.detach()
+    else:
+        ours = theirs = socket.create_server((LOCALHOST, 0))
+        server = await loop.create_server(Recorder, sock=ours)
+        number = ours.detach()
+    sock, peer = socket.socketpair()
+    with sock, theirs, peer:
+        os.dup2(sock.fileno(), number)
+        with socket.socket(fileno=number) as second:
+            second.setblocking(False)
+            yield second, peer
+            await until(lambda: second.fileno() == -1)
+    if first == "transport":
+        transport.abort()
+        await until(protocol.lost.done)
+    else:
+        with contextlib.suppress(ValueError):  # asyncio's Server: the socket has no number
+            server.close()
+    await turns(3)
+
+
+@pytest.mark.fastaio_only
+@pytest.mark.parametrize("first", ["transport", "server"])
+@pytest.mark.parametrize("use", ["transport", "reader", "writer", "sock_recv"])
+def test_a_number_that_was_taken_away_serves_its_next_owner(run, first, use):
+    """Who has lost a descriptor without knowing it does not keep the number from others."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        reports = Reports(loop)
+        async with taken_number(first) as (sock, peer):
+            peer.send(b"for the second")
+            if use == "transport":
+                transport, protocol = await loop.create_connection(Recorder, sock=sock)
+                await protocol.wait_bytes(14)
+                transport.abort()
+                return
+            if use == "sock_recv":
+                assert await loop.sock_recv(sock, 100) == b"for the second"
+                reading = asyncio.create_task(loop.sock_recv(sock, 100))
+                await turns()
+                peer.send(b"more")
+                assert await reading == b"more"
+            else:
+                ready = asyncio.Event()
+                getattr(loop, f"add_{use}")(sock, ready.set)
+                await ready.wait()
+                assert getattr(loop, f"remove_{use}")(sock)
+            sock.close()
+        assert not list(reports)
+
+    run(main)
+
+
 def drain_blocking(sock):
     sock.setblocking(False)
     return drain(sock)

@@ -339,6 +339,13 @@ accept_one(ListenerObject *self)
     return rc;
 }
 
+static bool
+listener_lost_fd(PyObject *op)
+{
+    const ListenerObject *self = (ListenerObject *)op;
+    return self->sock_fd != NULL && *self->sock_fd != self->fd;
+}
+
 static int
 listener_ready(LoopObject *loop, PyObject *op)
 {
@@ -401,7 +408,8 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    self->io = (IoWatcher){.owner = (PyObject *)self, .run = listener_ready, .fd = -1};
+    self->io = (IoWatcher){
+        .owner = (PyObject *)self, .run = listener_ready, .lost_fd = listener_lost_fd, .fd = -1};
     self->fd = -1;
     self->loop = (LoopObject *)Py_NewRef(loop);
     self->sock = Py_NewRef(sock);

@@ -124,7 +124,7 @@ stream_watch(StreamObject *self)
     if (self->lent) {
         return 0;
     }
-    if (io_watch(self->loop, &self->io, self->fd, events, WATCH_EDGE) < 0) {
+    if (io_watch(self->loop, &self->io, stream_fd(self), events, WATCH_EDGE) < 0) {
         return -1;
     }
     self->watched_out = out;
@@ -148,6 +148,13 @@ read_and_flush(StreamObject *self)
         return -1;
     }
     return stream_flush(self);
+}
+
+static bool
+stream_lost_fd(PyObject *op)
+{
+    const StreamObject *self = (StreamObject *)op;
+    return stream_fd(self) != self->fd;
 }
 
 static int
@@ -634,7 +641,8 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
         PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
         return -1;
     }
-    self->io = (IoWatcher){.owner = (PyObject *)self, .run = stream_io, .fd = -1};
+    self->io = (IoWatcher){
+        .owner = (PyObject *)self, .run = stream_io, .lost_fd = stream_lost_fd, .fd = -1};
     self->flush = (FlushNode){.owner = (PyObject *)self, .flush = stream_flush_entry};
     self->fd = -1;
     self->high_water = STREAM_LARGE;

@@ -310,12 +310,13 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
     if (fd < 0) {
         return raise_errno(-EBADF);
     }
+    PyObject *owner = watch_owner(loop, fd);
+    if (owner != NULL && owner != watcher->owner) {
+        return raise_number_taken(fd, owner);
+    }
     FdEntry *entry = table_get(loop->fds, fd);
     if (entry == NULL) {
         return -1;
-    }
-    if (entry->watcher != NULL && entry->watcher != watcher) {
-        return raise_number_taken(fd, entry->watcher->owner);
     }
     FdEntry before = *entry;
     entry->events = events;
@@ -351,7 +352,13 @@ PyObject *
 watch_owner(LoopObject *loop, int fd)
 {
     FdEntry *entry = table_find(loop->fds, fd);
-    return entry != NULL && entry->watcher != NULL ? entry->watcher->owner : NULL;
+    IoWatcher *watcher = entry != NULL ? entry->watcher : NULL;
+    if (watcher != NULL && watcher->lost_fd != NULL && watcher->lost_fd(watcher->owner)) {
+        io_unwatch(loop, watcher);
+        io_hold(watcher, false); /* may be the end of it, which runs code */
+        return watch_owner(loop, fd);
+    }
+    return watcher != NULL ? watcher->owner : NULL;
 }
 
 /* Waiters */
@@ -361,14 +368,15 @@ watch_owner(LoopObject *loop, int fd)
 static int
 set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fileobj)
 {
+    PyObject *owner = watch_owner(loop, fd);
+    if (owner != NULL) {
+        Py_DECREF(waiting.waiter);
+        return raise_number_taken(fd, owner);
+    }
     FdEntry *entry = table_get(loop->fds, fd);
     if (entry == NULL) {
         Py_DECREF(waiting.waiter);
         return -1;
-    }
-    if (entry->watcher != NULL) {
-        Py_DECREF(waiting.waiter);
-        return raise_number_taken(fd, entry->watcher->owner);
     }
     FdEntry before = *entry;
     entry->sides[side] = waiting;

@@ -16,6 +16,9 @@
 typedef struct {
     PyObject *owner; /* borrowed: the object that embeds this */
     ready_fn run;
+    /* Whether the owner's socket has been closed or detached by the user, so that the number may
+       be another's; NULL: never. */
+    bool (*lost_fd)(PyObject *owner);
     int fd;          /* -1: not watched */
     uint32_t events; /* what has been seen since the last io_take_events() */
     bool queued;
@@ -74,7 +77,8 @@ int watch_dispatch(LoopObject *loop, const PollEvent *events, int count);
    its own. -1 with OSError. */
 int watch_adopt(LoopObject *loop);
 
-/* The native object that owns fd (borrowed), or NULL: add_reader refuses a transport's descriptor. */
+/* The native object that owns fd (borrowed), or NULL: add_reader refuses a transport's descriptor.
+   One that has lost fd is taken off first, which may run code. */
 PyObject *watch_owner(LoopObject *loop, int fd);
 /* -1 with RuntimeError where a transport, native or asyncio's own, uses fd. */
 int watch_ensure_free(LoopObject *loop, int fd);

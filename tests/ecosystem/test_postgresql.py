@@ -10,7 +10,6 @@ from .apps import pattern
 from .support import need
 
 BIG = 3_000_000
-BACKENDS = "select count(*) from pg_stat_activity where application_name = 'under test'"
 
 
 def arguments(server):

@@ -18,6 +18,7 @@ import fastaio
 from fastaio import files
 
 from .support import GUARD, run_python, wait_until
+from .test_leaks import assert_no_growth
 
 MEBI = 1 << 20
 
@@ -647,6 +648,40 @@ def test_operations_keep_their_order(run, tmp_path):
             assert [int(line) for line in lines] == list(range(50_000))
 
     run(main)
+
+
+# Leaks
+
+
+def test_files_leave_nothing(loop_factory, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789\n" * 2000)
+    loop = loop_factory()
+
+    async def use(mode):
+        async with fastaio.open(path, mode) as f:
+            if mode[0] == "r":
+                await f.readline()
+                await f.seek(500)
+                await f.read()
+            if mode != "r" and mode != "rb":
+                await f.write("text" if "b" not in mode else b"text")
+                await f.flush()
+
+    async def failing():
+        with pytest.raises(FileNotFoundError):
+            await fastaio.open(tmp_path / "missing")
+
+    try:
+        loop.run_until_complete(failing())  # the loop has all that it ever needs
+        descriptors = len(os.listdir("/proc/self/fd"))
+        for mode in ("r", "rb", "r+", "r+b", "w", "wb"):
+            assert_no_growth(lambda mode=mode: loop.run_until_complete(use(mode)), 100)
+        assert_no_growth(lambda: loop.run_until_complete(failing()), 100)
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 # Files of other kinds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import stat
@@ -24,7 +23,11 @@ __all__ = ("File", "Flag", "GATHER", "NEVER", "Output")
 #: So much output is gathered before it is written, behind the back of who writes on.
 GATHER = 256 * 1024
 #: With so much waiting while earlier output is still being written, write() waits too.
-LIMIT = 1024 * 1024
+LIMIT = 4 * 1024 * 1024
+#: Pieces of this size are not worth being copied together.
+_LARGE = 32 * 1024
+#: So many pieces the kernel takes at once.
+_MOST = 1024
 #: Stands where the loop of a file does, when nothing can be done at once.
 NEVER: Any = object()
 
@@ -68,18 +71,28 @@ class Output:
         pieces, self.pieces, self.size = self.pieces, [], 0
         return pieces
 
+    def take_one(self) -> bytes:
+        """What one request of a ring is to write: a large piece, or all that is gathered."""
+        if len(self.pieces) == 1 or len(self.pieces[0]) < _LARGE:
+            pieces = self.take()
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.size -= len(self.pieces[0])
+        return self.pieces.pop(0)
+
     def write(self, pieces: list[bytes]) -> None:
         """Write it, in whatever thread; what cannot be written is kept, and the error raised."""
-        data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        done = 0
+        parts: list[bytes | memoryview] = list(pieces)
+        if len(parts) > 1 and sum(map(len, parts)) < len(parts) * _LARGE:
+            parts = [b"".join(parts)]
         try:
-            while done < len(data):
-                written = self.raw.write(data[done:])
-                if written is None:
-                    raise BlockingIOError(errno.EAGAIN, "write could not complete without blocking")
-                done += written
+            while parts:
+                written = os.writev(self.raw.fileno(), parts[:_MOST])
+                while parts and written >= len(parts[0]):
+                    written -= len(parts.pop(0))
+                if written:
+                    parts[0] = memoryview(parts[0])[written:]
         except BaseException:
-            self.unwritten = bytes(data[done:])
+            self.unwritten = b"".join(parts)
             raise
         finally:
             self.in_flight = None
@@ -229,9 +242,8 @@ class File(Generic[_Data]):
     def _start_drain(self) -> None:
         """Write what is gathered in a thread; nobody waits."""
         output = self._output
-        pieces = output.take()
         if self._ring:
-            output.in_flight = [pieces[0] if len(pieces) == 1 else b"".join(pieces)]
+            output.in_flight = [output.take_one()]
             output.op_start = os.lseek(self._fd, 0, os.SEEK_CUR)
             output.op = _fastaio._ring_write(
                 self._loop, self._fd, output.in_flight[0], output.op_start
@@ -241,7 +253,8 @@ class File(Generic[_Data]):
                 # It keeps this file alive until the kernel is done, or the loop is closed.
                 output.op.future.add_done_callback(self._written)
                 return
-        output.in_flight = pieces
+            output.restore()
+        pieces = output.in_flight = output.take()
         try:
             drain = self._loop.run_in_executor(self._executor, self._write_pieces, pieces)
         except BaseException:

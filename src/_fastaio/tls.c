@@ -506,7 +506,7 @@ read_copied(TlsObject *self)
         }
         int rc = waiting >= LARGE_READ ? decrypt_straight(self, waiting, &data)
                                        : decrypt_copying(self, &data);
-        if (rc == CIPHER_ERROR) {
+        if (cipher_settle(self) < 0 || rc == CIPHER_ERROR) {
             Py_XDECREF(data);
             return -1;
         }
@@ -656,8 +656,14 @@ tls_feed(PyObject *op, const char *data, Py_ssize_t size)
 {
     TlsObject *self = (TlsObject *)op;
     Py_INCREF(self);
-    int rc = cipher_feed(self, data, size);
+    /* Of much, what is decrypted at once is not copied before. */
+    bool at_once = size >= LARGE_READ && self->mode == TLS_WRAPPED && !self->app_reading_paused &&
+                   self->get_buffer == NULL;
+    int rc = at_once ? cipher_lend(self, data, size) : 0;
     if (rc == 0) {
+        rc = cipher_feed(self, data, size);
+    }
+    if (rc >= 0) {
         rc = advance(self);
     }
     Py_DECREF(self);

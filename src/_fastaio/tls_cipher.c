@@ -168,6 +168,13 @@ library(TlsObject *self)
     return &self->loop->st->tls->openssl;
 }
 
+/* Where the SSL reads from. */
+static inline void *
+openssl_source(TlsObject *self)
+{
+    return self->lent != NULL ? self->lent : self->handles.incoming;
+}
+
 /* What others have left behind would be taken for an error of ours. */
 static inline void
 forget_errors(OpenSSL *lib)
@@ -236,6 +243,42 @@ openssl_feed(TlsObject *self, const char *data, Py_ssize_t size)
     return 0;
 }
 
+/* The SSL reads from this memory itself, while its own BIO waits. */
+static int
+openssl_lend(TlsObject *self, const char *data, Py_ssize_t size)
+{
+    OpenSSL *lib = library(self);
+    if (size > INT_MAX || lib->BIO_ctrl_pending(self->handles.incoming) != 0) {
+        return 0;
+    }
+    void *bio = lib->BIO_new_mem_buf(data, (int)size);
+    if (bio == NULL) {
+        lib->ERR_clear_error();
+        return 0;
+    }
+    /* Its end is not the connection's: "again", not "no more". */
+    if (lib->BIO_ctrl(bio, OPENSSL_SET_BUF_MEM_EOF_RETURN, -1, NULL) <= 0) {
+        lib->BIO_free(bio);
+        return 0;
+    }
+    lib->SSL_set0_rbio(self->handles.ssl, bio); /* which gives its reference to the other back */
+    self->lent = bio;
+    self->lent_end = data + size;
+    return 1;
+}
+
+static int
+openssl_settle(TlsObject *self)
+{
+    OpenSSL *lib = library(self);
+    void *own = self->handles.incoming;
+    size_t left = lib->BIO_ctrl_pending(self->lent);
+    self->lent = NULL;
+    lib->BIO_up_ref(own);
+    lib->SSL_set0_rbio(self->handles.ssl, own);
+    return left ? openssl_feed(self, self->lent_end - left, (Py_ssize_t)left) : 0;
+}
+
 static int
 openssl_take(TlsObject *self, PyObject **data)
 {
@@ -267,6 +310,9 @@ openssl_take(TlsObject *self, PyObject **data)
 void
 cipher_unbind(TlsObject *self)
 {
+    if (self->lent != NULL && openssl_settle(self) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
     self->cipher = CIPHER_UNBOUND;
     self->exact = false;
     self->handles = (SslHandles){0};
@@ -401,7 +447,7 @@ cipher_has_more(TlsObject *self)
         return objects_has_more(self);
     }
     OpenSSL *lib = library(self);
-    return lib->BIO_ctrl_pending(self->handles.incoming) > 0 ||
+    return lib->BIO_ctrl_pending(openssl_source(self)) > 0 ||
            lib->SSL_pending(self->handles.ssl) > 0;
 }
 
@@ -423,6 +469,19 @@ cipher_feed(TlsObject *self, const char *data, Py_ssize_t size)
 }
 
 int
+cipher_lend(TlsObject *self, const char *data, Py_ssize_t size)
+{
+    BIND(self)
+    return self->cipher == CIPHER_OPENSSL ? openssl_lend(self, data, size) : 0;
+}
+
+int
+cipher_settle(TlsObject *self)
+{
+    return self->lent != NULL ? openssl_settle(self) : 0;
+}
+
+int
 cipher_take(TlsObject *self, PyObject **data)
 {
     *data = NULL;
@@ -435,7 +494,7 @@ cipher_incoming(TlsObject *self)
 {
     BIND(self)
     return self->cipher == CIPHER_OPENSSL
-               ? (Py_ssize_t)library(self)->BIO_ctrl_pending(self->handles.incoming)
+               ? (Py_ssize_t)library(self)->BIO_ctrl_pending(openssl_source(self))
                : objects_pending(self, self->incoming);
 }
 

@@ -66,6 +66,8 @@ typedef struct {
     PyObject *write;
     PyObject *pending;
     SslHandles handles; /* CIPHER_OPENSSL: borrowed from the objects */
+    void *lent;         /* a BIO over memory of others, which stands in for the incoming one */
+    const char *lent_end;
 
     PyObject **pieces; /* written and not encrypted: bytes objects, from piece_head on */
     size_t piece_capacity;
@@ -120,6 +122,10 @@ int cipher_has_more(TlsObject *self);
 int cipher_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *count);
 /* What has come from the peer. */
 int cipher_feed(TlsObject *self, const char *data, Py_ssize_t size);
+/* The same, where much has come and nothing is before it: without a copy, until cipher_settle() takes
+   what is left. No Python may run in between. 1: done, 0: not possible, -1: error. */
+int cipher_lend(TlsObject *self, const char *data, Py_ssize_t size);
+int cipher_settle(TlsObject *self);
 /* What is to go to the peer: bytes, or NULL for nothing. */
 int cipher_take(TlsObject *self, PyObject **data);
 /* Bytes on both sides; -1 with an exception. */

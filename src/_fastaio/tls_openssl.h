@@ -13,6 +13,7 @@ enum {
     OPENSSL_ERROR_WANT_READ = 2,
     OPENSSL_ERROR_ZERO_RETURN = 6,
     OPENSSL_RECEIVED_SHUTDOWN = 2,
+    OPENSSL_SET_BUF_MEM_EOF_RETURN = 130,
 };
 
 typedef struct {
@@ -26,6 +27,11 @@ typedef struct {
     int (*SSL_get_shutdown)(const void *ssl);
     void *(*SSL_get_rbio)(const void *ssl);
     void *(*SSL_get_wbio)(const void *ssl);
+    void (*SSL_set0_rbio)(void *ssl, void *bio);
+    void *(*BIO_new_mem_buf)(const void *data, int size);
+    int (*BIO_up_ref)(void *bio);
+    int (*BIO_free)(void *bio);
+    long (*BIO_ctrl)(void *bio, int command, long number, void *pointer);
     int (*BIO_read)(void *bio, void *buffer, int size);
     int (*BIO_write)(void *bio, const void *buffer, int size);
     size_t (*BIO_ctrl_pending)(void *bio);

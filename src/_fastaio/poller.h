@@ -70,7 +70,8 @@ Poller *epoll_poller_create(int *error);
 Poller *uring_poller_create(int *error);
 #ifndef NDEBUG
 /* For tests: the next `times` calls of a kind ("setup", "enter", "register") fail with `error`; of
-   "submit": take no more than `error` requests. -EINVAL: no ring, or no such kind. */
+   "submit": take no more than `error` requests; "queue": a new ring has room for no more than
+   `error` completions. -EINVAL: no ring, or no such kind. */
 int uring_poller_fault(Poller *poller, const char *kind, int error, unsigned times);
 #endif
 

@@ -15,10 +15,17 @@
 #define TAG_LEVELS    UINT64_C(4) /* serial << 32 | 4 */
 
 /* A switch for tests, where assertions are on: what the next calls of a kind do instead. */
-typedef enum { FAULT_SETUP, FAULT_ENTER, FAULT_REGISTER, FAULT_SUBMIT, FAULT_KINDS } FaultKind;
+typedef enum {
+    FAULT_SETUP,
+    FAULT_ENTER,
+    FAULT_REGISTER,
+    FAULT_SUBMIT, /* no more than `error` requests are taken */
+    FAULT_QUEUE,  /* a new ring has room for no more than `error` completions */
+    FAULT_KINDS
+} FaultKind;
 
 typedef struct {
-    int error;      /* what the call fails with; FAULT_SUBMIT: how many requests are taken at most */
+    int error;      /* what the call fails with */
     unsigned times; /* how often */
 } Fault;
 

@@ -761,6 +761,7 @@ uring_poller_fault(Poller *poller, const char *kind, int error, unsigned times)
         [FAULT_ENTER] = "enter",
         [FAULT_REGISTER] = "register",
         [FAULT_SUBMIT] = "submit",
+        [FAULT_QUEUE] = "queue",
     };
     for (int i = 0; poller->ring != NULL && i < FAULT_KINDS; i++) {
         if (strcmp(kind, kinds[i]) == 0) {

@@ -34,6 +34,10 @@
    the subclass. */
 #define BASE_OWNS_TYPE_REF (PY_VERSION_HEX >= 0x030C0000)
 
+/* From 3.15 on all callbacks of a connection run in one context; before, connection_made(), reading
+   and connection_lost() each have a copy of the one that they are asked for in. */
+#define CONNECTION_HAS_ONE_CONTEXT (PY_VERSION_HEX >= 0x030F0000)
+
 /* The garbage collector's two words in front of an untracked object, as they are when it is new:
    a finalizer leaves a mark there that an object made from the same memory must not inherit. */
 static inline void

@@ -120,6 +120,9 @@ loop_call_native(LoopObject *loop, ready_fn fn, PyObject *obj)
 }
 /* loop.call_soon(callback, *args) with the current context; drops the handle. -1 on error. */
 int loop_call_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t count);
+/* The same in a context; NULL: a copy of the current one. */
+int loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback,
+                      PyObject *const *args, Py_ssize_t count);
 /* Hands the raised exception to loop.call_exception_handler({message, exception, ...}), with pairs
    of (const char *key, PyObject *value) up to a NULL key. KeyboardInterrupt and SystemExit are left
    raised: -1; else 0. */

@@ -203,8 +203,15 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
 int
 loop_call_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t count)
 {
+    return loop_call_soon_in(loop, NULL, callback, args, count);
+}
+
+int
+loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObject *const *args,
+                  Py_ssize_t count)
+{
     HandleObject *handle =
-        handle_new(loop->st, (PyObject *)loop, callback, args, count, NULL, false);
+        handle_new(loop->st, (PyObject *)loop, callback, args, count, context, false);
     int result = handle ? push_handle(loop, handle) : -1;
     Py_XDECREF((PyObject *)handle);
     return result;

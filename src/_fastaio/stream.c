@@ -216,11 +216,13 @@ stream_resume_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (self->closing || !self->paused || self->loop == NULL) {
         Py_RETURN_NONE;
     }
-    PyObject *context = PyContext_CopyCurrent();
-    if (context == NULL) {
-        return NULL;
+    if (!CONNECTION_HAS_ONE_CONTEXT) {
+        PyObject *context = PyContext_CopyCurrent();
+        if (context == NULL) {
+            return NULL;
+        }
+        Py_XSETREF(self->context, context);
     }
-    Py_XSETREF(self->context, context);
     self->paused = false;
     if (self->read_eof) { /* it is there for every read that follows */
         self->read_eof = false;

@@ -30,7 +30,7 @@ typedef struct {
     const int *sock_fd;     /* where sock keeps its descriptor; NULL where that is not known */
     PyObject *server;       /* or NULL */
     PyObject *waiter;       /* told once reading has begun; or NULL */
-    PyObject *context;      /* of the protocol's reading callbacks */
+    PyObject *context;      /* of the protocol's callbacks, see compat.h */
     PyObject *lost_context; /* of connection_lost(), once that is queued */
     PyObject *lost_exc;
     PyObject *empty_waiter; /* a future: the queue is to be left empty for sendfile */

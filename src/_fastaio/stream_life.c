@@ -380,11 +380,13 @@ stream_lose(StreamObject *self, PyObject *exc)
     }
     if (loop->overrides & OVERRIDE_CALL_SOON) {
         PyObject *method = PyObject_GetAttr((PyObject *)self, loop->st->str__call_connection_lost);
-        int rc = method != NULL ? loop_call_soon(loop, method, &exc, 1) : -1;
+        PyObject *context = CONNECTION_HAS_ONE_CONTEXT ? self->context : NULL;
+        int rc = method != NULL ? loop_call_soon_in(loop, context, method, &exc, 1) : -1;
         Py_XDECREF(method);
         return rc;
     }
-    Py_XSETREF(self->lost_context, PyContext_CopyCurrent());
+    Py_XSETREF(self->lost_context,
+               CONNECTION_HAS_ONE_CONTEXT ? Py_NewRef(self->context) : PyContext_CopyCurrent());
     if (self->lost_context == NULL) {
         return -1;
     }
@@ -605,7 +607,8 @@ queue_start(StreamObject *self, LoopObject *loop, PyObject *protocol)
         return -1;
     }
     PyObject *args[] = {(PyObject *)self};
-    int rc = loop_call_soon(loop, made, args, 1);
+    PyObject *context = CONNECTION_HAS_ONE_CONTEXT ? self->context : NULL;
+    int rc = loop_call_soon_in(loop, context, made, args, 1);
     Py_DECREF(made);
     return rc < 0 ? -1 : loop_call_native(loop, stream_start, (PyObject *)self);
 }

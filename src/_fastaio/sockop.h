@@ -35,9 +35,9 @@ struct SockOp {
     PyObject *args[SOCKOP_MAX_ARGS]; /* the socket first; NULL: not given */
     PyObject *future;                /* while it waits: what was yielded */
     PyObject *lookup; /* before that, perhaps: the coroutine of loop._ensure_resolved() */
-    Py_buffer view; /* sock_sendall: held from its first step to its end */
+    Py_buffer view;   /* sock_sendall: held from its first step to its end */
     Py_ssize_t sent;
-    int fd; /* what is waited for; -1 before the first wait */
+    int fd;            /* what is waited for; -1 before the first wait */
     bool holds_socket; /* has counted itself in sock._io_refs */
     bool connecting;   /* connect() has begun */
 };

@@ -74,7 +74,9 @@ class Server:
 
     def options(self):
         home = {"HOME": str(self.folder), "TMPDIR": str(self.folder), "LC_ALL": "C"}
-        return {"cwd": self.folder, "env": {**os.environ, **home}, **self.who}
+        variables = {**os.environ, **home}
+        variables.pop("LD_PRELOAD", None)  # a sanitizer is for our code
+        return {"cwd": self.folder, "env": variables, **self.who}
 
     def call(self, *command, **options):
         """Run a program to its end as the user of the server."""

@@ -27,7 +27,7 @@ def need(name):
     """
     if os.environ.get("CI") and sys.version_info < (3, 15):
         return importlib.import_module(name)
-    return pytest.importorskip(name)
+    return pytest.importorskip(name, exc_type=ImportError)
 
 
 def environment():

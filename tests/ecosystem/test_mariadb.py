@@ -14,7 +14,8 @@ def library(request):
 
 
 @pytest.fixture
-def account(mariadb):
+def account(library, request):
+    mariadb = request.getfixturevalue("mariadb")  # started only if there is the library
     return {
         "host": mariadb.host,
         "port": mariadb.port,

@@ -22,7 +22,9 @@ class TestAsyncpg:
         return need("asyncpg")
 
     @pytest.fixture
-    def connect(self, asyncpg, postgresql):
+    def connect(self, asyncpg, request):
+        postgresql = request.getfixturevalue("postgresql")  # started only if there is the library
+
         def connect(kind=asyncpg.connect, **options):
             return kind(
                 **arguments(postgresql),
@@ -191,8 +193,12 @@ class TestAsyncpg:
 
 class TestPsycopg:
     @pytest.fixture
-    def connect(self, postgresql):
-        psycopg = need("psycopg")
+    def psycopg(self):
+        return need("psycopg")
+
+    @pytest.fixture
+    def connect(self, psycopg, request):
+        postgresql = request.getfixturevalue("postgresql")  # started only if there is the library
 
         def connect():
             return psycopg.AsyncConnection.connect(

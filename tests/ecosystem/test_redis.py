@@ -8,13 +8,13 @@ from ..ioutil import until
 from .apps import pattern
 from .support import need
 
+library = need("redis.asyncio")
+
 
 @pytest.fixture
 def open_client(redis):
-    module = need("redis.asyncio")
-
     def open_client(**options):
-        return module.Redis(
+        return library.Redis(
             host=redis.host, port=redis.port, password=redis.password, protocol=3, **options
         )
 

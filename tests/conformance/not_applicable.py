@@ -4,6 +4,7 @@ Each is run all the same, and one that passes is an error, as is one that no lon
 list can only be as long as it has to be. A name may hold ``*``, for the variants of one test.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,9 +18,13 @@ class NotApplicable:
     until: tuple[int, int] = (3, 15)
     #: False for what would hang or end the process.
     run: bool = True
+    #: False where it is the eager system calls of the epoll backend that matter.
+    io_uring: bool = True
 
     @property
     def here(self) -> bool:
+        if not self.io_uring and os.environ.get("FASTAIO_BACKEND") == "io_uring":
+            return False
         return self.since <= sys.version_info[:2] <= self.until
 
     def covers(self, test: str) -> bool:
@@ -60,6 +65,7 @@ NOT_APPLICABLE = [
         "test_base_events.BaseEventLoopTests.test_create_connection_happy_eyeballs*",
         MOCK_SOCKET,
         since=(3, 15),
+        io_uring=False,
     ),
     NotApplicable("test_tasks.GenericTaskTests.test_future_subclass", SIBLINGS),
     NotApplicable(

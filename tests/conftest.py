@@ -38,6 +38,8 @@ def pytest_report_header(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    # Libraries leave things in a process that other tests look for: threads, servers, tasks.
+    items.sort(key=lambda item: "ecosystem" in item.path.parts)
     if config.getoption("--loop") == "fastaio":
         return
     skip = pytest.mark.skip(reason="only fastaio has this")

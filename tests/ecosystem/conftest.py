@@ -30,7 +30,7 @@ def stage(run):
         assert inspect.iscoroutinefunction(scenario)
 
         async def main():
-            async with no_new_descriptors(), asyncio.timeout(2 * GUARD):
+            async with no_new_descriptors(others=True), asyncio.timeout(2 * GUARD):
                 await scenario()
 
         run(main)

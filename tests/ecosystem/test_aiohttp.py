@@ -107,7 +107,7 @@ def play(run):
 
     def play(scenario, app=None):
         async def main():
-            async with no_new_descriptors(), serving(app) as url, asyncio.timeout(GUARD):
+            async with no_new_descriptors(others=True), serving(app) as url, asyncio.timeout(GUARD):
                 connector = aiohttp.TCPConnector(limit=0)
                 async with aiohttp.ClientSession(connector=connector) as session:
                     await scenario(session, url)

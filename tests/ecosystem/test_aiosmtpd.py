@@ -51,7 +51,7 @@ def text(number, size=20_000):
 
 def test_mails_from_many_clients(serve):
     inbox = Inbox()
-    with no_new_descriptors():
+    with no_new_descriptors(others=True):
         controller, port = serve(inbox)
         try:
 
@@ -85,7 +85,7 @@ def test_starttls(serve):
     client_context = ssl.create_default_context()
     authority.configure_trust(client_context)
     inbox = Inbox()
-    with no_new_descriptors():
+    with no_new_descriptors(others=True):
         controller, port = serve(inbox, tls_context=server_context, require_starttls=True)
         try:
             with smtplib.SMTP(LOCALHOST, port, timeout=GUARD) as smtp:

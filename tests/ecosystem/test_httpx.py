@@ -25,7 +25,7 @@ def server():
 def play(run, server):
     def play(scenario, **kwargs):
         async def main():
-            async with no_new_descriptors(), asyncio.timeout(GUARD):
+            async with no_new_descriptors(others=True), asyncio.timeout(GUARD):
                 async with httpx.AsyncClient(base_url=server.url, **kwargs) as client:
                     await scenario(client)
 

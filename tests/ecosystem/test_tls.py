@@ -48,7 +48,7 @@ def test_aiohttp(run):
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server_context())
         await site.start()
         port = runner.addresses[0][1]
-        async with no_new_descriptors():
+        async with no_new_descriptors(others=True):
             connector = aiohttp.TCPConnector(ssl=client_context())
             async with aiohttp.ClientSession(connector=connector) as session:
                 for _ in range(3):

@@ -26,7 +26,7 @@ def play(run):
 
     def play(scenario, handler=echo, **kwargs):
         async def main():
-            async with no_new_descriptors(), asyncio.timeout(GUARD):
+            async with no_new_descriptors(others=True), asyncio.timeout(GUARD):
                 async with server.serve(handler, LOCALHOST, 0, max_size=None, **kwargs) as serving:
                     port = serving.sockets[0].getsockname()[1]
                     await scenario(f"ws://{LOCALHOST}:{port}", serving)

@@ -350,7 +350,7 @@ def rings_of(pid):
     ]
     with open(f"/proc/{pid}/maps") as maps:
         found += maps.read().split()
-    return [name for name in found if "io_uring" in name]
+    return [name for name in found if name == "anon_inode:[io_uring]"]
 
 
 def forked(action):

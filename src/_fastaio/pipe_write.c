@@ -6,6 +6,7 @@
  * when much is queued, and before anybody looks at _buffer, which is where
  * asyncio's own methods (close, write_eof, abort) begin.
  */
+#include "pieces.h"
 #include "pipe.h"
 #include "transport.h"
 
@@ -13,17 +14,12 @@
 #include <structmember.h>
 #include <sys/uio.h>
 
-#define MIN_PIECES 8
 #define MAX_VECTORS 64
 
 typedef struct {
     TransportCore core;
     FlushNode flush;
-    PyObject **pieces; /* bytes objects, from piece_head on; they follow what is in core.buffer */
-    size_t piece_capacity;
-    size_t piece_head;
-    size_t piece_count;
-    size_t piece_offset; /* how much of the first is written */
+    Pieces pieces; /* they follow what is in core.buffer */
     Py_ssize_t piece_bytes;
     unsigned forks; /* st->forks when the first of these was queued: whose output it is */
     PyObject *high_water;
@@ -49,63 +45,25 @@ queued(const WritePipeObject *self)
     return gathered(self) + self->piece_bytes;
 }
 
-static int
-reserve_piece(WritePipeObject *self)
-{
-    if (self->piece_head + self->piece_count < self->piece_capacity) {
-        return 0;
-    }
-    if (self->piece_head > self->piece_count) {
-        memcpy(self->pieces, self->pieces + self->piece_head,
-               self->piece_count * sizeof(*self->pieces));
-        self->piece_head = 0;
-        return 0;
-    }
-    size_t capacity = self->piece_capacity ? 2 * self->piece_capacity : MIN_PIECES;
-    PyObject **pieces = PyMem_Realloc(self->pieces, capacity * sizeof(*pieces));
-    if (pieces == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    self->pieces = pieces;
-    self->piece_capacity = capacity;
-    return 0;
-}
-
-static void
-pop_piece(WritePipeObject *self)
-{
-    PyObject *piece = self->pieces[self->piece_head++];
-    self->piece_offset = 0;
-    if (--self->piece_count == 0) {
-        self->piece_head = 0;
-    }
-    Py_DECREF(piece);
-}
-
 static void
 drop_pieces(WritePipeObject *self)
 {
     loop_flush_cancel(&self->flush);
     self->piece_bytes = 0;
-    while (self->piece_count) {
-        pop_piece(self);
-    }
+    pieces_drop(&self->pieces);
 }
 
 /* Takes the reference, also on error. */
 static int
 push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
 {
-    if (self->piece_count && self->forks != st->forks) {
+    if (self->pieces.count && self->forks != st->forks) {
         drop_pieces(self); /* a forked child has here what its parent will write */
     }
-    if (piece == NULL || reserve_piece(self) < 0) {
-        Py_XDECREF(piece);
+    if (piece == NULL || pieces_push(&self->pieces, piece) < 0) {
         return -1;
     }
     self->forks = st->forks;
-    self->pieces[self->piece_head + self->piece_count++] = piece;
     self->piece_bytes += PyBytes_GET_SIZE(piece);
     return 0;
 }
@@ -115,7 +73,7 @@ static int
 gather(WritePipeObject *self)
 {
     PyObject *buffer = self->core.buffer;
-    if (self->piece_count == 0 || buffer == NULL || !PyByteArray_Check(buffer)) {
+    if (self->pieces.count == 0 || buffer == NULL || !PyByteArray_Check(buffer)) {
         return 0;
     }
     Py_ssize_t size = PyByteArray_GET_SIZE(buffer);
@@ -124,12 +82,12 @@ gather(WritePipeObject *self)
     }
     char *end = PyByteArray_AS_STRING(buffer) + size;
     self->piece_bytes = 0;
-    while (self->piece_count) {
-        PyObject *piece = self->pieces[self->piece_head];
-        size_t left = (size_t)PyBytes_GET_SIZE(piece) - self->piece_offset;
-        memcpy(end, PyBytes_AS_STRING(piece) + self->piece_offset, left);
+    while (self->pieces.count) {
+        PyObject *piece = pieces_at(&self->pieces, 0);
+        size_t left = (size_t)PyBytes_GET_SIZE(piece) - self->pieces.offset;
+        memcpy(end, PyBytes_AS_STRING(piece) + self->pieces.offset, left);
         end += left;
-        pop_piece(self);
+        pieces_pop(&self->pieces);
     }
     return 0;
 }
@@ -141,14 +99,14 @@ static ssize_t
 write_vector(WritePipeObject *self, size_t *asked)
 {
     struct iovec vectors[MAX_VECTORS];
-    size_t count = 0, offset = self->piece_offset;
+    size_t count = 0, offset = self->pieces.offset;
     if (gathered(self) > 0) {
         vectors[count].iov_base = PyByteArray_AS_STRING(self->core.buffer);
         vectors[count++].iov_len = (size_t)gathered(self);
     }
     *asked = (size_t)gathered(self);
-    for (size_t i = 0; i < self->piece_count && count < MAX_VECTORS; i++, count++) {
-        PyObject *piece = self->pieces[self->piece_head + i];
+    for (size_t i = 0; i < self->pieces.count && count < MAX_VECTORS; i++, count++) {
+        PyObject *piece = pieces_at(&self->pieces, i);
         vectors[count].iov_base = PyBytes_AS_STRING(piece) + offset;
         vectors[count].iov_len = (size_t)PyBytes_GET_SIZE(piece) - offset;
         *asked += vectors[count].iov_len;
@@ -170,16 +128,7 @@ note_written(WritePipeObject *self, LoopObject *loop, Py_ssize_t count)
         count -= first;
     }
     self->piece_bytes -= count;
-    while (count > 0) {
-        Py_ssize_t left =
-            PyBytes_GET_SIZE(self->pieces[self->piece_head]) - (Py_ssize_t)self->piece_offset;
-        if (count < left) {
-            self->piece_offset += (size_t)count;
-            break;
-        }
-        count -= left;
-        pop_piece(self);
-    }
+    pieces_advance(&self->pieces, (size_t)count);
     return 0;
 }
 
@@ -260,10 +209,10 @@ flush(PyObject *op, fastaio_state *st)
     WritePipeObject *self = (WritePipeObject *)op;
     LoopObject *loop = transport_loop(&self->core, st);
     loop_flush_cancel(&self->flush);
-    if (self->piece_count && self->forks != st->forks) {
+    if (self->pieces.count && self->forks != st->forks) {
         drop_pieces(self);
     }
-    if (self->piece_count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {
+    if (self->pieces.count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {
         return 0;
     }
     if (write_queued(self, loop) < 0 || (queued(self) > 0 && watch(op, st, true) < 0)) {
@@ -441,8 +390,7 @@ pipe_dealloc(PyObject *op)
     WritePipeObject *self = (WritePipeObject *)op;
     PyObject_GC_UnTrack(op);
     drop_pieces(self);
-    PyMem_Free(self->pieces);
-    self->pieces = NULL;
+    pieces_free(&self->pieces);
     transport_dealloc(op);
 }
 

@@ -62,8 +62,8 @@ stream_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->lost_context);
     Py_VISIT(self->lost_exc);
     Py_VISIT(self->empty_waiter);
-    for (size_t i = 0; i < self->piece_count; i++) {
-        Py_VISIT(self->pieces[self->piece_head + i]);
+    for (size_t i = 0; i < self->pieces.count; i++) {
+        Py_VISIT(pieces_at(&self->pieces, i));
     }
     return 0;
 }
@@ -132,7 +132,7 @@ stream_dealloc(PyObject *op)
         PyObject_ClearWeakRefs(op);
     }
     stream_clear(op);
-    PyMem_Free(self->pieces);
+    pieces_free(&self->pieces);
     PyTypeObject *type = Py_TYPE(op);
     type->tp_free(op);
     Py_DECREF(type);
@@ -308,7 +308,7 @@ stream_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyO
     if (self->extra == NULL) {
         return Py_NewRef(fallback);
     }
-    if (self->piece_count && PyUnicode_Check(name) &&
+    if (self->pieces.count && PyUnicode_Check(name) &&
         PyUnicode_CompareWithASCIIString(name, "socket") == 0 && stream_flush(self) < 0) {
         return NULL;
     }
@@ -338,7 +338,7 @@ stream_make_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
     self->empty_waiter =
         PyObject_CallMethodNoArgs((PyObject *)self->loop, self->loop->st->str_create_future);
     if (self->empty_waiter == NULL ||
-        (self->piece_count == 0 && stream_end_empty_waiter(self, NULL) < 0)) {
+        (self->pieces.count == 0 && stream_end_empty_waiter(self, NULL) < 0)) {
         return NULL;
     }
     return Py_NewRef(self->empty_waiter);
@@ -364,7 +364,7 @@ describe_state(StreamObject *self)
 {
     return PyUnicode_FromFormat(" read=%s write=<%s, bufsize=%zd>",
                                 self->io.fd >= 0 && stream_may_read(self) ? "polling" : "idle",
-                                self->piece_count && !self->writable ? "polling" : "idle",
+                                self->pieces.count && !self->writable ? "polling" : "idle",
                                 self->queued);
 }
 
@@ -488,10 +488,10 @@ get_buffer(PyObject *op, void *Py_UNUSED(closure))
     if (stream_flush(self) < 0) {
         return NULL;
     }
-    PyObject *list = PyList_New((Py_ssize_t)self->piece_count);
-    for (size_t i = 0; list != NULL && i < self->piece_count; i++) {
-        PyObject *piece = self->pieces[self->piece_head + i];
-        Py_ssize_t start = i == 0 ? (Py_ssize_t)self->piece_offset : 0;
+    PyObject *list = PyList_New((Py_ssize_t)self->pieces.count);
+    for (size_t i = 0; list != NULL && i < self->pieces.count; i++) {
+        PyObject *piece = pieces_at(&self->pieces, i);
+        Py_ssize_t start = i == 0 ? (Py_ssize_t)self->pieces.offset : 0;
         PyObject *rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(piece) + start,
                                                    PyBytes_GET_SIZE(piece) - start);
         if (rest == NULL) {

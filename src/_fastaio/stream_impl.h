@@ -7,6 +7,7 @@
 #ifndef FASTAIO_STREAM_IMPL_H
 #define FASTAIO_STREAM_IMPL_H
 
+#include "pieces.h"
 #include "stream.h"
 #include "streamreader.h"
 #include "tls.h"
@@ -36,11 +37,7 @@ typedef struct {
     PyObject *empty_waiter; /* a future: the queue is to be left empty for sendfile */
     IoWatcher io;
     FlushNode flush;
-    PyObject **pieces; /* queued output: bytes objects, from piece_head on */
-    size_t piece_capacity;
-    size_t piece_head;
-    size_t piece_count;
-    size_t piece_offset; /* how much of the first is sent */
+    Pieces pieces; /* queued output */
     Py_ssize_t queued;   /* bytes not sent */
     Py_ssize_t high_water;
     Py_ssize_t low_water;

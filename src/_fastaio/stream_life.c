@@ -110,7 +110,7 @@ stream_end_empty_waiter(StreamObject *self, PyObject *exc)
 void
 stream_update_hold(StreamObject *self)
 {
-    bool wanted = stream_may_read(self) || (self->piece_count && !self->writable);
+    bool wanted = stream_may_read(self) || (self->pieces.count && !self->writable);
     io_hold(&self->io, wanted && self->io.fd >= 0);
 }
 
@@ -142,7 +142,7 @@ static int
 read_and_flush(StreamObject *self)
 {
     if (stream_read(self) < 0) {
-        if (self->piece_count && self->loop != NULL) {
+        if (self->pieces.count && self->loop != NULL) {
             loop_flush_later(self->loop, &self->flush);
         }
         return -1;
@@ -175,7 +175,7 @@ stream_io(LoopObject *Py_UNUSED(loop), PyObject *op)
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
         self->writable = true;
     }
-    if (blocked && self->writable && self->piece_count) {
+    if (blocked && self->writable && self->pieces.count) {
         return stream_run_in(self, self->context, read_and_flush);
     }
     /* What the protocol writes now may wait for more of this turn. */
@@ -469,7 +469,7 @@ stream_close(StreamObject *self)
     }
     self->closing = true;
     stream_update_hold(self);
-    return self->piece_count == 0 ? stream_lose(self, Py_None) : 0;
+    return self->pieces.count == 0 ? stream_lose(self, Py_None) : 0;
 }
 
 /* ---- the beginning --------------------------------------------------------------------------- */

@@ -10,42 +10,17 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define MIN_PIECES  8
-#define KEEP_PIECES 64 /* an empty queue with more room than this gives it back */
 #define MAX_VECTORS 64
 /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
 #define LOST_WRITES_UNTIL_WARNING 5
 
 /* ---- the queue ------------------------------------------------------------------------------- */
 
-static int
-reserve_piece(StreamObject *self)
-{
-    if (self->piece_head + self->piece_count < self->piece_capacity) {
-        return 0;
-    }
-    if (self->piece_head > self->piece_count) {
-        memcpy(self->pieces, self->pieces + self->piece_head,
-               self->piece_count * sizeof(*self->pieces));
-        self->piece_head = 0;
-        return 0;
-    }
-    size_t capacity = self->piece_capacity ? 2 * self->piece_capacity : MIN_PIECES;
-    PyObject **pieces = PyMem_Realloc(self->pieces, capacity * sizeof(*pieces));
-    if (pieces == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    self->pieces = pieces;
-    self->piece_capacity = capacity;
-    return 0;
-}
-
 /* Whether a forked child has here what its parent will send. */
 static inline bool
 output_is_inherited(const StreamObject *self)
 {
-    return self->piece_count && self->forks != self->loop->st->forks;
+    return self->pieces.count && self->forks != self->loop->st->forks;
 }
 
 /* Takes the reference, also on error. */
@@ -55,32 +30,14 @@ push_piece(StreamObject *self, PyObject *piece)
     if (self->loop != NULL && output_is_inherited(self)) {
         stream_drop_output(self);
     }
-    if (piece == NULL || reserve_piece(self) < 0) {
-        Py_XDECREF(piece);
+    if (piece == NULL || pieces_push(&self->pieces, piece) < 0) {
         return -1;
     }
-    if (self->piece_count == 0 && self->loop != NULL) {
+    if (self->pieces.count == 1 && self->loop != NULL) {
         self->forks = self->loop->st->forks;
     }
-    self->pieces[self->piece_head + self->piece_count++] = piece;
     self->queued += PyBytes_GET_SIZE(piece);
     return 0;
-}
-
-static void
-pop_piece(StreamObject *self)
-{
-    PyObject *piece = self->pieces[self->piece_head++];
-    self->piece_offset = 0;
-    if (--self->piece_count == 0) {
-        self->piece_head = 0;
-        if (self->piece_capacity > KEEP_PIECES) {
-            PyMem_Free(self->pieces);
-            self->pieces = NULL;
-            self->piece_capacity = 0;
-        }
-    }
-    Py_DECREF(piece);
 }
 
 void
@@ -88,9 +45,7 @@ stream_drop_output(StreamObject *self)
 {
     loop_flush_cancel(&self->flush);
     self->queued = 0;
-    while (self->piece_count) {
-        pop_piece(self);
-    }
+    pieces_drop(&self->pieces);
 }
 
 static void
@@ -100,15 +55,7 @@ note_sent(StreamObject *self, size_t count)
     if (self->loop != NULL) {
         self->loop->metrics.bytes_sent += count;
     }
-    while (count) {
-        size_t left = (size_t)PyBytes_GET_SIZE(self->pieces[self->piece_head]) - self->piece_offset;
-        if (count < left) {
-            self->piece_offset += count;
-            return;
-        }
-        count -= left;
-        pop_piece(self);
-    }
+    pieces_advance(&self->pieces, count);
 }
 
 /* ---- the system call ------------------------------------------------------------------------- */
@@ -118,11 +65,11 @@ static ssize_t
 send_vector(StreamObject *self, size_t *asked)
 {
     struct iovec vectors[MAX_VECTORS];
-    size_t count = self->piece_count < MAX_VECTORS ? self->piece_count : MAX_VECTORS;
-    size_t offset = self->piece_offset;
+    size_t count = self->pieces.count < MAX_VECTORS ? self->pieces.count : MAX_VECTORS;
+    size_t offset = self->pieces.offset;
     *asked = 0;
     for (size_t i = 0; i < count; i++) {
-        PyObject *piece = self->pieces[self->piece_head + i];
+        PyObject *piece = pieces_at(&self->pieces, i);
         vectors[i].iov_base = PyBytes_AS_STRING(piece) + offset;
         vectors[i].iov_len = (size_t)PyBytes_GET_SIZE(piece) - offset;
         *asked += vectors[i].iov_len;
@@ -146,7 +93,7 @@ send_vector(StreamObject *self, size_t *asked)
 static int
 send_native(StreamObject *self)
 {
-    while (self->piece_count) {
+    while (self->pieces.count) {
         size_t asked;
         ssize_t sent = send_vector(self, &asked);
         if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
@@ -168,15 +115,15 @@ send_native(StreamObject *self)
 static PyObject *
 first_piece(StreamObject *self)
 {
-    PyObject *piece = self->pieces[self->piece_head];
-    if (self->piece_offset == 0) {
+    PyObject *piece = pieces_at(&self->pieces, 0);
+    if (self->pieces.offset == 0) {
         return Py_NewRef(piece);
     }
     PyObject *whole = PyMemoryView_FromObject(piece);
     if (whole == NULL) {
         return NULL;
     }
-    PyObject *rest = PySequence_GetSlice(whole, (Py_ssize_t)self->piece_offset, PY_SSIZE_T_MAX);
+    PyObject *rest = PySequence_GetSlice(whole, (Py_ssize_t)self->pieces.offset, PY_SSIZE_T_MAX);
     Py_DECREF(whole);
     return rest;
 }
@@ -185,10 +132,10 @@ first_piece(StreamObject *self)
 static PyObject *
 all_pieces(StreamObject *self)
 {
-    size_t count = self->piece_count < MAX_VECTORS ? self->piece_count : MAX_VECTORS;
+    size_t count = self->pieces.count < MAX_VECTORS ? self->pieces.count : MAX_VECTORS;
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; list != NULL && i < count; i++) {
-        PyObject *piece = i ? Py_NewRef(self->pieces[self->piece_head + i]) : first_piece(self);
+        PyObject *piece = i ? Py_NewRef(pieces_at(&self->pieces, i)) : first_piece(self);
         if (piece == NULL) {
             Py_CLEAR(list);
             break;
@@ -226,11 +173,11 @@ call_send(StreamObject *self)
 static int
 send_foreign(StreamObject *self)
 {
-    while (self->piece_count && self->sock != NULL) {
+    while (self->pieces.count && self->sock != NULL) {
         PyObject *result = call_send(self);
         Py_ssize_t sent = result != NULL ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
         Py_XDECREF(result);
-        if (sent >= 0 && self->piece_count == 0) {
+        if (sent >= 0 && self->pieces.count == 0) {
             return 0; /* the call has closed us */
         }
         if (sent > self->queued || (sent < 0 && !PyErr_Occurred())) {
@@ -248,7 +195,7 @@ send_foreign(StreamObject *self)
             return stream_watch_again(self);
         }
         note_sent(self, (size_t)sent);
-        self->leftover = self->piece_offset != 0;
+        self->leftover = self->pieces.offset != 0;
     }
     return 0;
 }
@@ -256,7 +203,7 @@ send_foreign(StreamObject *self)
 void
 stream_send_last(StreamObject *self)
 {
-    if (self->piece_count && self->writable && !self->foreign && !self->conn_lost &&
+    if (self->pieces.count && self->writable && !self->foreign && !self->conn_lost &&
         self->sock != NULL && self->loop != NULL && !output_is_inherited(self)) {
         size_t asked;
         (void)send_vector(self, &asked); /* nobody is left who could be told of a failure */
@@ -368,7 +315,7 @@ int
 stream_flush(StreamObject *self)
 {
     loop_flush_cancel(&self->flush);
-    if (self->piece_count == 0 || !self->writable || self->conn_lost || self->loop == NULL) {
+    if (self->pieces.count == 0 || !self->writable || self->conn_lost || self->loop == NULL) {
         return 0;
     }
     loop_io_happened(self->loop);
@@ -387,7 +334,7 @@ stream_flush(StreamObject *self)
     if (maybe_resume(self) < 0) { /* which may write more */
         return -1;
     }
-    if (self->piece_count == 0 && self->loop != NULL) {
+    if (self->pieces.count == 0 && self->loop != NULL) {
         return drained(self);
     }
     stream_update_hold(self);
@@ -541,7 +488,7 @@ stream_write(PyObject *op, PyObject *data)
     if (alive <= 0) {
         return alive < 0 ? NULL : Py_NewRef(Py_None);
     }
-    bool large = size >= STREAM_LARGE && self->piece_count == 0;
+    bool large = size >= STREAM_LARGE && self->pieces.count == 0;
     if (large && !PyBytes_CheckExact(data) && self->writable && !self->foreign) {
         int sent = send_large(self, data);
         if (sent != 0) {
@@ -623,7 +570,7 @@ stream_writelines(PyObject *op, PyObject *lines)
         }
     }
     Py_DECREF(list);
-    if (rc == 0 && self->piece_count) {
+    if (rc == 0 && self->pieces.count) {
         rc = flush_soon(self, false);
     }
     return rc < 0 ? NULL : Py_NewRef(Py_None);
@@ -638,7 +585,7 @@ stream_write_eof(PyObject *op, PyObject *Py_UNUSED(ignored))
     }
     if (!self->closing) {
         self->eof = true;
-        if (self->piece_count == 0 && self->sock != NULL && shut_down_writing(self) < 0) {
+        if (self->pieces.count == 0 && self->sock != NULL && shut_down_writing(self) < 0) {
             return NULL;
         }
         if (self->loop != NULL) {

@@ -15,8 +15,6 @@
 #define LARGE_WRITE (64 * 1024)
 /* Small writes are gathered up to what a record holds. */
 #define RECORD      (16 * 1024)
-#define MIN_PIECES  8
-#define KEEP_PIECES 64 /* an empty queue with more room than this gives it back */
 /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
 #define LOST_WRITES_UNTIL_WARNING 5
 
@@ -68,60 +66,19 @@ tell_protocol(TlsObject *self, PyObject *name, const char *failure)
 
 /* ---- the queue ------------------------------------------------------------------------------- */
 
-static int
-reserve_piece(TlsObject *self)
-{
-    if (self->piece_head + self->piece_count < self->piece_capacity) {
-        return 0;
-    }
-    if (self->piece_head > self->piece_count) {
-        memcpy(self->pieces, self->pieces + self->piece_head,
-               self->piece_count * sizeof(*self->pieces));
-        self->piece_head = 0;
-        return 0;
-    }
-    size_t capacity = self->piece_capacity ? 2 * self->piece_capacity : MIN_PIECES;
-    PyObject **pieces = PyMem_Realloc(self->pieces, capacity * sizeof(*pieces));
-    if (pieces == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    self->pieces = pieces;
-    self->piece_capacity = capacity;
-    return 0;
-}
-
-static void
-pop_piece(TlsObject *self)
-{
-    PyObject *piece = self->pieces[self->piece_head++];
-    self->piece_offset = 0;
-    if (--self->piece_count == 0) {
-        self->piece_head = 0;
-        if (self->piece_capacity > KEEP_PIECES) {
-            PyMem_Free(self->pieces);
-            self->pieces = NULL;
-            self->piece_capacity = 0;
-        }
-    }
-    Py_DECREF(piece);
-}
-
 void
 tls_drop_output(TlsObject *self)
 {
     loop_flush_cancel(&self->flush);
     self->queued = 0;
-    while (self->piece_count) {
-        pop_piece(self);
-    }
+    pieces_drop(&self->pieces);
 }
 
 /* Whether a forked child has here what its parent will send. */
 static inline bool
 output_is_inherited(const TlsObject *self)
 {
-    return self->piece_count && self->forks != self->loop->st->forks;
+    return self->pieces.count && self->forks != self->loop->st->forks;
 }
 
 /* A reference to bytes; a copy of what can still change. */
@@ -158,14 +115,12 @@ tls_queue(TlsObject *self, PyObject *data)
     if (output_is_inherited(self)) {
         tls_drop_output(self);
     }
-    if (reserve_piece(self) < 0) {
-        Py_DECREF(piece);
+    if (pieces_push(&self->pieces, piece) < 0) {
         return -1;
     }
-    if (self->piece_count == 0) {
+    if (self->pieces.count == 1) {
         self->forks = self->loop->st->forks;
     }
-    self->pieces[self->piece_head + self->piece_count++] = piece;
     self->queued += PyBytes_GET_SIZE(piece);
     return 0;
 }
@@ -174,15 +129,7 @@ static void
 note_encrypted(TlsObject *self, Py_ssize_t count)
 {
     self->queued -= count;
-    while (count) {
-        Py_ssize_t left = PyBytes_GET_SIZE(self->pieces[self->piece_head]) - self->piece_offset;
-        if (count < left) {
-            self->piece_offset += count;
-            return;
-        }
-        count -= left;
-        pop_piece(self);
-    }
+    pieces_advance(&self->pieces, (size_t)count);
 }
 
 /* ---- out ------------------------------------------------------------------------------------- */
@@ -191,9 +138,9 @@ note_encrypted(TlsObject *self, Py_ssize_t count)
 static Py_ssize_t
 gather(const TlsObject *self, char *record)
 {
-    Py_ssize_t size = 0, offset = self->piece_offset;
-    for (size_t i = 0; i < self->piece_count && size < RECORD; i++) {
-        PyObject *piece = self->pieces[self->piece_head + i];
+    Py_ssize_t size = 0, offset = self->pieces.offset;
+    for (size_t i = 0; i < self->pieces.count && size < RECORD; i++) {
+        PyObject *piece = pieces_at(&self->pieces, i);
         Py_ssize_t part = PyBytes_GET_SIZE(piece) - offset;
         if (part > RECORD - size) {
             part = RECORD - size;
@@ -210,10 +157,10 @@ static int
 encrypt_some(TlsObject *self)
 {
     char record[RECORD];
-    PyObject *first = Py_NewRef(self->pieces[self->piece_head]); /* callbacks of ssl may drop it */
-    const char *data = PyBytes_AS_STRING(first) + self->piece_offset;
-    Py_ssize_t size = PyBytes_GET_SIZE(first) - self->piece_offset;
-    if (size < RECORD && self->piece_count > 1) {
+    PyObject *first = Py_NewRef(pieces_at(&self->pieces, 0)); /* callbacks of ssl may drop it */
+    const char *data = PyBytes_AS_STRING(first) + self->pieces.offset;
+    Py_ssize_t size = PyBytes_GET_SIZE(first) - self->pieces.offset;
+    if (size < RECORD && self->pieces.count > 1) {
         size = gather(self, record);
         data = record;
     }
@@ -234,7 +181,7 @@ tls_encrypt(TlsObject *self)
         return 0;
     }
     self->encrypting = true;
-    while (self->piece_count && rc == CIPHER_DONE) {
+    while (self->pieces.count && rc == CIPHER_DONE) {
         rc = encrypt_some(self);
     }
     self->encrypting = false;
@@ -265,7 +212,7 @@ int
 tls_flush(TlsObject *self)
 {
     loop_flush_cancel(&self->flush);
-    if (self->piece_count == 0 || !tls_is_open(self)) {
+    if (self->pieces.count == 0 || !tls_is_open(self)) {
         return 0;
     }
     if (output_is_inherited(self)) {
@@ -287,7 +234,7 @@ int
 tls_flush_last(TlsObject *self)
 {
     loop_flush_cancel(&self->flush);
-    if (self->piece_count == 0 || !tls_is_open(self)) {
+    if (self->pieces.count == 0 || !tls_is_open(self)) {
         return 0;
     }
     int rc = output_is_inherited(self) ? 0 : tls_encrypt(self);
@@ -376,7 +323,7 @@ tls_write_all(TlsObject *self, PyObject *iterable)
     if (rc < 0) { /* no buffer: asyncio, too, finds out when it encrypts */
         return fatal(self);
     }
-    return self->piece_count ? flush_soon(self) : 0;
+    return self->pieces.count ? flush_soon(self) : 0;
 }
 
 int
@@ -603,7 +550,7 @@ after_reading(TlsObject *self)
     if (!tls_is_open(self)) {
         return 0;
     }
-    if (self->piece_count && (self->blocked || self->flush.link == NULL)) {
+    if (self->pieces.count && (self->blocked || self->flush.link == NULL)) {
         return tls_encrypt(self);
     }
     return tls_send(self);
@@ -779,7 +726,7 @@ tls_extra_info(TlsObject *self, PyObject *name, PyObject *fallback)
         return Py_NewRef(fallback);
     }
     /* Whoever asks for the socket may write to it: what was written here comes first. */
-    if (self->piece_count && PyUnicode_Check(name) &&
+    if (self->pieces.count && PyUnicode_Check(name) &&
         PyUnicode_CompareWithASCIIString(name, "socket") == 0 && tls_flush(self) < 0) {
         return NULL;
     }

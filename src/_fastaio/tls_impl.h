@@ -7,6 +7,7 @@
 #ifndef FASTAIO_TLS_IMPL_H
 #define FASTAIO_TLS_IMPL_H
 
+#include "pieces.h"
 #include "streamreader.h"
 #include "tls.h"
 #include "tls_openssl.h"
@@ -69,11 +70,7 @@ typedef struct {
     void *lent;         /* a BIO over memory of others, which stands in for the incoming one */
     const char *lent_end;
 
-    PyObject **pieces; /* written and not encrypted: bytes objects, from piece_head on */
-    size_t piece_capacity;
-    size_t piece_head;
-    size_t piece_count;
-    Py_ssize_t piece_offset; /* how much of the first is encrypted */
+    Pieces pieces; /* written and not encrypted */
     Py_ssize_t queued;       /* bytes */
     FlushNode flush;
     unsigned forks; /* st->forks when the first of these was queued */

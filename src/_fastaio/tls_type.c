@@ -68,7 +68,7 @@ protocol_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     protocol_clear(op);
-    PyMem_Free(((TlsObject *)op)->pieces);
+    pieces_free(&((TlsObject *)op)->pieces);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -335,10 +335,10 @@ static PyObject *
 get_backlog(PyObject *op, void *Py_UNUSED(closure))
 {
     TlsObject *self = (TlsObject *)op;
-    PyObject *list = PyList_New((Py_ssize_t)self->piece_count);
-    for (size_t i = 0; list != NULL && i < self->piece_count; i++) {
-        PyObject *piece = self->pieces[self->piece_head + i];
-        Py_ssize_t start = i == 0 ? self->piece_offset : 0;
+    PyObject *list = PyList_New((Py_ssize_t)self->pieces.count);
+    for (size_t i = 0; list != NULL && i < self->pieces.count; i++) {
+        PyObject *piece = pieces_at(&self->pieces, i);
+        Py_ssize_t start = i == 0 ? self->pieces.offset : 0;
         PyObject *rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(piece) + start,
                                                    PyBytes_GET_SIZE(piece) - start);
         if (rest == NULL) {

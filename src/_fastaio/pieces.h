@@ -1,0 +1,110 @@
+/* pieces.h: a queue of bytes objects on their way out, of which the first may have gone in part.
+ *
+ * What a transport, a pipe or a TLS connection has been given to write and has
+ * not passed on yet.
+ */
+#ifndef FASTAIO_PIECES_H
+#define FASTAIO_PIECES_H
+
+#include "compat.h"
+
+#define PIECES_MIN  8
+#define PIECES_KEEP 64 /* an empty queue with more room than this gives it back */
+
+typedef struct {
+    PyObject **items; /* bytes objects, from head on */
+    size_t capacity;
+    size_t head;
+    size_t count;
+    size_t offset; /* how much of the first has gone */
+} Pieces;
+
+static inline PyObject *
+pieces_at(const Pieces *pieces, size_t index)
+{
+    return pieces->items[pieces->head + index];
+}
+
+/* Gives the memory of an empty queue back. */
+static inline void
+pieces_free(Pieces *pieces)
+{
+    PyMem_Free(pieces->items);
+    *pieces = (Pieces){0};
+}
+
+/* Makes room for one more. 0, or -1 with MemoryError. */
+static inline int
+pieces_reserve(Pieces *pieces)
+{
+    if (pieces->head + pieces->count < pieces->capacity) {
+        return 0;
+    }
+    if (pieces->head > pieces->count) {
+        memcpy(pieces->items, pieces->items + pieces->head,
+               pieces->count * sizeof(*pieces->items));
+        pieces->head = 0;
+        return 0;
+    }
+    size_t capacity = pieces->capacity ? 2 * pieces->capacity : PIECES_MIN;
+    PyObject **items = PyMem_Realloc(pieces->items, capacity * sizeof(*items));
+    if (items == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    pieces->items = items;
+    pieces->capacity = capacity;
+    return 0;
+}
+
+/* Takes the reference, also on error. 0, or -1 with MemoryError. */
+static inline int
+pieces_push(Pieces *pieces, PyObject *piece)
+{
+    if (pieces_reserve(pieces) < 0) {
+        Py_DECREF(piece);
+        return -1;
+    }
+    pieces->items[pieces->head + pieces->count++] = piece;
+    return 0;
+}
+
+/* Drops the first. */
+static inline void
+pieces_pop(Pieces *pieces)
+{
+    PyObject *piece = pieces->items[pieces->head++];
+    pieces->offset = 0;
+    if (--pieces->count == 0) {
+        pieces->head = 0;
+        if (pieces->capacity > PIECES_KEEP) {
+            pieces_free(pieces);
+        }
+    }
+    Py_DECREF(piece);
+}
+
+/* The next size bytes have gone: drops what has gone whole. */
+static inline void
+pieces_advance(Pieces *pieces, size_t size)
+{
+    while (size) {
+        size_t left = (size_t)PyBytes_GET_SIZE(pieces_at(pieces, 0)) - pieces->offset;
+        if (size < left) {
+            pieces->offset += size;
+            return;
+        }
+        size -= left;
+        pieces_pop(pieces);
+    }
+}
+
+static inline void
+pieces_drop(Pieces *pieces)
+{
+    while (pieces->count) {
+        pieces_pop(pieces);
+    }
+}
+
+#endif

@@ -264,7 +264,7 @@ def _ring_read(
     loop: asyncio.AbstractEventLoop, fd: int, size: int, offset: int, once: bool = False
 ) -> FileOp | None: ...
 def _ring_write(
-    loop: asyncio.AbstractEventLoop, fd: int, data: Buffer, offset: int
+    loop: asyncio.AbstractEventLoop, fd: int, data: Buffer | list[bytes], offset: int
 ) -> FileOp | None: ...
 def _ring_call(
     loop: asyncio.AbstractEventLoop,

@@ -7,6 +7,7 @@ import errno
 import gc
 import io
 import os
+import random
 import subprocess
 import tempfile
 import threading
@@ -821,16 +822,31 @@ def test_a_file_that_may_not_grow(tmp_path):
     run_python(LIMITED, str(tmp_path / "file"))
 
 
-def test_a_full_disk(run, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(disk)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("mounting is not permitted")
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that mounts an empty disk of some bytes and returns its folder."""
+    mounted = []
+
+    def mount(size):
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(disk)]
+        try:
+            permitted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except FileNotFoundError:
+            permitted = False
+        if not permitted:
+            pytest.skip("mounting is not permitted")
+        mounted.append(disk)
+        return disk
+
+    yield mount
+    for disk in mounted:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk(run, small_disk):
+    disk = small_disk(256 * 1024)
 
     async def main():
         f = await fastaio.open(disk / "file", "wb")
@@ -851,10 +867,80 @@ def test_a_full_disk(run, tmp_path):
         assert (disk / "file").stat().st_size == 151_000
         assert os.listdir(disk) == ["file"]
 
-    try:
-        run(main)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    run(main)
+
+
+def test_a_disk_that_is_full_while_more_comes(run, small_disk):
+    disk = small_disk(20 * MEBI)
+    pieces = [os.urandom(MEBI) for _ in range(16)]
+
+    async def main():
+        f = await fastaio.open(disk / "file", "wb")
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(16 * MEBI + 5000))
+        taken = []
+        with pytest.raises(OSError) as raised:
+            for piece in pieces:
+                await f.write(piece)
+                taken.append(piece)
+            await f.flush()
+        assert raised.value.errno == errno.ENOSPC
+        assert 3 * MEBI < (disk / "file").stat().st_size < 4 * MEBI
+        ballast.unlink()
+        await f.close()
+        assert (disk / "file").read_bytes() == b"".join(taken)
+
+    run(main)
+
+
+def test_much_output(run, tmp_path):
+    rng = random.Random(5)
+    sizes = [rng.choice((1, 100, 5000, 100_000, 700_000)) for _ in range(300)]
+    pieces = [rng.randbytes(size) for size in sizes]
+
+    async def main():
+        async with fastaio.open(tmp_path / "file", "wb") as f:
+            for piece in pieces:
+                assert await f.write(piece) == len(piece)
+                if rng.random() < 0.1:
+                    await asyncio.sleep(0)
+                if rng.random() < 0.02:
+                    await f.flush()
+                    written = sum(sizes[: pieces.index(piece) + 1])
+                    assert await f.tell() == written == (tmp_path / "file").stat().st_size
+        assert (tmp_path / "file").read_bytes() == b"".join(pieces)
+
+    run(main)
+
+
+def test_so_much_may_wait_and_no_more(run, tmp_path, executor):
+    piece = bytes(MEBI)
+
+    async def main():
+        f = await files.open(tmp_path / "file", "wb", executor=executor)
+        jobs = executor.jobs
+        executor.gate.clear()
+        written = 0
+
+        async def write():
+            nonlocal written
+            for _ in range(100):
+                await f.write(piece)
+                written += 1
+
+        task = asyncio.create_task(write())
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert 3 < written < 10
+        executor.gate.set()
+        await task
+        await f.flush()
+        assert (tmp_path / "file").stat().st_size == 100 * MEBI
+        # A job goes on as long as it finds something.
+        assert executor.jobs - jobs < 50
+        await f.close()
+
+    run(main)
 
 
 # As with aiofiles

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 import os
+import random
 import sys
 import warnings
 import weakref
@@ -13,6 +14,7 @@ import pytest
 import fastaio
 from fastaio import _fastaio, files
 
+from .support import run_python
 from .test_leaks import assert_no_growth
 
 pytestmark = pytest.mark.fastaio_only
@@ -70,6 +72,61 @@ def test_reads_and_writes(loop, tmp_path):
 
     loop.run_until_complete(main())
     os.close(fd)
+
+
+def test_pieces(loop, tmp_path):
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    rng = random.Random(3)
+    # More than the kernel takes in one request, some of them empty.
+    many = [rng.randbytes(rng.choice((0, 1, 1000))) for _ in range(3000)]
+    large = [rng.randbytes(1_500_000) for _ in range(3)]
+
+    async def main():
+        for pieces in (many, large, [b"one"], [b"", b"two"]):
+            data = b"".join(pieces)
+            op = _fastaio._ring_write(loop, fd, pieces, 11)
+            assert await op.future == len(data) == op.done
+            assert os.pread(fd, len(data), 11) == data
+        assert _fastaio._ring_write(loop, fd, [], 0) is None
+        assert _fastaio._ring_write(loop, fd, [b"", b""], 0) is None
+        with pytest.raises(TypeError):
+            _fastaio._ring_write(loop, fd, [b"bytes", "text"], 0)
+        with pytest.raises(TypeError):
+            _fastaio._ring_write(loop, fd, [bytearray(5)], 0)
+
+    loop.run_until_complete(main())
+    os.close(fd)
+
+
+def test_pieces_that_fall_short(tmp_path):
+    run_python(SHORT, str(tmp_path / "file"))
+
+
+SHORT = """
+import errno, os, resource, signal, sys
+import fastaio
+from fastaio import _fastaio
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_000, 2_500_000))
+loop = fastaio.new_event_loop(backend="io_uring")
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+pieces = [os.urandom(1_000_000) for _ in range(4)]
+
+async def main():
+    op = _fastaio._ring_write(loop, fd, pieces, 0)
+    try:
+        await op.future
+    except OSError as exc:
+        assert exc.errno == errno.EFBIG and exc.characters_written == 2_500_000, exc
+    else:
+        raise AssertionError("written")
+    assert op.done == 2_500_000
+    assert os.pread(fd, 3_000_000, 0) == b"".join(pieces)[:2_500_000]
+
+loop.run_until_complete(main())
+loop.close()
+"""
 
 
 def test_nothing_to_do_and_no_ring(loop, tmp_path):

@@ -8,6 +8,7 @@ import stat
 import types
 import weakref
 from asyncio import AbstractEventLoop, Future
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor
 from typing import Any, Generic, NoReturn, Self, TypeVar
@@ -20,8 +21,10 @@ _Data = TypeVar("_Data", str, bytes)
 
 __all__ = ("File", "Flag", "GATHER", "NEVER", "Output")
 
-#: So much output is gathered before it is written, behind the back of who writes on.
+#: So much output is gathered before it is written, behind the back of who writes on: at first, and
+#: where much is written.
 GATHER = 256 * 1024
+LAST_GATHER = 1024 * 1024
 #: With so much waiting while earlier output is still being written, write() waits too.
 LIMIT = 4 * 1024 * 1024
 #: Pieces of this size are not worth being copied together.
@@ -44,21 +47,39 @@ class Flag(int):
 
 
 class Output:
-    """Bytes on their way to a descriptor: gathered on the loop, written in a thread."""
+    """Bytes on their way to a descriptor: gathered on the loop, then handed over to whoever writes.
 
-    __slots__ = ("error", "in_flight", "op", "op_start", "pieces", "raw", "size", "unwritten")
+    That is a job in a thread, which goes on as long as it finds something, or one operation of the
+    loop's io_uring after the other. The loop and the thread share nothing but a deque at whose
+    ends they work, and two counts of which each has its own.
+    """
+
+    __slots__ = (
+        "_handed_size",
+        "_op",
+        "_op_pieces",
+        "_op_start",
+        "_taken_size",
+        "error",
+        "handed",
+        "pieces",
+        "raw",
+        "room_wanted",
+        "size",
+    )
 
     def __init__(self, raw: io.FileIO) -> None:
         self.raw = raw
         self.pieces: list[bytes] = []
         self.size = 0
-        #: What a job has been given to write.
-        self.in_flight: list[bytes] | None = None
-        #: The operation that writes it, where the loop has an io_uring.
-        self.op: _fastaio.FileOp | None = None
-        self.op_start = 0
-        #: What a failed write has left.
-        self.unwritten = b""
+        self.handed: deque[bytes] = deque()
+        self._handed_size = 0
+        self._taken_size = 0
+        #: Called once by whoever writes, when it takes what is waiting.
+        self.room_wanted: Callable[[], object] | None = None
+        self._op: _fastaio.FileOp | None = None
+        self._op_pieces: list[bytes] = []
+        self._op_start = 0
         self.error: BaseException | None = None
 
     def add(self, data: bytes) -> None:
@@ -66,65 +87,108 @@ class Output:
         self.pieces.append(data)
         self.size += len(data)
 
-    def take(self) -> list[bytes]:
-        """All that is gathered, to be given to write()."""
-        pieces, self.pieces, self.size = self.pieces, [], 0
+    @property
+    def waiting(self) -> int:
+        """How many bytes nobody has begun to write."""
+        return self._handed_size - self._taken_size + self.size
+
+    def hand_over(self) -> None:
+        """Give what is gathered to whoever writes; few large pieces, not many small ones."""
+        pieces, size = self.pieces, self.size
+        self.pieces, self.size = [], 0
+        self._handed_size += size
+        if size < len(pieces) * _LARGE:
+            self.handed.append(b"".join(pieces))
+        else:
+            self.handed.extend(pieces)
+
+    def _next(self) -> list[bytes]:
+        """What has been handed over, as far as the kernel takes it at once."""
+        pieces: list[bytes] = []
+        while self.handed and len(pieces) < _MOST:
+            piece = self.handed.popleft()
+            self._taken_size += len(piece)
+            pieces.append(piece)
         return pieces
 
-    def take_one(self) -> bytes:
-        """What one request of a ring is to write: a large piece, or all that is gathered."""
-        if len(self.pieces) == 1 or len(self.pieces[0]) < _LARGE:
-            pieces = self.take()
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self.size -= len(self.pieces[0])
-        return self.pieces.pop(0)
+    def _tell_of_room(self) -> None:
+        room_wanted = self.room_wanted
+        if room_wanted is not None:
+            self.room_wanted = None
+            room_wanted()
 
-    def write(self, pieces: list[bytes]) -> None:
-        """Write it, in whatever thread; what cannot be written is kept, and the error raised."""
-        parts: list[bytes | memoryview] = list(pieces)
-        if len(parts) > 1 and sum(map(len, parts)) < len(parts) * _LARGE:
-            parts = [b"".join(parts)]
-        try:
-            while parts:
-                written = os.writev(self.raw.fileno(), parts[:_MOST])
-                while parts and written >= len(parts[0]):
-                    written -= len(parts.pop(0))
-                if written:
-                    parts[0] = memoryview(parts[0])[written:]
-        except BaseException:
-            self.unwritten = b"".join(parts)
-            raise
-        finally:
-            self.in_flight = None
+    # In a thread
 
-    def restore(self) -> None:
-        """Put what has not been written before what has been gathered since.
+    def write(self) -> None:
+        """Write what is handed over, in whatever thread; on an error what is left stays there."""
+        while pieces := self._next():
+            done = 0
+            try:
+                self._tell_of_room()
+                while pieces:
+                    parts: list[bytes | memoryview] = list(pieces)
+                    parts[0] = memoryview(parts[0])[done:]
+                    done += os.writev(self.raw.fileno(), parts)
+                    while pieces and done >= len(pieces[0]):
+                        done -= len(pieces.pop(0))
+            except BaseException:
+                self._put_back(pieces, done)
+                raise
 
-        Only while no job is writing: one that has never been started leaves what it was given.
-        """
-        left = self.in_flight or []
-        if self.op is not None:
-            # The kernel has been told a place, and has left the position of the descriptor alone.
-            done = self.op.done
-            self.raw.seek(self.op_start + done)
-            left = [left[0][done:]] if done < len(left[0]) else []
-            self.op = None
-        if self.unwritten:
-            left = [self.unwritten]
-        self.in_flight, self.unwritten = None, b""
-        self.pieces[:0] = left
-        self.size += sum(map(len, left))
+    def _put_back(self, pieces: list[bytes], done: int) -> None:
+        """Pieces whose first ``done`` bytes are written."""
+        if done < sum(map(len, pieces)):
+            self.handed.appendleft(b"".join(pieces)[done:])
 
     def drain(self) -> None:
-        """Write all, in whatever thread; what fails stays for the next try."""
-        if self.in_flight is not None:
-            raise RuntimeError("a job is writing")
+        """Write all; what fails stays for the next try. Nobody else may be writing."""
         self.restore()
         if self.pieces:
+            self.hand_over()
             try:
-                self.write(self.take())
+                self.write()
             finally:
                 self.restore()
+
+    # By a ring
+
+    def start_op(self, loop: AbstractEventLoop, start: int) -> Future[int] | None:
+        """Have something of what is handed over written at a place; None if there is no ring."""
+        pieces = self._next()
+        op = None
+        try:
+            op = _fastaio._ring_write(loop, self.raw.fileno(), pieces, start)
+        finally:
+            if op is None:
+                self.handed.extendleft(reversed(pieces))
+                self._taken_size -= sum(map(len, pieces))
+        if op is None:
+            return None
+        self._op, self._op_pieces, self._op_start = op, pieces, start
+        self._tell_of_room()
+        return op.future
+
+    def end_op(self) -> int:
+        """The place behind what has been written, after an operation that went well."""
+        assert self._op is not None
+        return self._op_start + self._op.done
+
+    def _give_up_op(self) -> None:
+        """The kernel has been told a place, and has left the position of the descriptor alone."""
+        if self._op is not None:
+            done = self._op.done
+            self.raw.seek(self._op_start + done)
+            self._put_back(self._op_pieces, done)
+            self._op, self._op_pieces = None, []
+
+    def restore(self) -> None:
+        """Put what has not been written before what has been gathered since; nobody is writing."""
+        self._give_up_op()
+        left = list(self.handed)
+        self.handed.clear()
+        self._handed_size = self._taken_size = 0
+        self.pieces[:0] = left
+        self.size += sum(map(len, left))
 
 
 class File(Generic[_Data]):
@@ -142,6 +206,7 @@ class File(Generic[_Data]):
         "_executor",
         "_fd",
         "_gather",
+        "_last_gather",
         "_loop",
         "_on_close",
         "_on_exit",
@@ -164,6 +229,7 @@ class File(Generic[_Data]):
         self._loop = loop
         self._executor = executor
         self._gather = gather if gather > 1 else GATHER
+        self._last_gather = gather if gather > 1 else LAST_GATHER
         self._output = Output(raw)
         self._fd = raw.fileno()
         # What is not regular may take for ever, and a ring would wait for it at its end. What is
@@ -239,27 +305,54 @@ class File(Generic[_Data]):
 
     # Output
 
-    def _start_drain(self) -> None:
-        """Write what is gathered in a thread; nobody waits."""
+    def _pass_on(self) -> None:
+        """Enough is gathered: have it written; nobody waits."""
         output = self._output
-        if self._ring:
-            output.in_flight = [output.take_one()]
-            output.op_start = os.lseek(self._fd, 0, os.SEEK_CUR)
-            output.op = _fastaio._ring_write(
-                self._loop, self._fd, output.in_flight[0], output.op_start
-            )
-            if output.op is not None:
-                self._draining = True
-                # It keeps this file alive until the kernel is done, or the loop is closed.
-                output.op.future.add_done_callback(self._written)
-                return
-            output.restore()
-        pieces = output.in_flight = output.take()
+        if self._draining:
+            output.hand_over()
+        else:
+            self._start_drain()
+        if output.waiting >= LIMIT:
+            self._write_loop = NEVER
+        if self._gather < self._last_gather:
+            self._gather *= 2
+
+    def _start_drain(self) -> None:
+        """Write what is gathered, by the ring or in a thread."""
+        output = self._output
+        output.hand_over()
         try:
-            drain = self._loop.run_in_executor(self._executor, self._write_pieces, pieces)
+            if self._ring and self._start_op(os.lseek(self._fd, 0, os.SEEK_CUR)):
+                return
+            self._start_job()
         except BaseException:
             output.restore()
             raise
+
+    def _start_op(self, place: int) -> bool:
+        future = self._output.start_op(self._loop, place)
+        if future is None:
+            return False
+        self._draining = True
+        # It keeps this file alive until the kernel is done, or the loop is closed.
+        future.add_done_callback(self._written)
+        return True
+
+    def _written(self, future: Future[int]) -> None:
+        error = future.exception()
+        try:
+            if error is None and self._start_next_op():
+                return
+        except Exception as exc:
+            error = exc
+        self._drained(error)
+
+    def _start_next_op(self) -> bool:
+        place = self._output.end_op()
+        return bool(self._output.handed) and self._start_op(place)
+
+    def _start_job(self) -> None:
+        drain = self._loop.run_in_executor(self._executor, self._write_in_thread)
         self._draining = True
         # The job keeps this file alive, and nothing else of what waits for it does: what belongs to
         # a cycle might have its descriptor closed before the rest is written.
@@ -274,25 +367,34 @@ class File(Generic[_Data]):
 
         drain.add_done_callback(drained)
 
-    def _write_pieces(self, pieces: list[bytes]) -> None:
-        self._output.write(pieces)
-
-    def _written(self, future: Future[int]) -> None:
-        self._drained(future.exception())
+    def _write_in_thread(self) -> None:
+        self._output.write()
 
     def _drained(self, error: BaseException | None) -> None:
         self._draining = False
         output = self._output
         output.restore()
         output.error = error  # for whoever asks next: nobody may be waiting
-        waiters, self._drain_waiters = self._drain_waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        output.room_wanted = None
+        self._wake_writers()
         if output.error is None and output.size >= self._gather:
             self._start_drain()
         if not self._turns.taken:
             self._update()
+
+    def _wake_writers(self) -> None:
+        waiters, self._drain_waiters = self._drain_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _tell_of_room(self) -> None:
+        """Wake who waits for room, from the thread that writes."""
+        try:
+            self._loop.call_soon_threadsafe(self._wake_writers)
+        except RuntimeError:
+            if not self._loop.is_closed():  # where nobody waits any more
+                raise
 
     async def _drain_end(self) -> None:
         waiter: Future[None] = self._loop.create_future()
@@ -321,7 +423,8 @@ class File(Generic[_Data]):
         output = self._output
         if output.error is not None:
             await self._settle()
-        while self._draining and output.size and output.size + size > LIMIT:
+        while self._draining and 0 < output.waiting > LIMIT - size:
+            output.room_wanted = self._tell_of_room
             await self._drain_end()
             if output.error is not None:
                 await self._settle()

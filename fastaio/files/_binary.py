@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from .. import _fastaio
-from ._base import NEVER, File
+from ._base import LIMIT, NEVER, File
 from ._work import BREATHER, breathe, running_loop
 
 if TYPE_CHECKING:
@@ -71,7 +71,12 @@ class BinaryFile(File[bytes]):
         output = self._output
         quiet = not self._draining and not output.pieces
         self._read_loop = self._loop if idle and self._readable and quiet else NEVER
-        writes = self._writable and self._off == len(self._ahead) and output.error is None
+        writes = (
+            self._writable
+            and self._off == len(self._ahead)
+            and output.error is None
+            and output.waiting < LIMIT
+        )
         self._write_loop = self._loop if idle and writes else NEVER
 
     @property
@@ -329,16 +334,12 @@ class BinaryFile(File[bytes]):
         later write(), flush(), seek(), read() or close() raise.
         """
         output = self._output
-        if (
-            self._write_loop is running_loop()
-            and data.__class__ is bytes
-            and output.size < self._gather
-        ):
+        if self._write_loop is running_loop() and data.__class__ is bytes:
             output.pieces.append(data)
             output.size += len(data)
             self._read_loop = NEVER
-            if output.size >= self._gather and not self._draining:
-                self._start_drain()
+            if output.size >= self._gather:
+                self._pass_on()
             return len(data)
         piece = self._bytes(data)
         await self._begin("write", b"")
@@ -348,8 +349,8 @@ class BinaryFile(File[bytes]):
             await self._make_room(len(piece))
             if piece:
                 output.add(piece)
-            if output.size >= self._gather and not self._draining:
-                self._start_drain()
+            if output.size >= self._gather:
+                self._pass_on()
             return len(piece)
         finally:
             self._end()

@@ -21,7 +21,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _fastaio
-from ._base import NEVER, File, Output
+from ._base import LIMIT, NEVER, File, Output
 from ._work import BREATHER, breathe, running_loop
 
 if TYPE_CHECKING:
@@ -233,7 +233,13 @@ class TextFile(File[str]):
     def _update(self) -> None:
         idle = not self._closed and not self._turns.taken
         self._read_loop = self._loop if idle and self._ahead else NEVER
-        writes = self._writing and self._output.error is None and not self._text.line_buffering
+        output = self._output
+        writes = (
+            self._writing
+            and output.error is None
+            and output.waiting < LIMIT
+            and not self._text.line_buffering
+        )
         self._write_loop = self._loop if idle and writes else NEVER
 
     # Properties, as of a TextIOWrapper
@@ -486,10 +492,10 @@ class TextFile(File[str]):
         later write(), flush(), seek(), read() or close() raise.
         """
         output = self._output
-        if self._write_loop is running_loop() and output.size < self._gather:
+        if self._write_loop is running_loop():
             count = self._text.write(text)
-            if output.size >= self._gather and not self._draining:
-                self._start_drain()
+            if output.size >= self._gather:
+                self._pass_on()
             return count
         if self._closed or not self._raw.writable():
             self._check_loop()
@@ -506,8 +512,8 @@ class TextFile(File[str]):
             count = self._text.write(text)
             if self._text.line_buffering and ("\n" in text or "\r" in text):
                 await self._flush()
-            elif output.size >= self._gather and not self._draining:
-                self._start_drain()
+            elif output.size >= self._gather:
+                self._pass_on()
             return count
         finally:
             self._end()

@@ -8,10 +8,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <structmember.h>
+#include <sys/uio.h>
 
 /* What is cached is copied while the request is submitted: no more at once, for the sake of others
-   on the loop. The rest follows as after any other short answer. */
+   on the loop. The rest follows as after any other short answer; of several pieces more is written at
+   once, by a thread of the kernel. */
 #define LARGEST_PART (1u << 20)
+#define MOST_PIECES  1024 /* in one request: UIO_MAXIOV */
 
 typedef struct {
     PyObject_HEAD
@@ -20,11 +23,15 @@ typedef struct {
     LoopObject *loop;
     PyObject *future;
     PyObject *data;     /* bytes that are read into or written from, or NULL */
+    PyObject *pieces;   /* a tuple of bytes that are written one behind the other, or NULL */
+    struct iovec *rest; /* what of them is not written yet: to the end of `vectors` */
+    struct iovec *vectors;
+    Py_ssize_t size;    /* of data, or of the pieces together */
     PyObject *path;     /* bytes, as the next */
     PyObject *path2;
     PyObject *filename; /* for the exception, or NULL */
     PyObject *filename2;
-    Py_ssize_t done;    /* bytes of data so far */
+    Py_ssize_t done;    /* bytes so far */
     bool once;          /* a short read is an answer, too */
     bool cancelled;     /* somebody has asked for it */
 } FileOp;
@@ -33,6 +40,26 @@ static inline FileOp *
 file_op_of(UringOp *op)
 {
     return (FileOp *)((char *)op - offsetof(FileOp, op));
+}
+
+/* What of the data, or of the pieces, is still to be moved. */
+static void
+fill_in(const FileOp *self, UringSqe *sqe)
+{
+    Py_ssize_t left = self->size - self->done;
+    if (self->data != NULL) {
+        sqe->addr = (uint64_t)(uintptr_t)(PyBytes_AS_STRING(self->data) + self->done);
+        sqe->len = left < LARGEST_PART ? (uint32_t)left : LARGEST_PART;
+    }
+    else {
+        Py_ssize_t count = self->vectors + PyTuple_GET_SIZE(self->pieces) - self->rest;
+        sqe->addr = (uint64_t)(uintptr_t)self->rest;
+        sqe->len = count < MOST_PIECES ? (uint32_t)count : MOST_PIECES;
+        sqe->flags |= left > LARGEST_PART ? URING_SQE_ASYNC : 0u;
+    }
+    if (sqe->off != UINT64_MAX) {
+        sqe->off += (uint64_t)self->done;
+    }
 }
 
 /* Puts the request in flight: 0, or an errno. */
@@ -45,13 +72,8 @@ submit(FileOp *self)
         return poller && poller->ring ? errno : ENOSYS;
     }
     *sqe = self->request;
-    if (self->data != NULL) {
-        Py_ssize_t rest = PyBytes_GET_SIZE(self->data) - self->done;
-        sqe->addr = (uint64_t)(uintptr_t)(PyBytes_AS_STRING(self->data) + self->done);
-        sqe->len = rest < LARGEST_PART ? (uint32_t)rest : LARGEST_PART;
-        if (sqe->off != UINT64_MAX) {
-            sqe->off += (uint64_t)self->done;
-        }
+    if (self->size > 0) {
+        fill_in(self, sqe);
     }
     Py_INCREF(self); /* the kernel's */
     uring_submit(poller->ring, sqe, &self->op);
@@ -89,15 +111,15 @@ make_error(FileOp *self, int error)
 static PyObject *
 make_result(FileOp *self, int32_t result)
 {
-    if (self->data == NULL) {
+    if (self->size == 0) {
         return PyLong_FromLong(result);
     }
-    if (self->request.opcode == URING_OP_WRITE) {
+    if (self->request.opcode != URING_OP_READ) {
         return PyLong_FromSsize_t(self->done);
     }
     PyObject *data = self->data;
     self->data = NULL;
-    if (self->done < PyBytes_GET_SIZE(data)) {
+    if (self->done < self->size) {
         _PyBytes_Resize(&data, self->done);
     }
     return data;
@@ -129,15 +151,31 @@ settle(FileOp *self, int32_t result)
     }
 }
 
+static void
+advance(FileOp *self, size_t written)
+{
+    while (written > 0 && written >= self->rest->iov_len) {
+        written -= self->rest->iov_len;
+        self->rest++;
+    }
+    if (written > 0) {
+        self->rest->iov_base = (char *)self->rest->iov_base + written;
+        self->rest->iov_len -= written;
+    }
+}
+
 /* Whether there is more to be read or written; takes note of what has been. */
 static bool
 falls_short(FileOp *self, int32_t result)
 {
-    if (self->data == NULL || result <= 0) {
+    if (self->size == 0 || result <= 0) {
         return false;
     }
     self->done += result;
-    return self->done < PyBytes_GET_SIZE(self->data) && !self->once;
+    if (self->pieces != NULL) {
+        advance(self, (size_t)result);
+    }
+    return self->done < self->size && !self->once;
 }
 
 static void
@@ -214,6 +252,61 @@ launch(FileOp *self)
     return (PyObject *)self;
 }
 
+/* Bytes to be read into, of a size. */
+static int
+take_size(FileOp *self, PyObject *what)
+{
+    self->size = PyLong_AsSsize_t(what);
+    if (self->size < 0) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "negative size");
+        }
+        return -1;
+    }
+    self->data = PyBytes_FromStringAndSize(NULL, self->size);
+    return self->data ? 0 : -1;
+}
+
+/* A list of bytes to be written. */
+static int
+take_pieces(FileOp *self, PyObject *list)
+{
+    self->pieces = PyList_AsTuple(list);
+    if (self->pieces == NULL) {
+        return -1;
+    }
+    Py_ssize_t count = PyTuple_GET_SIZE(self->pieces);
+    self->vectors = self->rest = PyMem_New(struct iovec, (size_t)count);
+    if (self->vectors == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *piece = PyTuple_GET_ITEM(self->pieces, i);
+        if (!PyBytes_CheckExact(piece)) {
+            PyErr_SetString(PyExc_TypeError, "pieces must be bytes");
+            return -1;
+        }
+        Py_ssize_t size = PyBytes_GET_SIZE(piece);
+        self->vectors[i] = (struct iovec){PyBytes_AS_STRING(piece), (size_t)size};
+        self->size += size;
+    }
+    return 0;
+}
+
+/* Bytes to be written, or a list of them. */
+static int
+take_data(FileOp *self, PyObject *what)
+{
+    if (PyList_CheckExact(what)) {
+        self->request.opcode = URING_OP_WRITEV;
+        return take_pieces(self, what);
+    }
+    self->data = PyBytes_CheckExact(what) ? Py_NewRef(what) : PyBytes_FromObject(what);
+    self->size = self->data ? PyBytes_GET_SIZE(self->data) : 0;
+    return self->data ? 0 : -1;
+}
+
 /* (loop, fd, size or data, offset, once=False) */
 static PyObject *
 transfer(PyObject *module, PyObject *args, uint8_t opcode)
@@ -225,37 +318,25 @@ transfer(PyObject *module, PyObject *args, uint8_t opcode)
     if (!PyArg_ParseTuple(args, "OiOL|p", &obj, &fd, &what, &offset, &once)) {
         return NULL;
     }
-    PyObject *data = NULL;
-    if (opcode == URING_OP_READ) {
-        Py_ssize_t size = PyLong_AsSsize_t(what);
-        if (size < 0) {
-            if (!PyErr_Occurred()) {
-                PyErr_SetString(PyExc_ValueError, "negative size");
-            }
-            return NULL;
-        }
-        data = PyBytes_FromStringAndSize(NULL, size);
-    }
-    else {
-        data = PyBytes_CheckExact(what) ? Py_NewRef(what) : PyBytes_FromObject(what);
-    }
-    if (data == NULL) {
-        return NULL;
-    }
-    if (!ring_of(module, obj, opcode, &loop) || PyBytes_GET_SIZE(data) == 0) {
-        Py_DECREF(data);
+    if (!ring_of(module, obj, opcode, &loop)) {
         Py_RETURN_NONE;
     }
     FileOp *self = file_op_new(state_of_module(module), loop);
     if (self == NULL) {
-        Py_DECREF(data);
         return NULL;
     }
-    self->data = data;
     self->once = once;
     self->request.opcode = opcode;
     self->request.fd = fd;
     self->request.off = (uint64_t)offset; /* -1: the file's own position */
+    if ((opcode == URING_OP_READ ? take_size(self, what) : take_data(self, what)) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    if (self->size == 0) {
+        Py_DECREF(self);
+        Py_RETURN_NONE;
+    }
     return launch(self);
 }
 
@@ -357,6 +438,9 @@ op_clear(PyObject *obj)
     FileOp *self = (FileOp *)obj;
     Py_CLEAR(self->future);
     Py_CLEAR(self->data);
+    Py_CLEAR(self->pieces);
+    PyMem_Free(self->vectors);
+    self->vectors = self->rest = NULL;
     Py_CLEAR(self->path);
     Py_CLEAR(self->path2);
     Py_CLEAR(self->filename);
@@ -413,7 +497,8 @@ static PyMethodDef functions[] = {
      PyDoc_STR("_ring_read(loop, fd, size, offset, once=False)\n\n"
                "The FileOp of a read, or None where the loop has no io_uring.")},
     {"_ring_write", ring_write, METH_VARARGS,
-     PyDoc_STR("_ring_write(loop, fd, data, offset)\n\nThe same for a write.")},
+     PyDoc_STR("_ring_write(loop, fd, data, offset)\n\n"
+               "The same for a write of bytes, or of a list of bytes one behind the other.")},
     {"_ring_call", ring_call, METH_VARARGS,
      PyDoc_STR("_ring_call(loop, opcode, fd, path, path2, length, flags)\n\n"
                "The same for a request that moves no data.")},

@@ -136,9 +136,11 @@ class Output:
                 raise
 
     def _put_back(self, pieces: list[bytes], done: int) -> None:
-        """Pieces whose first ``done`` bytes are written."""
+        """Keep what of pieces that have been taken is not among the ``done`` bytes written."""
         if done < sum(map(len, pieces)):
-            self.handed.appendleft(b"".join(pieces)[done:])
+            rest = b"".join(pieces)[done:]
+            self.handed.appendleft(rest)
+            self._taken_size -= len(rest)
 
     def drain(self) -> None:
         """Write all; what fails stays for the next try. Nobody else may be writing."""
@@ -153,15 +155,14 @@ class Output:
     # By a ring
 
     def start_op(self, loop: AbstractEventLoop, start: int) -> Future[int] | None:
-        """Have something of what is handed over written at a place; None if there is no ring."""
+        """Have what is handed over written at a place; None if there is no ring."""
         pieces = self._next()
         op = None
         try:
             op = _fastaio._ring_write(loop, self.raw.fileno(), pieces, start)
         finally:
             if op is None:
-                self.handed.extendleft(reversed(pieces))
-                self._taken_size -= sum(map(len, pieces))
+                self._put_back(pieces, 0)
         if op is None:
             return None
         self._op, self._op_pieces, self._op_start = op, pieces, start
@@ -169,21 +170,18 @@ class Output:
         return op.future
 
     def end_op(self) -> int:
-        """The place behind what has been written, after an operation that went well."""
+        """The place behind what the operation has written; keeps what it has not."""
         assert self._op is not None
+        pieces, self._op_pieces = self._op_pieces, []
+        self._put_back(pieces, self._op.done)
         return self._op_start + self._op.done
-
-    def _give_up_op(self) -> None:
-        """The kernel has been told a place, and has left the position of the descriptor alone."""
-        if self._op is not None:
-            done = self._op.done
-            self.raw.seek(self._op_start + done)
-            self._put_back(self._op_pieces, done)
-            self._op, self._op_pieces = None, []
 
     def restore(self) -> None:
         """Put what has not been written before what has been gathered since; nobody is writing."""
-        self._give_up_op()
+        if self._op is not None:
+            # The kernel has been told a place, and has left the position of the descriptor alone.
+            self.raw.seek(self.end_op())
+            self._op = None
         left = list(self.handed)
         self.handed.clear()
         self._handed_size = self._taken_size = 0
@@ -375,7 +373,6 @@ class File(Generic[_Data]):
         output = self._output
         output.restore()
         output.error = error  # for whoever asks next: nobody may be waiting
-        output.room_wanted = None
         self._wake_writers()
         if output.error is None and output.size >= self._gather:
             self._start_drain()
@@ -425,7 +422,10 @@ class File(Generic[_Data]):
             await self._settle()
         while self._draining and 0 < output.waiting > LIMIT - size:
             output.room_wanted = self._tell_of_room
-            await self._drain_end()
+            try:
+                await self._drain_end()
+            finally:
+                output.room_wanted = None
             if output.error is not None:
                 await self._settle()
 

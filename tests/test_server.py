@@ -28,7 +28,7 @@ from .ioutil import (
     turns,
     until,
 )
-from .support import GUARD, PYTHON_312, PYTHON_313, PYTHON_314, collect
+from .support import GUARD, PYTHON_312, PYTHON_313, PYTHON_314, collect, run_python
 
 LOCALHOST = "127.0.0.1"
 
@@ -613,3 +613,75 @@ def test_out_of_descriptors(loop_factory_source, strict):
             client.close()
         # And it still listens.
         talk(connect())
+
+
+# The socket objects of connections
+
+PATCHED = """
+import asyncio, socket, sys
+asyncio_factory = {factory}
+
+class Protocol(asyncio.Protocol):
+    def connection_made(self, transport):
+        transport.close()
+
+async def connect():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Protocol, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+
+def run():
+    with asyncio.Runner(loop_factory=asyncio_factory) as runner:
+        runner.run(connect())
+
+run()
+calls = []
+for name in ("__init__", "close", "_real_close"):
+    def method(self, *args, original=getattr(socket.socket, name), name=name, **kwargs):
+        calls.append(name)
+        return original(self, *args, **kwargs)
+    setattr(socket.socket, name, method)
+run()
+# The listening socket, the connection's two ends, and the loop's own.
+assert calls.count("__init__") >= 3 and calls.count("close") >= 3, calls
+assert calls.count("_real_close") >= 3, calls
+"""
+
+
+def test_methods_of_sockets_that_have_been_replaced_are_called(loop_factory_source):
+    run_python(PATCHED.format(factory=loop_factory_source))
+
+
+def test_the_socket_of_a_connection(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        made = []
+        async with serving(lambda: Collected(made)) as (server, address):
+            transport, protocol = await loop.create_connection(Recorder, *address)
+            await until(lambda: made)
+            sock = made[0].transport.get_extra_info("socket")._sock
+            other = transport.get_extra_info("socket")._sock
+            assert type(sock) is socket.socket
+            assert (sock.family, sock.type, sock.proto) == (other.family, other.type, other.proto)
+            assert sock.getblocking() is False and sock.gettimeout() == 0
+            assert not sock.get_inheritable()
+            assert repr(sock).startswith("<socket.socket fd=")
+            file = sock.makefile("rb", buffering=0)
+            made[0].transport.close()
+            assert await made[0].lost is None
+            # The file holds it open.
+            assert sock._closed and sock.fileno() >= 0
+            fd = sock.fileno()
+            os.fstat(fd)
+            file.close()
+            assert sock.fileno() == -1
+            with pytest.raises(OSError):
+                os.fstat(fd)
+            transport.close()
+
+    run(main)

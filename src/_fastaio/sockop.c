@@ -1,6 +1,7 @@
 /* sockop.c: SockOp, a coroutine in C that waits for a socket. */
 #include "sockop.h"
 #include "future.h"
+#include "sockobj.h"
 
 int
 sockop_fd(SockOp *op)
@@ -32,38 +33,22 @@ op_finish(Coro *coro)
     }
     if (op->holds_socket) {
         op->holds_socket = false;
-        /* Closes the socket where its user has done so meanwhile. */
-        PyObject *done =
-            PyObject_CallMethodNoArgs(sockop_sock(op), op->loop->st->str__decref_socketios);
-        if (done == NULL) {
+        if (sockobj_release(op->loop->st, sockop_sock(op)) < 0) {
             PyErr_WriteUnraisable((PyObject *)op);
         }
-        Py_XDECREF(done);
     }
 }
 
-/* Keeps the descriptor's number from being reused while it is waited for, as makefile() does. */
+/* Keeps the descriptor's number from being reused while it is waited for. */
 static int
 hold_socket(SockOp *op)
 {
-    fastaio_state *st = op->loop->st;
-    if (op->holds_socket || !PyObject_TypeCheck(sockop_sock(op), (PyTypeObject *)st->socket_type)) {
+    if (op->holds_socket) {
         return 0;
     }
-    PyObject *refs = PyObject_GetAttr(sockop_sock(op), st->str__io_refs);
-    long count = refs ? PyLong_AsLong(refs) : -1;
-    Py_XDECREF(refs);
-    if (count == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    PyObject *more = PyLong_FromLong(count + 1);
-    if (more == NULL || PyObject_SetAttr(sockop_sock(op), st->str__io_refs, more) < 0) {
-        Py_XDECREF(more);
-        return -1;
-    }
-    Py_DECREF(more);
-    op->holds_socket = true;
-    return 0;
+    int held = sockobj_hold(op->loop->st, sockop_sock(op));
+    op->holds_socket = held > 0;
+    return held < 0 ? -1 : 0;
 }
 
 static int op_ready(LoopObject *loop, PyObject *obj);

@@ -4,6 +4,7 @@
  * lives it holds an I/O reference on it, as makefile() does, so that a user
  * who closes the socket does not free the number under the poller.
  */
+#include "sockobj.h"
 #include "stream_impl.h"
 
 #include <netinet/in.h>
@@ -230,7 +231,7 @@ drop_io_ref(StreamObject *self, PyObject *sock, fastaio_state *st)
         return 0;
     }
     self->io_ref = false;
-    return stream_drop_result(PyObject_CallMethodNoArgs(sock, st->str__decref_socketios));
+    return sockobj_release(st, sock);
 }
 
 static int
@@ -543,22 +544,12 @@ inspect_socket(StreamObject *self, fastaio_state *st, PyObject *sock)
     return 0;
 }
 
-/* The I/O reference: only what is like socket.socket has such a count. */
 static int
 take_io_ref(StreamObject *self, fastaio_state *st, PyObject *sock)
 {
-    if (!PyObject_TypeCheck(sock, (PyTypeObject *)st->socket_type)) {
-        return 0;
-    }
-    long count;
-    if (get_int(sock, st->str__io_refs, false, &count) < 0) {
-        return -1;
-    }
-    PyObject *more = PyLong_FromLong(count + 1);
-    int rc = more != NULL ? PyObject_SetAttr(sock, st->str__io_refs, more) : -1;
-    Py_XDECREF(more);
-    self->io_ref = rc == 0;
-    return rc;
+    int held = sockobj_hold(st, sock);
+    self->io_ref = held > 0;
+    return held < 0 ? -1 : 0;
 }
 
 int

@@ -44,7 +44,7 @@ def run_code(code: str) -> None:
     main = ModuleType("__main__")
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
-    exec(compile(code, "<string>", "exec"), main.__dict__)
+    exec(compile(code, "<string>", "exec", dont_inherit=True), main.__dict__)
 
 
 def main(arguments: list[str]) -> None:

@@ -336,6 +336,8 @@ def test_a_module_and_code(tmp_path):
     assert done.stdout.split() == ["fastaio", "__main__", "argument"]
     done = run_module(tmp_path, "-c", SCRIPT, "argument")
     assert done.stdout.split() == ["fastaio", "__main__", "argument"]
+    done = run_module(tmp_path, "-c", "def f(a: int): pass\nprint(f.__annotations__['a'] is int)")
+    assert done.stdout.split() == ["True"]
 
 
 @has_policies

@@ -606,6 +606,61 @@ def test_a_cancelled_close_closes(run, tmp_path, executor):
     run(main)
 
 
+@pytest.mark.parametrize("mode", ["w", "wb"])
+def test_a_close_cancelled_behind_other_output_closes(run, tmp_path, executor, mode):
+    path = tmp_path / "file"
+    piece = "x" * MEBI if mode == "w" else b"x" * MEBI
+
+    async def main():
+        f = await fastaio.open(path, mode, executor=executor)
+        fd = f.fileno()
+        executor.gate.clear()
+        executor.started.clear()
+        await f.write(piece)
+        await asyncio.to_thread(executor.started.wait, GUARD)
+        await f.write(piece[:3])
+        task = asyncio.create_task(f.close())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        executor.gate.set()
+        await f.close()  # has the turn behind it
+        assert f.closed and path.stat().st_size == MEBI + 3
+        assert not os.path.exists(f"/proc/self/fd/{fd}")
+
+    run(main)
+
+
+@pytest.mark.parametrize("mode", ["w", "wb"])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_close_without_an_executor_closes(run, tmp_path, executor, mode, late):
+    path = tmp_path / "file"
+
+    async def main():
+        f = await fastaio.open(path, mode, executor=executor)
+        fd = f.fileno()
+        await f.write("data" if mode == "w" else b"data")
+        if late:  # the job is there, but its turn never comes
+            executor.gate.clear()
+            executor.submit(int)
+            task = asyncio.create_task(f.close())
+            await asyncio.sleep(0)
+            executor.shutdown(wait=False, cancel_futures=True)
+            executor.gate.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            executor.shutdown()
+            with pytest.raises(RuntimeError, match="shutdown"):
+                await f.close()
+        assert f.closed and path.read_bytes() == b"data"
+        assert not os.path.exists(f"/proc/self/fd/{fd}")
+
+    run(main)
+
+
 def test_a_cancelled_open_leaves_no_descriptor(run, tmp_path, executor):
     path = tmp_path / "file"
 
@@ -647,6 +702,63 @@ def test_operations_keep_their_order(run, tmp_path):
             await f.seek(0)
             lines = await asyncio.gather(*(f.readline() for _ in range(50_000)))
             assert [int(line) for line in lines] == list(range(50_000))
+
+    run(main)
+
+
+# Reads and writes in turn
+
+
+def test_what_has_been_read_is_forgotten_by_a_write(run, tmp_path):
+    path = tmp_path / "file"
+
+    async def main():
+        for look in (False, True):
+            path.write_bytes(b"ABCDEFGHIJ")
+            async with fastaio.open(path, "r+b") as f:
+                assert await f.read(4) == b"ABCD"
+                assert await f.read(6) == b"EFGHIJ"
+                if look:
+                    assert await f.tell() == 10
+                await f.write(b"abcde")
+                assert await f.seek(5) == 5
+                assert await f.read() == b"FGHIJabcde"
+
+    run(main)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_text_is_written_where_the_reader_is(run, tmp_path, encoding):
+    path = tmp_path / "file"
+
+    async def main():
+        path.write_text("one\ntwo\nthree\n")
+        async with fastaio.open(path, "r+", encoding=encoding) as f:
+            assert await f.readline() == "one\n"
+            await f.write("TWO\n")
+            assert await f.readline() == "three\n"
+        assert path.read_text() == "one\nTWO\nthree\n"
+        async with fastaio.open(path, "r+", encoding=encoding) as f:
+            assert await f.read(3) == "one"
+            assert await f.truncate() == 3
+        assert path.read_text() == "one"
+
+    run(main)
+
+
+@pytest.mark.parametrize("newline", [None, "", "\n", "\r", "\r\n"], ids=repr)
+@pytest.mark.parametrize("text", ["", "a", "a\nb\rc\r\nd", "a\r\n\r\n\r\r\n\n"], ids=repr)
+def test_readlines_keeps_the_ends_of_lines(run, tmp_path, text, newline):
+    path = tmp_path / "file"
+    path.write_bytes(text.encode())
+
+    async def main():
+        with open(path, newline=newline) as g:
+            expected = g.readlines()
+        async with fastaio.open(path, newline=newline) as f:
+            assert await f.readlines() == expected
+        async with fastaio.open(path, newline=newline) as f:
+            assert [line async for line in f] == expected
 
     run(main)
 

@@ -488,6 +488,14 @@ class File(Generic[_Data]):
         if self._closed:
             return
         await self._turns.take(self._loop)
+        if self._draining and not self._closed:
+            # What it has to wait for first is not its job: it takes a task to go on behind that.
+            await outcome(self._loop, self._loop.create_task(self._close()))
+        else:
+            await self._close()
+
+    async def _close(self) -> None:
+        """close(), once it has the turn."""
         try:
             while self._draining:
                 await self._drain_end()
@@ -496,11 +504,19 @@ class File(Generic[_Data]):
             self._closed = True
             self._read_loop = self._write_loop = NEVER
             if self._sync.writable() or self._on_close is not None:
-                await self._thread(self._finish)
+                await self._finish_in_thread()
             else:
                 self._release()  # nothing to write: nothing to wait for
         finally:
             self._end()
+
+    async def _finish_in_thread(self) -> None:
+        try:
+            await self._thread(self._finish)
+        except BaseException:
+            if not self._working and not self._sync.closed:
+                self._finish()  # the executor has been shut down, and there will be no other time
+            raise
 
     def _finish(self) -> None:
         """Write all and close, in a thread."""

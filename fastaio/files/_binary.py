@@ -72,10 +72,7 @@ class BinaryFile(File[bytes]):
         quiet = not self._draining and not output.pieces
         self._read_loop = self._loop if idle and self._readable and quiet else NEVER
         writes = (
-            self._writable
-            and self._off == len(self._ahead)
-            and output.error is None
-            and output.waiting < LIMIT
+            self._writable and not self._ahead and output.error is None and output.waiting < LIMIT
         )
         self._write_loop = self._loop if idle and writes else NEVER
 
@@ -344,8 +341,8 @@ class BinaryFile(File[bytes]):
         piece = self._bytes(data)
         await self._begin("write", b"")
         try:
-            if self._off != len(self._ahead):
-                self._unread()
+            if self._ahead:
+                self._unread()  # what has been read is no longer what stands there
             await self._make_room(len(piece))
             if piece:
                 output.add(piece)

@@ -12,6 +12,7 @@ What it writes is gathered below it, and leaves in a thread.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import operator
 import os
@@ -479,9 +480,13 @@ class TextFile(File[str]):
         wanted = self._index("readlines", hint)
         if wanted > 0 or self._closed or not self._raw.readable():
             return await self._readlines(wanted)
+        text = await self.read()
+        if self._newline in ("\r", "\r\n"):  # which StringIO would put in place of each "\n"
+            lines = [line + self._newline for line in text.split(self._newline)]
+            lines[-1] = lines[-1][: -len(self._newline)]
+            return lines if lines[-1] else lines[:-1]
         # The text has been translated already where it is to be.
-        newline = "\n" if self._newline is None else self._newline
-        return io.StringIO(await self.read(), newline).readlines()
+        return io.StringIO(text, "\n" if self._newline is None else self._newline).readlines()
 
     # Writing
 
@@ -520,10 +525,17 @@ class TextFile(File[str]):
 
     def _first_write(self, text: str) -> int:
         self._go_back()
+        self._drop_decoded()
         count = self._text.write(text)
         self._text.flush()
         self._output.drain()
         return count
+
+    def _drop_decoded(self) -> None:
+        """Put what is below the TextIOWrapper, too, where the user is: it has read a block."""
+        if self._both and self._seekable and not self._writing:
+            with contextlib.suppress(OSError):  # an encoding without positions
+                self._text.seek(self._text.tell())
 
     async def _stop_writing(self) -> None:
         """Have all output written, so that the file can be read or its position moved."""
@@ -597,6 +609,7 @@ class TextFile(File[str]):
 
     def _truncate_blocking(self, size: int | None) -> int:
         self._go_back()
+        self._drop_decoded()
         return self._text.truncate(size)
 
     def _finish(self) -> None:

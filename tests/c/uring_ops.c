@@ -76,6 +76,7 @@ reap(void)
 static void
 settle(void)
 {
+    reap();
     while (uring_count(ring) > 0) {
         CHECK(uring_enter(ring, 1, INT64_C(10000000000)) == 0);
         reap();

@@ -14,7 +14,7 @@ import fastaio
 from fastaio import files
 from fastaio.files import os as aios
 
-from .support import PYTHON_312
+from .support import GUARD, PYTHON_312
 
 
 @pytest.fixture
@@ -48,6 +48,24 @@ def test_pread_and_pwrite(run, fd):
         assert raised.value.errno == errno.EBADF
 
     run(main)
+
+
+def test_what_has_no_offsets(run):
+    source, sink = os.pipe()
+
+    async def main():
+        for call in (files.pread(source, 3, 0), files.pwrite(sink, b"more", 0)):
+            with pytest.raises(OSError) as raised:
+                await asyncio.wait_for(call, GUARD)
+            assert raised.value.errno == errno.ESPIPE
+
+    try:
+        os.write(sink, b"data")
+        run(main)
+        assert os.read(source, 100) == b"data"  # nothing was taken, nothing came
+    finally:
+        os.close(source)
+        os.close(sink)
 
 
 def test_many_preads_at_once(run, fd):

@@ -150,6 +150,19 @@ def test_nothing_to_do_and_no_ring(loop, tmp_path):
     assert _fastaio._ring_read(loop, 0, 10, 0) is None
 
 
+def test_no_offsets_in_a_pipe(loop, pipe):
+    async def main():
+        os.write(pipe[1], b"data")
+        assert _fastaio._ring_read(loop, pipe[0], 3, 0) is None
+        assert _fastaio._ring_write(loop, pipe[1], b"more", 0) is None
+        with pytest.raises(OSError) as raised:
+            await files.pread(pipe[0], 3, 0)
+        assert raised.value.errno == errno.ESPIPE
+        assert await _fastaio._ring_read(loop, pipe[0], 100, -1, True).future == b"data"
+
+    loop.run_until_complete(main())
+
+
 def test_errors(loop, tmp_path):
     async def main():
         with pytest.raises(IsADirectoryError):

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <structmember.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 /* What is cached is copied while the request is submitted: no more at once, for the sake of others
    on the loop. The rest follows as after any other short answer; of several pieces more is written at
@@ -307,6 +308,13 @@ take_data(FileOp *self, PyObject *what)
     return self->data ? 0 : -1;
 }
 
+/* Whether there is no such thing as an offset: a ring would read or write a pipe all the same. */
+static bool
+is_stream(int fd)
+{
+    return lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE;
+}
+
 /* (loop, fd, size or data, offset, once=False) */
 static PyObject *
 transfer(PyObject *module, PyObject *args, uint8_t opcode)
@@ -318,8 +326,8 @@ transfer(PyObject *module, PyObject *args, uint8_t opcode)
     if (!PyArg_ParseTuple(args, "OiOL|p", &obj, &fd, &what, &offset, &once)) {
         return NULL;
     }
-    if (!ring_of(module, obj, opcode, &loop)) {
-        Py_RETURN_NONE;
+    if (!ring_of(module, obj, opcode, &loop) || (offset >= 0 && is_stream(fd))) {
+        Py_RETURN_NONE; /* a thread says what is wrong with it */
     }
     FileOp *self = file_op_new(state_of_module(module), loop);
     if (self == NULL) {

@@ -264,6 +264,37 @@ def test_stopping_from_another_thread(loop):
     assert not loop.is_running()
 
 
+def test_a_wake_up_while_the_loop_spins(loop, on_fastaio):
+    if on_fastaio:
+        loop.spin_us = 1000
+
+    async def short_waits():
+        for _ in range(40):
+            await loop.run_in_executor(None, int)
+
+    late = []
+    for _ in range(20):
+        loop.run_until_complete(short_waits())  # so that it spins before it blocks
+        waiting = threading.Event()
+
+        def stop(waiting=waiting):
+            waiting.wait(GUARD)
+            until = time.perf_counter() + 0.0003
+            while time.perf_counter() < until:
+                pass
+            loop.stop()
+            loop._write_to_self()
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        guard = loop.call_later(GUARD, late.append, True)
+        loop.call_soon(waiting.set)
+        loop.run_forever()
+        guard.cancel()
+        thread.join(GUARD)
+        assert not late
+
+
 def test_a_loop_closed_while_others_send(loop_factory):
     loop = loop_factory()
     refused = []

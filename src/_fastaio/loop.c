@@ -234,6 +234,14 @@ may_spin(LoopObject *loop)
            && (loop->now_ns - loop->spin_lost_since_ns) / SPIN_LOST_SHARE >= loop->spin_lost_ns;
 }
 
+/* Whether another thread has called a loop that waits. A look at the poller takes the wake-up away,
+   so that alone does not tell. */
+static inline bool
+is_called(LoopObject *loop)
+{
+    return inbox_filled(&loop->inbox) || !atomic_load(&loop->blocked);
+}
+
 /* Asks again and again for a little while: cheaper than letting the CPU halt, where the next event
    is that near. Without the GIL. */
 static int
@@ -246,11 +254,11 @@ spin(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     int count;
     do {
         count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
-    } while (count == 0 && !inbox_filled(&loop->inbox) && loop_clock() - begin < limit_ns);
+    } while (count == 0 && !is_called(loop) && loop_clock() - begin < limit_ns);
     int64_t spent = loop_clock() - begin;
     loop->metrics.spins++;
     loop->metrics.spin_ns += spent;
-    if (count > 0 || inbox_filled(&loop->inbox)) {
+    if (count > 0 || is_called(loop)) {
         loop->metrics.spin_hits++;
     }
     else {
@@ -273,8 +281,7 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
         count = spin(loop, timeout_ns, events);
     }
     if (count == 0) {
-        count = loop->poller->methods->wait(loop->poller,
-                                            inbox_filled(&loop->inbox) ? 0 : timeout_ns, events,
+        count = loop->poller->methods->wait(loop->poller, is_called(loop) ? 0 : timeout_ns, events,
                                             EVENTS_PER_POLL);
     }
     Py_END_ALLOW_THREADS

@@ -71,7 +71,7 @@ struct LoopObject {
     bool answering;           /* the last poll found events: what they woke up goes first */
     bool timed;               /* measure each callback (debug mode or asked for) */
     bool warn_slow;
-    atomic_bool blocked;      /* in a wait that a wake-up must end */
+    atomic_bool blocked;      /* in a wait that a wake-up must end, and none has come yet */
     int spin_us;              /* longest spin before blocking; 0: never */
     double spin_hits;         /* moving share of waits that were short */
     int64_t spin_lost_ns;     /* spent spinning in vain since spin_lost_since_ns */

@@ -222,6 +222,7 @@ static PyObject *
 loop_write_to_self(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
     if (loop->poller != NULL && !loop_is_copy(loop)) {
+        atomic_store(&loop->blocked, false);
         loop->poller->methods->wake(loop->poller);
     }
     Py_RETURN_NONE;

@@ -383,12 +383,23 @@ wait_locked(UringPoller *self, int64_t timeout_ns, PollEvent *events, int max_ev
     return count > 0 ? count : rc;
 }
 
+/* Under the lock: a loop that spins, with neither lock nor GIL, must not have its ring exchanged by
+   give_up(), nor begin while that is at it. */
+static void
+start_running(UringPoller *self)
+{
+    pthread_mutex_lock(&self->lock);
+    atomic_store_explicit(&self->running, true, memory_order_relaxed);
+    pthread_mutex_unlock(&self->lock);
+}
+
 static int
 ring_wait(Poller *poller, int64_t timeout_ns, PollEvent *events, int max_events)
 {
     UringPoller *self = (UringPoller *)poller;
-    /* First: a loop that spins, without the GIL, must not have its ring exchanged by give_up(). */
-    atomic_store_explicit(&self->running, true, memory_order_relaxed);
+    if (!atomic_load_explicit(&self->running, memory_order_relaxed)) {
+        start_running(self);
+    }
     if (timeout_ns == 0 && is_idle(self)) {
         return 0;
     }
@@ -614,12 +625,13 @@ static void
 ring_stopped(Poller *poller)
 {
     UringPoller *self = (UringPoller *)poller;
-    atomic_store_explicit(&self->running, false, memory_order_relaxed);
+    pthread_mutex_lock(&self->lock);
     if (uring_count(poller->ring) > 0) {
-        pthread_mutex_lock(&self->lock);
         (void)uring_finish_all(poller->ring, note_missed, self);
-        pthread_mutex_unlock(&self->lock);
     }
+    /* Last: from now on give_up() may exchange the ring, which loses what is in flight on it. */
+    atomic_store_explicit(&self->running, false, memory_order_relaxed);
+    pthread_mutex_unlock(&self->lock);
 }
 
 static void

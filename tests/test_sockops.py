@@ -91,6 +91,29 @@ def test_recv_of_nothing(run):
 
 
 @pytest.mark.parametrize("early", [True, False])
+def test_recv_of_a_large_message(run, early):
+    """A message of which less is taken than there is loses the rest."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        message = pattern(300_000)
+        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with a, b:
+            a.setblocking(False)
+            b.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200 * 1024)
+            if early:
+                b.send(message)
+            task = asyncio.create_task(loop.sock_recv(a, 1_000_000))
+            await turns()
+            if not early:
+                b.send(message)
+            async with asyncio.timeout(GUARD):
+                assert await task == message
+
+    run(main)
+
+
+@pytest.mark.parametrize("early", [True, False])
 def test_recv_into(run, early):
     async def main():
         loop = asyncio.get_running_loop()

@@ -113,6 +113,16 @@ system_send(SockOp *op, const char *data, size_t size, ssize_t *count)
 
 /* Receiving */
 
+/* Whether what a read leaves is there for the next one: the rest of a message is not. */
+static bool
+is_stream(SockOp *op)
+{
+    int type;
+    socklen_t size = sizeof(type);
+    return getsockopt(*compat_socket_fd(sockop_sock(op)), SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+           type == SOCK_STREAM;
+}
+
 static Outcome
 attempt_recv(SockOp *op, PyObject **result)
 {
@@ -122,7 +132,8 @@ attempt_recv(SockOp *op, PyObject **result)
         PyErr_Clear();
     }
     /* What makes no sense gets the method's own exception. */
-    if (size < 0 || !method_is_native(op, st->str_recv)) {
+    if (size < 0 || !method_is_native(op, st->str_recv) ||
+        (size > HOT_BUFFER_SIZE && !is_stream(op))) {
         return call_method(st->str_recv, op->args, 2, result);
     }
     ssize_t count = 0;

@@ -11,6 +11,7 @@ import pytest
 
 from .ioutil import (
     Echo,
+    Peer,
     Recorder,
     connected,
     ended,
@@ -386,6 +387,31 @@ def test_bytes_that_wait_keep_the_connection(run):
                 return bytes(got)
 
             assert await asyncio.to_thread(receive) == data
+
+    run(main)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+def test_many_writes_to_a_connection_that_is_dropped(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        pieces = [b"%04d" % number for number in range(500)]
+        a, b = socket.socketpair()
+        with b:
+            b.settimeout(GUARD)
+
+            async def write():
+                nonlocal a
+                transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)
+                a = None
+                transport.pause_reading()  # so that the loop does not keep it
+                for piece in pieces:
+                    transport.write(piece)
+
+            await write()
+            gc.collect()
+            data = b"".join(pieces)
+            assert await Peer(b).recv_exactly(len(data)) == data
 
     run(main)
 

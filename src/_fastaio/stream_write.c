@@ -205,8 +205,9 @@ stream_send_last(StreamObject *self)
 {
     if (self->pieces.count && self->writable && !self->foreign && !self->conn_lost &&
         self->sock != NULL && self->loop != NULL && !output_is_inherited(self)) {
-        size_t asked;
-        (void)send_vector(self, &asked); /* nobody is left who could be told of a failure */
+        if (send_native(self) < 0) {
+            PyErr_Clear(); /* nobody is left who could be told */
+        }
     }
 }
 

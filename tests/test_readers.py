@@ -665,6 +665,25 @@ def test_a_transports_descriptor_is_refused(run, name):
     run(main)
 
 
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_the_descriptor_of_a_transport_that_is_ending_is_free(run, end):
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with connected() as (transport, protocol, _):
+            sock = transport.get_extra_info("socket")
+            getattr(transport, end)()
+            assert loop.remove_reader(sock) is False
+            assert loop.remove_writer(sock) is False
+            loop.add_reader(sock, print)
+            loop.add_writer(sock, print)
+            assert loop.remove_reader(sock) is True
+            assert loop.remove_writer(sock) is True
+            assert await protocol.lost is None
+            assert sock.fileno() == -1
+
+    run(main)
+
+
 def test_the_descriptor_of_a_transport_that_has_ended_is_free(run):
     async def main():
         loop = asyncio.get_running_loop()

@@ -374,7 +374,10 @@ stream_lose(StreamObject *self, PyObject *exc)
         return 0;
     }
     self->conn_lost++;
-    stream_update_hold(self);
+    /* Nothing is waited for any more: until the socket is closed its descriptor may be watched by
+       others, as on asyncio. */
+    io_hold(&self->io, false);
+    io_unwatch(loop, &self->io);
     Py_XSETREF(self->lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
     if (loop_check_closed(loop) < 0 || (loop->debug && loop_check_thread(loop) < 0)) {
         return -1;

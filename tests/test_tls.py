@@ -237,6 +237,31 @@ def test_buffered_protocol(run, size):
     run(main)
 
 
+def test_a_buffered_protocol_set_while_much_is_waiting(run):
+    data = pattern(600_000)
+
+    class First(Recorder):
+        def data_received(self, data):
+            super().data_received(data)
+            self.transport.set_protocol(buffered)
+
+    async def main():
+        nonlocal buffered
+        buffered = Buffered(70_000)
+        async with secured(First) as (transport, protocol, peer):
+            transport.set_read_buffer_limits(high=1_000_000)
+            transport.pause_reading()
+            await peer.send(data)
+            await until(lambda: transport.get_read_buffer_size() >= len(data))
+            transport.resume_reading()
+            await peer.send(b"more")
+            await until(lambda: len(protocol.data) + len(buffered.data) == len(data) + 4)
+            assert protocol.data + buffered.data == data + b"more"
+
+    buffered = None
+    run(main)
+
+
 @pytest.mark.parametrize("room", [b"read-only", 5], ids=["bytes", "int"])
 def test_get_buffer_that_gives_none(run, room):
     class Wrong(Buffered):

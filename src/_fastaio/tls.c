@@ -440,40 +440,6 @@ received_end(TlsObject *self)
 }
 
 static int
-read_copied(TlsObject *self)
-{
-    for (;;) {
-        PyObject *data = NULL;
-        Py_ssize_t waiting = cipher_incoming(self);
-        if (waiting < 0) {
-            return -1;
-        }
-        if (waiting > HOT_BUFFER_SIZE) {
-            waiting = HOT_BUFFER_SIZE;
-        }
-        int rc = waiting >= LARGE_READ ? decrypt_straight(self, waiting, &data)
-                                       : decrypt_copying(self, &data);
-        if (cipher_settle(self) < 0 || rc == CIPHER_ERROR) {
-            Py_XDECREF(data);
-            return -1;
-        }
-        if (data != NULL) {
-            int delivered = deliver(self, data);
-            Py_DECREF(data);
-            if (delivered < 0) {
-                return -1;
-            }
-        }
-        if (rc == CIPHER_EOF) {
-            return received_end(self);
-        }
-        if (rc == CIPHER_AGAIN || self->app_reading_paused || !tls_is_open(self)) {
-            return 0;
-        }
-    }
-}
-
-static int
 read_again(LoopObject *Py_UNUSED(loop), PyObject *op)
 {
     ((TlsObject *)op)->reading_again = false;
@@ -540,6 +506,43 @@ read_buffered(TlsObject *self)
         return -1;
     }
     return rc == CIPHER_EOF ? received_end(self) : 0;
+}
+
+static int
+read_copied(TlsObject *self)
+{
+    for (;;) {
+        PyObject *data = NULL;
+        Py_ssize_t waiting = cipher_incoming(self);
+        if (waiting < 0) {
+            return -1;
+        }
+        if (waiting > HOT_BUFFER_SIZE) {
+            waiting = HOT_BUFFER_SIZE;
+        }
+        int rc = waiting >= LARGE_READ ? decrypt_straight(self, waiting, &data)
+                                       : decrypt_copying(self, &data);
+        if (cipher_settle(self) < 0 || rc == CIPHER_ERROR) {
+            Py_XDECREF(data);
+            return -1;
+        }
+        if (data != NULL) {
+            int delivered = deliver(self, data);
+            Py_DECREF(data);
+            if (delivered < 0) {
+                return -1;
+            }
+        }
+        if (rc == CIPHER_EOF) {
+            return received_end(self);
+        }
+        if (rc == CIPHER_AGAIN || self->app_reading_paused || !tls_is_open(self)) {
+            return 0;
+        }
+        if (self->get_buffer != NULL) { /* the callback has set another protocol */
+            return read_buffered(self);
+        }
+    }
 }
 
 /* Reading may have made answers of its own, and what could not be written may go now; what the

@@ -12,6 +12,18 @@ from . import backend, policy
 from ._fastaio import Loop
 
 
+def split(arguments: list[str]) -> list[str]:
+    """The arguments, with "-mMODULE" and "-cCODE" in two: only then argparse leaves the rest."""
+    for index, argument in enumerate(arguments):
+        if argument[:2] in ("-m", "-c"):
+            if len(argument) > 2:
+                return [*arguments[:index], argument[:2], argument[2:], *arguments[index + 1 :]]
+            break
+        if not argument.startswith("--backend") and arguments[index - 1 : index] != ["--backend"]:
+            break  # a script: what follows is its own
+    return arguments
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     """What to run; what to run it on goes to the environment, for child processes as well."""
     parser = argparse.ArgumentParser(
@@ -26,7 +38,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run a module")
     parser.add_argument("-c", dest="code", nargs=argparse.REMAINDER, help="run code")
     parser.add_argument("script", nargs=argparse.REMAINDER, help="run a file")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(split(arguments))
     if not (options.module or options.code or options.script):
         parser.error("nothing to run: a script, -m module or -c code")
     if options.backend is not None:

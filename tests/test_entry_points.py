@@ -336,6 +336,10 @@ def test_a_module_and_code(tmp_path):
     assert done.stdout.split() == ["fastaio", "__main__", "argument"]
     done = run_module(tmp_path, "-c", SCRIPT, "argument")
     assert done.stdout.split() == ["fastaio", "__main__", "argument"]
+    done = run_module(tmp_path, "-c" + SCRIPT, "argument")
+    assert done.stdout.split() == ["fastaio", "__main__", "argument"]
+    done = run_module(tmp_path, "--backend", "epoll", "-mtimeit", "-n1", "-r1", "print('run')")
+    assert done.stdout.split()[0] == "run"
     done = run_module(tmp_path, "-c", "def f(a: int): pass\nprint(f.__annotations__['a'] is int)")
     assert done.stdout.split() == ["True"]
 

@@ -727,6 +727,48 @@ def test_what_has_been_read_is_forgotten_by_a_write(run, tmp_path):
     run(main)
 
 
+def test_seek_takes_whatever_is_an_index(run, tmp_path):
+    class Index:
+        def __init__(self, value):
+            self.value = value
+
+        def __index__(self):
+            return self.value
+
+    async def main():
+        async with fastaio.open(tmp_path / "file", "w+b") as f:
+            await f.write(b"abcdef")
+            assert await f.seek(Index(1), Index(0)) == 1
+            await f.write(b"X")
+            assert await f.seek(2, True) == 4
+            assert await f.read() == b"ef"
+            with pytest.raises(TypeError):
+                await f.seek(0, 1.0)
+            assert await f.seek(0) == 0
+            assert await f.read() == b"aXcdef"
+
+    run(main)
+
+
+def test_raw_leaves_alone_what_is_being_written(run):
+    async def main():
+        reader, writer = os.pipe()
+        f = await fastaio.open(writer, "wb")
+        for n in range(4):
+            await f.write(bytes([n]) * 300_000)
+        assert f.raw.fileno() == writer  # and does not wait for the pipe
+
+        def take():
+            with open(reader, "rb") as end:
+                return end.read()
+
+        taking = asyncio.create_task(asyncio.to_thread(take))
+        await f.close()
+        assert await taking == b"".join(bytes([n]) * 300_000 for n in range(4))
+
+    run(main)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_text_is_written_where_the_reader_is(run, tmp_path, encoding):
     path = tmp_path / "file"

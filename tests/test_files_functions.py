@@ -274,6 +274,17 @@ def test_whole_texts(run, tmp_path):
     run(main)
 
 
+def test_atomic_replacement_of_a_long_name(run, tmp_path):
+    path = tmp_path / ("é" * 127)
+
+    async def main():
+        assert await files.write_text(path, "new", "utf-8", atomic=True) == 3
+        assert path.read_text() == "new"
+        assert os.listdir(tmp_path) == [path.name]
+
+    run(main)
+
+
 def test_atomic_replacement(run, tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
@@ -344,6 +355,21 @@ def test_copies(run, tmp_path):
 
 
 # Temporary files
+
+
+@pytest.mark.parametrize("mode", ["w", "wb", "w+", "w+b"])
+def test_temporary_files_of_each_mode(run, tmp_path, mode):
+    async def main():
+        async with files.tempfile.NamedTemporaryFile(mode, dir=tmp_path) as f:
+            await f.write(b"data" if "b" in mode else "data")
+            await f.flush()
+            with open(f.name) as g:
+                assert g.read() == "data"
+        async with files.tempfile.TemporaryFile(mode, dir=tmp_path) as f:
+            assert await f.write(b"data" if "b" in mode else "data") == 4
+        assert os.listdir(tmp_path) == []
+
+    run(main)
 
 
 def test_named_temporary_files(run, tmp_path):

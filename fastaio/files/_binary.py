@@ -78,14 +78,17 @@ class BinaryFile(File[bytes]):
 
     @property
     def raw(self) -> io.FileIO:
-        """The io.FileIO below, which knows nothing of what is buffered here."""
+        """The io.FileIO below, which knows nothing of what is buffered here.
+
+        What is gathered is written first, unless earlier output is still being written.
+        """
         self._flush_blocking()
         raw = self._raw
         assert isinstance(raw, io.FileIO)
         return raw
 
     def _flush_blocking(self) -> None:
-        if not self._closed:
+        if not self._closed and not self._draining:
             self._output.drain()
 
     def detach(self) -> io.FileIO:
@@ -400,9 +403,11 @@ class BinaryFile(File[bytes]):
         """Move the position, and return it."""
         await self._begin("seek", offset, whence)
         try:
-            if not self._raw.seekable() or whence.__class__ is not int or not 0 <= whence <= 4:
-                return int(self._sync.seek(offset, whence))
-            offset = operator.index(offset)
+            if not self._raw.seekable():
+                self._refuse("seek", offset, whence)
+            offset, whence = operator.index(offset), operator.index(whence)
+            if not 0 <= whence <= 4:
+                self._refuse("seek", offset, whence)
             await self._settle()
             if whence == os.SEEK_CUR:
                 offset += self._raw.tell() - len(self._ahead) + self._off

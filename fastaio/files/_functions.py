@@ -433,12 +433,13 @@ def _replace_whole(path: StrOrBytesPath, data: bytes) -> int:
     """Write beside the file, have the disk take it, and put it in the file's place."""
     target = os.path.realpath(os.fsdecode(path))
     folder, name = os.path.split(target)
+    name = os.fsdecode(os.fsencode(name)[:200])  # with room for what is put around it
     try:
         mode: int | None = modes.S_IMODE(os.stat(target).st_mode)
     except FileNotFoundError:
         mode = None
     while True:
-        partial = os.path.join(folder, f".{name[:200]}.{os.urandom(6).hex()}")
+        partial = os.path.join(folder, f".{name}.{os.urandom(6).hex()}")
         try:
             fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             break

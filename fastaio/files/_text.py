@@ -223,7 +223,7 @@ class TextFile(File[str]):
         #: The last operation was a write, so that the next one need not look at what is ahead.
         self._writing = not raw.readable()
         inline = self._regular and not self._both and errors != "ignore"
-        self._width = _WIDTH.get(codecs.lookup(encoding).name, 0) if inline else 0
+        self._width = _WIDTH.get(codecs.lookup(text.encoding).name, 0) if inline else 0
         self._ahead = ""
         self._off = 0
         self._parts: list[_Part] = []

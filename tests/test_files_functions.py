@@ -406,6 +406,20 @@ def test_unnamed_temporary_files(run, tmp_path):
     run(main)
 
 
+@pytest.mark.parametrize("mode", ["w+", "w+b"])
+def test_many_write_to_a_spooled_file(run, tmp_path, mode):
+    pieces = [chr(65 + n) * 400 for n in range(50)]
+
+    async def main():
+        async with files.tempfile.SpooledTemporaryFile(5000, mode, dir=tmp_path) as f:
+            data = [piece.encode() for piece in pieces] if "b" in mode else pieces
+            await asyncio.gather(*map(f.write, data))
+            await f.seek(0)
+            assert await f.read() == data[0][:0].join(data)
+
+    run(main)
+
+
 def test_spooled_temporary_files(run, tmp_path):
     async def main():
         async with files.tempfile.SpooledTemporaryFile(100, "w+", dir=tmp_path) as f:

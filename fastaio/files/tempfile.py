@@ -14,7 +14,7 @@ from typing import Any, Self
 from ._binary import BinaryFile, RawFile
 from ._open import Opening, make_in_thread
 from ._text import TextFile
-from ._work import in_thread
+from ._work import Turns, in_thread, outcome
 
 __all__ = (
     "NamedTemporaryFile",
@@ -168,12 +168,21 @@ class SpooledFile:
         self._loop = loop
         self._executor = executor
         self._max_size = max_size
+        self._turns = Turns()
 
     async def _call(self, name: str, *args: Any) -> Any:
-        call = getattr(self._sync, name)
-        if not self._rolled and not self._would_roll(name, args):
-            return call(*args)
-        return await in_thread(self._loop, self._executor, call, *args)
+        turns = self._turns
+        await turns.take(self._loop)
+        job = None
+        try:
+            call = getattr(self._sync, name)
+            if not self._rolled and not self._would_roll(name, args):
+                return call(*args)
+            job = self._loop.run_in_executor(self._executor, call, *args)
+        finally:
+            if job is None:
+                turns.give()
+        return await outcome(self._loop, job, turns.give)
 
     @property
     def _rolled(self) -> bool:

@@ -633,6 +633,26 @@ def test_a_close_cancelled_behind_other_output_closes(run, tmp_path, executor, m
     run(main)
 
 
+def test_a_second_close_waits_for_the_first(run, tmp_path, executor):
+    path = tmp_path / "file"
+
+    async def main():
+        f = await fastaio.open(path, "wb", executor=executor)
+        await f.write(b"data")
+        executor.gate.clear()
+        first = asyncio.create_task(f.close())
+        second = asyncio.create_task(f.close())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert f.closed and not second.done()
+        executor.gate.set()
+        await second
+        assert path.read_bytes() == b"data"
+        await first
+
+    run(main)
+
+
 @pytest.mark.parametrize("mode", ["w", "wb"])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_close_without_an_executor_closes(run, tmp_path, executor, mode, late):

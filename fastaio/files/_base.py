@@ -482,10 +482,10 @@ class File(Generic[_Data]):
     async def close(self) -> None:
         """Write what is gathered and close the file; an error of that writing is raised.
 
-        The file is closed in any case. Closing it again does nothing.
+        The file is closed in any case. Closing it again does nothing, but waits until it is done.
         """
         self._check_loop()
-        if self._closed:
+        if self._closed and not self._turns.taken:
             return
         await self._turns.take(self._loop)
         if self._draining and not self._closed:

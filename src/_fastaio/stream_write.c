@@ -444,20 +444,14 @@ send_large(StreamObject *self, PyObject *data)
     return rc;
 }
 
-static void
-raise_not_bytes(PyObject *data)
+/* What asyncio says to what is not bytes: its words change from version to version. */
+static PyObject *
+refuse_to_write(PyObject *op, PyObject *data)
 {
-    PyObject *name = PyType_GetName(Py_TYPE(data));
-    if (name != NULL) {
-#if PY_VERSION_HEX >= 0x030F0000
-        PyErr_Format(PyExc_TypeError,
-                     "data argument must be a bytes, bytearray, or memoryview object, not %R",
-                     name);
-#else
-        PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not %R", name);
-#endif
-        Py_DECREF(name);
-    }
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    return st != NULL ? PyObject_CallMethodObjArgs(st->asyncio_SocketTransport, st->str_write, op,
+                                                   data, NULL)
+                      : NULL;
 }
 
 static PyObject *
@@ -475,8 +469,7 @@ stream_write(PyObject *op, PyObject *data)
         }
     }
     else {
-        raise_not_bytes(data);
-        return NULL;
+        return refuse_to_write(op, data);
     }
     if (check_may_write(self, "Cannot call write() after write_eof()",
                         "unable to write; sendfile is in progress") < 0) {

@@ -301,7 +301,8 @@ def test_create_server_refuses(run, kwargs, error, message):
     run(main)
 
 
-def test_a_servers_factory_that_raises(run):
+@pytest.mark.parametrize("failure", [ZeroDivisionError, AttributeError])
+def test_a_servers_factory_that_makes_no_protocol(run, failure):
     """The client is let go, the server goes on; debug mode reports."""
 
     async def main():
@@ -311,9 +312,9 @@ def test_a_servers_factory_that_raises(run):
         failing = [True]
 
         def factory():
-            if failing[0]:
-                raise ZeroDivisionError
-            return Echo()
+            if failing[0] and failure is ZeroDivisionError:
+                raise failure
+            return None if failing[0] else Echo()
 
         async with serving(factory) as (_, address):
             transport, protocol = await loop.create_connection(Recorder, *address)
@@ -328,7 +329,8 @@ def test_a_servers_factory_that_raises(run):
             assert [context["message"] for context in reported] == [
                 "Error on transport creation for incoming connection"
             ]
-            assert isinstance(reported[0]["exception"], ZeroDivisionError)
+            assert type(reported[0]["exception"]) is failure
+            assert "protocol" not in reported[0]
         else:
             assert reported == []
 

@@ -205,8 +205,8 @@ connection_failed(ListenerObject *self, PyObject *conn, PyObject *protocol)
         PyObject *context =
             Py_BuildValue("{s:s,s:O}", "message",
                           "Error on transport creation for incoming connection", "exception", exc);
-        if (context == NULL ||
-            (protocol != NULL && PyDict_SetItem(context, st->str_protocol, protocol) < 0)) {
+        if (context == NULL || (protocol != NULL && protocol != Py_None &&
+                                PyDict_SetItem(context, st->str_protocol, protocol) < 0)) {
             rc = -1;
         }
         else {

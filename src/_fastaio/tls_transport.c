@@ -84,8 +84,11 @@ transport_write(PyObject *op, PyObject *data)
         return NULL;
     }
     if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
-        PyErr_Format(PyExc_TypeError, "data: expecting a bytes-like instance, got %s",
-                     _PyType_Name(Py_TYPE(data)));
+        PyObject *name = PyType_GetName(Py_TYPE(data));
+        if (name != NULL) {
+            PyErr_Format(PyExc_TypeError, "data: expecting a bytes-like instance, got %U", name);
+            Py_DECREF(name);
+        }
         return NULL;
     }
     Py_ssize_t size = PyObject_Size(data);

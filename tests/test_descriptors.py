@@ -242,6 +242,30 @@ def test_detach_mid_traffic_between_two_connections(run):
         run(main)
 
 
+@pytest.mark.fastaio_only
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+def test_the_end_of_a_detached_transport_may_close_the_loop(loop_factory):
+    """Who comes with its number finds that out, and then that the loop is closed."""
+    loop = loop_factory()
+
+    class Last(asyncio.Protocol):
+        def __del__(self):
+            loop.close()
+
+    async def connect():
+        await loop.create_connection(Last, sock=ours)
+        await turns(3)
+
+    ours, theirs = socket.socketpair()
+    loop.run_until_complete(connect())
+    gc.collect()
+    with theirs, socket.socket(fileno=ours.detach()) as sock:
+        assert not loop.is_closed()
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            loop._add_reader(sock.fileno(), int)
+        assert loop.is_closed()
+
+
 @contextlib.asynccontextmanager
 async def taken_number(first):
     """(sock, peer): a connection under the number that a transport or server believes to have."""

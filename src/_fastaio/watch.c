@@ -301,20 +301,43 @@ drop_waiter(LoopObject *loop, Side old)
     return rc;
 }
 
+void
+io_unwatch(LoopObject *loop, IoWatcher *watcher)
+{
+    FdEntry *entry = table_find(loop->fds, watcher->fd);
+    if (entry != NULL && entry->watcher == watcher) {
+        entry->watcher = NULL;
+        entry_unregister(loop, entry, watcher->fd);
+    }
+    watcher->fd = -1;
+}
+
+/* The native object that owns fd (borrowed), or NULL: add_reader refuses a transport's descriptor.
+   One that has lost fd is taken off first, which may run code: that may have closed the loop. */
+static PyObject *
+owner_of(LoopObject *loop, int fd)
+{
+    FdEntry *entry = table_find(loop->fds, fd);
+    IoWatcher *watcher = entry != NULL ? entry->watcher : NULL;
+    if (watcher != NULL && watcher->lost_fd != NULL && watcher->lost_fd(watcher->owner)) {
+        io_unwatch(loop, watcher);
+        io_hold(watcher, false); /* may be the end of it, which runs code */
+        return owner_of(loop, fd);
+    }
+    return watcher != NULL ? watcher->owner : NULL;
+}
+
 int
 io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMode mode)
 {
-    if (loop_check_closed(loop) < 0) {
-        return -1;
-    }
     if (fd < 0) {
         return raise_errno(-EBADF);
     }
-    PyObject *owner = watch_owner(loop, fd);
+    PyObject *owner = owner_of(loop, fd);
     if (owner != NULL && owner != watcher->owner) {
         return raise_number_taken(fd, owner);
     }
-    FdEntry *entry = table_get(loop->fds, fd);
+    FdEntry *entry = loop_check_closed(loop) < 0 ? NULL : table_get(loop->fds, fd);
     if (entry == NULL) {
         return -1;
     }
@@ -337,30 +360,6 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
     return drop_waiter(loop, before.sides[SIDE_WRITE]) < 0 ? -1 : dropped;
 }
 
-void
-io_unwatch(LoopObject *loop, IoWatcher *watcher)
-{
-    FdEntry *entry = table_find(loop->fds, watcher->fd);
-    if (entry != NULL && entry->watcher == watcher) {
-        entry->watcher = NULL;
-        entry_unregister(loop, entry, watcher->fd);
-    }
-    watcher->fd = -1;
-}
-
-PyObject *
-watch_owner(LoopObject *loop, int fd)
-{
-    FdEntry *entry = table_find(loop->fds, fd);
-    IoWatcher *watcher = entry != NULL ? entry->watcher : NULL;
-    if (watcher != NULL && watcher->lost_fd != NULL && watcher->lost_fd(watcher->owner)) {
-        io_unwatch(loop, watcher);
-        io_hold(watcher, false); /* may be the end of it, which runs code */
-        return watch_owner(loop, fd);
-    }
-    return watcher != NULL ? watcher->owner : NULL;
-}
-
 /* Waiters */
 
 /* Puts (waiter, run) on a side of fd and arms it; steals the reference. -1 with an exception, and
@@ -368,12 +367,12 @@ watch_owner(LoopObject *loop, int fd)
 static int
 set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fileobj)
 {
-    PyObject *owner = watch_owner(loop, fd);
+    PyObject *owner = owner_of(loop, fd);
     if (owner != NULL) {
         Py_DECREF(waiting.waiter);
         return raise_number_taken(fd, owner);
     }
-    FdEntry *entry = table_get(loop->fds, fd);
+    FdEntry *entry = loop_check_closed(loop) < 0 ? NULL : table_get(loop->fds, fd);
     if (entry == NULL) {
         Py_DECREF(waiting.waiter);
         return -1;
@@ -422,9 +421,6 @@ remove_waiter(LoopObject *loop, int fd, WatchSide side)
 int
 watch_wait(LoopObject *loop, int fd, WatchSide side, PyObject *obj, ready_fn fn)
 {
-    if (loop_check_closed(loop) < 0) {
-        return -1;
-    }
     return set_waiter(loop, fd, side, (Side){Py_NewRef(obj), fn}, NULL);
 }
 
@@ -667,7 +663,7 @@ foreign_transport(LoopObject *loop, int fd, PyObject **transport)
 static int
 ensure_free(LoopObject *loop, int fd, PyObject *fileobj)
 {
-    PyObject *owner = watch_owner(loop, fd);
+    PyObject *owner = owner_of(loop, fd);
     if (owner != NULL) {
         return fileobj ? raise_taken(fileobj, owner) : raise_number_taken(fd, owner);
     }
@@ -767,10 +763,9 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
     if (handle == NULL) {
         return NULL;
     }
-    int fd = number_of(loop, call->fd); /* runs code, which may close the loop */
+    int fd = number_of(loop, call->fd);
     PyObject *fileobj = PyLong_Check(call->fd) ? NULL : call->fd;
-    if (fd < 0 || loop_check_closed(loop) < 0 ||
-        set_waiter(loop, fd, side, (Side){Py_NewRef(handle), NULL}, fileobj) < 0) {
+    if (fd < 0 || set_waiter(loop, fd, side, (Side){Py_NewRef(handle), NULL}, fileobj) < 0) {
         Py_DECREF(handle);
         return NULL;
     }

@@ -77,9 +77,6 @@ int watch_dispatch(LoopObject *loop, const PollEvent *events, int count);
    its own. -1 with OSError. */
 int watch_adopt(LoopObject *loop);
 
-/* The native object that owns fd (borrowed), or NULL: add_reader refuses a transport's descriptor.
-   One that has lost fd is taken off first, which may run code. */
-PyObject *watch_owner(LoopObject *loop, int fd);
 /* -1 with RuntimeError where a transport, native or asyncio's own, uses fd. */
 int watch_ensure_free(LoopObject *loop, int fd);
 

@@ -46,6 +46,17 @@ def test_run_until_complete(loop):
     assert loop.run_until_complete(done) == "already"
 
 
+def test_one_turn_leaves_no_task_current(loop):
+    task = loop.create_task(returning(5))
+    asyncio._set_running_loop(loop)
+    try:
+        loop._run_once()
+        assert asyncio.current_task() is None
+    finally:
+        asyncio._set_running_loop(None)
+    assert loop.run_until_complete(task) == 5
+
+
 def test_the_running_loop(loop):
     async def main():
         assert asyncio.get_running_loop() is loop

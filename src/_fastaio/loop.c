@@ -503,8 +503,9 @@ collect(LoopObject *loop)
     return fire_timers(loop);
 }
 
-int
-loop_turn(LoopObject *loop)
+/* Blocks where nothing is ready. 0, or -1 with what leaves the loop. */
+static int
+turn(LoopObject *loop)
 {
     if (!only_computes(loop) && collect(loop) < 0) {
         return -1;
@@ -528,6 +529,22 @@ keep_first(PyObject **error)
     else {
         PyErr_Clear();
     }
+}
+
+int
+loop_run_once(LoopObject *loop)
+{
+    PyObject *outer_task = loop->current_task; /* of a turn that this one is nested in */
+    loop->io_happened = true;                  /* it polls */
+    PyObject *error = turn(loop) < 0 ? PyErr_GetRaisedException() : NULL;
+    if (set_current_task(loop, outer_task) < 0) {
+        keep_first(&error);
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+        return -1;
+    }
+    return 0;
 }
 
 /* What is in flight on a ring does not outlast the run. */
@@ -555,7 +572,7 @@ loop_run(LoopObject *loop)
     loop->spin_lost_since_ns = loop->now_ns;
     loop->spin_lost_ns = 0;
     do {
-        result = loop_turn(loop);
+        result = turn(loop);
     } while (result == 0 && !loop->stopping);
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
     if (loop_flush_now(loop) < 0) {

@@ -94,8 +94,8 @@ loop_is_copy(const LoopObject *loop)
 int64_t loop_clock(void);
 /* Rounded up, saturating; NaN is "now" (any time that has come). */
 int64_t loop_seconds_to_ns(double seconds);
-/* One turn, which blocks where nothing is ready: 0, or -1 with what leaves the loop. */
-int loop_turn(LoopObject *loop);
+/* One turn by itself, which blocks where nothing is ready: 0, or -1 with what leaves the loop. */
+int loop_run_once(LoopObject *loop);
 /* Turns until stop(): 0, or -1 with the exception that leaves the loop. */
 int loop_run(LoopObject *loop);
 /* The loop's 256 KiB receive buffer, shared by all its connections: only between two calls into
@@ -118,9 +118,8 @@ loop_call_native(LoopObject *loop, ready_fn fn, PyObject *obj)
 {
     return ready_push_native(&loop->ready, fn, obj);
 }
-/* loop.call_soon(callback, *args) with the current context; drops the handle. -1 on error. */
-int loop_call_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t count);
-/* The same in a context; NULL: a copy of the current one. */
+/* loop.call_soon(callback, *args, context=context), a copy of the current one where that is NULL;
+   drops the handle. -1 on error. */
 int loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback,
                       PyObject *const *args, Py_ssize_t count);
 /* Hands the raised exception to loop.call_exception_handler({message, exception, ...}), with pairs

@@ -201,12 +201,6 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
 }
 
 int
-loop_call_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t count)
-{
-    return loop_call_soon_in(loop, NULL, callback, args, count);
-}
-
-int
 loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObject *const *args,
                   Py_ssize_t count)
 {

@@ -175,10 +175,9 @@ PyDoc_STRVAR(run_once_doc, "_run_once($self, /)\n--\n\n"
 "Run one turn of the loop; the caller has made this the running loop.");
 
 static PyObject *
-loop_run_once(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+loop_run_once_method(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    loop_io_happened(loop);
-    if (loop_check_closed(loop) < 0 || loop_turn(loop) < 0) {
+    if (loop_check_closed(loop) < 0 || loop_run_once(loop) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -645,7 +644,7 @@ static PyMethodDef loop_methods[] = {
     {"get_debug", (PyCFunction)loop_get_debug, METH_NOARGS, get_debug_doc},
     {"metrics", (PyCFunction)loop_metrics, METH_NOARGS, metrics_doc},
     {"_run", (PyCFunction)loop_run_method, METH_NOARGS, run_doc},
-    {"_run_once", (PyCFunction)loop_run_once, METH_NOARGS, run_once_doc},
+    {"_run_once", (PyCFunction)loop_run_once_method, METH_NOARGS, run_once_doc},
     {"_write_to_self", (PyCFunction)loop_write_to_self, METH_NOARGS,
      "_write_to_self($self, /)\n--\n\nWake the loop up, from any thread."},
     {"_process_events", (PyCFunction)loop_process_events, METH_O,

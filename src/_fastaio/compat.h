@@ -18,7 +18,7 @@
 #endif
 
 /* Words that _asyncio.Future and _asyncio.Task have behind the object header, with a little room
-   to grow: types.c refuses to load where the interpreter's own types have outgrown it. */
+   to grow: future_base_check() refuses to load where the interpreter's own types have outgrown it. */
 #if PY_VERSION_HEX >= 0x030E0000
 #define BASE_FUTURE_WORDS 13
 #define BASE_TASK_WORDS 20

@@ -169,8 +169,8 @@ append_callback(FutureCore *core, PyObject *callback, PyObject *context)
     return result;
 }
 
-int
-future_add_callback(FutureCore *core, PyObject *callback, PyObject *context)
+static int
+add_callback(FutureCore *core, PyObject *callback, PyObject *context)
 {
     if (core->state != FUTURE_PENDING) {
         return call_callback_soon(core, callback, context);
@@ -237,7 +237,7 @@ core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count
     if (context == NULL) {
         return NULL;
     }
-    int result = future_add_callback(core, args[0], context);
+    int result = add_callback(core, args[0], context);
     Py_DECREF(context);
     if (result < 0) {
         return NULL;

@@ -14,7 +14,7 @@ typedef enum { FUTURE_PENDING, FUTURE_CANCELLED, FUTURE_FINISHED } FutureState;
 
 typedef struct {
     fastaio_state *st;    /* NULL until __init__ has run */
-    LoopObject *native;   /* the loop, where it is ours and nothing is overridden; borrowed */
+    LoopObject *native;   /* the loop, where it is ours; borrowed from the next */
     PyObject *loop;       /* any event loop */
     PyObject *callback;   /* the first: a callable, or the waiting Task itself */
     PyObject *context;    /* of the first callback; NULL for a waiting Task */
@@ -66,8 +66,6 @@ PyObject *future_get_result(FutureCore *core);
 PyObject *future_make_cancelled_error(FutureCore *core);
 /* Makes `task` the future's waiter: no wrapper, no handle. */
 int future_add_waiter(FutureCore *core, PyObject *task);
-/* As add_done_callback(callback, context=context). */
-int future_add_callback(FutureCore *core, PyObject *callback, PyObject *context);
 
 /* For task.c: the shared parts of both types. */
 static inline void

@@ -1,7 +1,7 @@
 /* future_shared.h: the methods and attributes that Future and Task have in common.
  *
- * future.c has each as a function of a FutureCore; a type gets its own table of them by
- * FUTURE_SHARED_METHODS(Object, prefix), which finds the core behind that type's base.
+ * future.c has each as a function of a FutureCore; a type wraps them by FUTURE_WRAP_*(Object,
+ * prefix, ...), which find the core behind that type's base, and lists them in its own tables.
  */
 #ifndef FASTAIO_FUTURE_SHARED_H
 #define FASTAIO_FUTURE_SHARED_H
@@ -46,7 +46,6 @@ int future_call_exception_handler(FutureCore *core, PyObject *context);
 
 /* The base's own traverse, clear and dealloc; `ours` is the calling type's dealloc, which tells
    how far up the base begins. */
-PyTypeObject *future_base_of(PyObject *self, destructor ours);
 int future_base_traverse(PyObject *self, destructor ours, visitproc visit, void *arg);
 int future_base_clear(PyObject *self, destructor ours);
 void future_base_dealloc(PyObject *self, destructor ours);

@@ -150,8 +150,8 @@ future_dealloc(PyObject *self)
     }
 }
 
-PyTypeObject *
-future_base_of(PyObject *self, destructor ours)
+static PyTypeObject *
+base_of(PyObject *self, destructor ours)
 {
     PyTypeObject *type = Py_TYPE(self);
     while (type->tp_dealloc != ours) {
@@ -166,20 +166,20 @@ future_base_traverse(PyObject *self, destructor ours, visitproc visit, void *arg
 #if !BASE_OWNS_TYPE_REF
     Py_VISIT(Py_TYPE(self));
 #endif
-    return future_base_of(self, ours)->tp_traverse(self, visit, arg);
+    return base_of(self, ours)->tp_traverse(self, visit, arg);
 }
 
 int
 future_base_clear(PyObject *self, destructor ours)
 {
-    return future_base_of(self, ours)->tp_clear(self);
+    return base_of(self, ours)->tp_clear(self);
 }
 
 void
 future_base_dealloc(PyObject *self, destructor ours)
 {
     PyTypeObject *type = Py_TYPE(self);
-    future_base_of(self, ours)->tp_dealloc(self);
+    base_of(self, ours)->tp_dealloc(self);
 #if !BASE_OWNS_TYPE_REF
     Py_DECREF(type);
 #else

@@ -18,7 +18,7 @@ typedef enum {
     READY_HANDLE,          /* obj: a Handle */
     READY_TASK_STEP,       /* obj: a Task; arg: an exception to throw, or NULL */
     READY_TASK_WAKEUP,     /* obj: a Task whose awaited future is done; arg: that future */
-    READY_FUTURE_CALLBACK, /* obj: a callable; arg: its future; context: a Context or NULL */
+    READY_FUTURE_CALLBACK, /* obj: a callable; arg: its future; context: a Context */
     READY_NATIVE,          /* obj: what fn is called with, may be NULL */
 } ReadyKind;
 

@@ -8,6 +8,7 @@ import gc
 import io
 import os
 import random
+import resource
 import subprocess
 import tempfile
 import threading
@@ -78,6 +79,7 @@ BAD = {
     "unbuffered text": ("file", "r", {"buffering": 0}),
     "no such encoding": ("file", "r", {"encoding": "klingon"}),
     "no such newline": ("file", "r", {"newline": "x"}),
+    "no mode": ("file", 5, {}),
     "path of a wrong type": (1.5, "r", {}),
     "null byte": ("a\0b", "r", {}),
     "closed descriptor": (99_999, "r", {}),
@@ -513,6 +515,35 @@ def test_a_dropped_file_is_written_and_warned_of(run, tmp_path, mode):
             os.fstat(fd)
 
     run(main)
+
+
+@pytest.mark.parametrize("mode", ["w", "wb"])
+def test_a_dropped_file_that_has_failed_is_written(run, tmp_path, mode):
+    path = tmp_path / "file"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def main():
+        f = await fastaio.open(path, mode)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            await f.write("x" * MEBI if mode == "w" else b"x" * MEBI)
+            async with asyncio.timeout(GUARD):
+                while f._output.error is None:
+                    await asyncio.sleep(0.001)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        fd = f.fileno()
+        with pytest.warns(ResourceWarning, match="unclosed file"):
+            del f  # no cycle waits for the collector
+        with pytest.raises(OSError):
+            os.fstat(fd)
+        assert path.read_bytes() == b"x" * MEBI
+
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()
 
 
 # Cancellation

@@ -372,7 +372,9 @@ class File(Generic[_Data]):
         self._draining = False
         output = self._output
         output.restore()
-        output.error = error  # for whoever asks next: nobody may be waiting
+        # For whoever asks next: nobody may be waiting. Its frames know this file, which would be a
+        # cycle.
+        output.error = None if error is None else error.with_traceback(None)
         self._wake_writers()
         if output.error is None and output.size >= self._gather:
             self._start_drain()

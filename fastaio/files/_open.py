@@ -151,7 +151,8 @@ async def _open(
     if loop is not None and loop is not running:
         raise RuntimeError("open() with the loop of another thread or program")
     sync: Any = None
-    if opener is None and not isinstance(path, int) and not set(mode) & set("wax+"):
+    reads = isinstance(mode, str) and not set(mode) & set("wax+")
+    if opener is None and not isinstance(path, int) and reads:
         try:
             sync = builtins.open(
                 path, mode, buffering, encoding, errors, newline, closefd, _cached_opener

@@ -801,6 +801,20 @@ def test_seek_takes_whatever_is_an_index(run, tmp_path):
     run(main)
 
 
+def test_a_descriptor_that_appends(run, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+
+    async def main():
+        async with fastaio.open(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as f:
+            await f.write(b"abc")
+            await f.flush()
+            assert await f.tell() == 8
+        assert path.read_bytes() == b"12345abc"
+
+    run(main)
+
+
 def test_raw_leaves_alone_what_is_being_written(run):
     async def main():
         reader, writer = os.pipe()

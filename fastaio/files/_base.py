@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import stat
@@ -233,7 +234,8 @@ class File(Generic[_Data]):
         # What is not regular may take for ever, and a ring would wait for it at its end. What is
         # appended goes to a place that only the kernel knows.
         self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-        self._ring = executor is None and self._regular and not raw.mode.startswith("a")
+        appends = raw.writable() and fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_APPEND
+        self._ring = executor is None and self._regular and not appends
         self._turns = Turns()
         self._closed = False
         self._working = False

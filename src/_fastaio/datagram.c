@@ -128,7 +128,7 @@ report_errno(DatagramObject *self, fastaio_state *st)
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *result = transport_call_protocol(&self->core, st->str_error_received, exc);
     Py_DECREF(exc);
-    return transport_drop(result);
+    return drop_result(result);
 }
 
 static bool
@@ -164,7 +164,7 @@ deliver(DatagramObject *self, fastaio_state *st, const char *data, ssize_t count
     Py_DECREF(args[0]);
     Py_DECREF(bytes);
     Py_DECREF(address);
-    return transport_drop(result);
+    return drop_result(result);
 }
 
 static Received

@@ -99,6 +99,25 @@ pieces_advance(Pieces *pieces, size_t size)
     }
 }
 
+/* A list of them all, of the first only what has not gone; for whoever looks. */
+static inline PyObject *
+pieces_list(const Pieces *pieces)
+{
+    PyObject *list = PyList_New((Py_ssize_t)pieces->count);
+    for (size_t i = 0; list != NULL && i < pieces->count; i++) {
+        PyObject *piece = pieces_at(pieces, i);
+        Py_ssize_t start = i == 0 ? (Py_ssize_t)pieces->offset : 0;
+        PyObject *rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(piece) + start,
+                                                   PyBytes_GET_SIZE(piece) - start);
+        if (rest == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, rest);
+    }
+    return list;
+}
+
 static inline void
 pieces_drop(Pieces *pieces)
 {

@@ -79,7 +79,7 @@ deliver(ReadPipeObject *self, fastaio_state *st, LoopObject *loop, PyObject *dat
         }
     }
     PyObject *result = transport_call_protocol(&self->core, st->str_data_received, data);
-    return transport_drop(result);
+    return drop_result(result);
 }
 
 static int
@@ -112,7 +112,7 @@ read_once(PyObject *op, fastaio_state *st, LoopObject *loop)
         return read_failed(op);
     }
     PyObject *result = PyObject_CallMethodNoArgs(op, st->str__read_eof);
-    return transport_drop(result);
+    return drop_result(result);
 }
 
 static PyObject *

@@ -181,7 +181,7 @@ watch(PyObject *op, fastaio_state *st, bool wanted)
     Py_XDECREF(fd);
     Py_XDECREF(callback);
     self->waiting = wanted == (result != NULL);
-    return transport_drop(result);
+    return drop_result(result);
 }
 
 /* As asyncio after a write() that failed: what is queued is lost. */
@@ -264,7 +264,7 @@ flush_soon(PyObject *op, fastaio_state *st, LoopObject *loop)
         }
     }
     return queued(self) > 0 && !self->protocol_paused
-               ? transport_drop(PyObject_CallMethodNoArgs(op, st->str__maybe_pause_protocol))
+               ? drop_result(PyObject_CallMethodNoArgs(op, st->str__maybe_pause_protocol))
                : 0;
 }
 
@@ -316,7 +316,7 @@ pipe_write_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     if (self->protocol_paused &&
-        transport_drop(PyObject_CallMethodNoArgs(op, st->str__maybe_resume_protocol)) < 0) {
+        drop_result(PyObject_CallMethodNoArgs(op, st->str__maybe_resume_protocol)) < 0) {
         return NULL;
     }
     if (!self->core.closing || self->core.loop == NULL) {

@@ -42,13 +42,6 @@ typedef struct {
     bool serving;
 } ListenerObject;
 
-static int
-drop_result(PyObject *result)
-{
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
 /* ---- addresses ------------------------------------------------------------------------------- */
 
 typedef union {

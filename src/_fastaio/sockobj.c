@@ -21,7 +21,5 @@ sockobj_hold(fastaio_state *st, PyObject *sock)
 int
 sockobj_release(fastaio_state *st, PyObject *sock)
 {
-    PyObject *done = PyObject_CallMethodNoArgs(sock, st->str__decref_socketios);
-    Py_XDECREF(done);
-    return done != NULL ? 0 : -1;
+    return drop_result(PyObject_CallMethodNoArgs(sock, st->str__decref_socketios));
 }

@@ -154,6 +154,14 @@ state_of_dying(PyTypeObject *type)
     return module ? state_of_module(module) : NULL;
 }
 
+/* For a call whose result is not needed: 0, or -1 where it has raised. */
+static inline int
+drop_result(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
 /* Makes a heap type of this module and adds it under its name; NULL with an exception. */
 PyTypeObject *state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
 

@@ -450,7 +450,7 @@ set_protocol_attribute(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
         return -1;
     }
     PyObject *result = stream_set_protocol(op, value);
-    return stream_drop_result(result);
+    return drop_result(result);
 }
 
 static PyObject *
@@ -488,19 +488,7 @@ get_buffer(PyObject *op, void *Py_UNUSED(closure))
     if (stream_flush(self) < 0) {
         return NULL;
     }
-    PyObject *list = PyList_New((Py_ssize_t)self->pieces.count);
-    for (size_t i = 0; list != NULL && i < self->pieces.count; i++) {
-        PyObject *piece = pieces_at(&self->pieces, i);
-        Py_ssize_t start = i == 0 ? (Py_ssize_t)self->pieces.offset : 0;
-        PyObject *rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(piece) + start,
-                                                   PyBytes_GET_SIZE(piece) - start);
-        if (rest == NULL) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, (Py_ssize_t)i, rest);
-    }
-    return list;
+    return pieces_list(&self->pieces);
 }
 
 static PyGetSetDef stream_getset[] = {

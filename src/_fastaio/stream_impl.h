@@ -100,8 +100,6 @@ exception_leaves_loop(void)
 /* What asyncio's constructor does; on error the socket stays the caller's. */
 int stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *protocol,
                   PyObject *waiter, PyObject *extra, PyObject *server);
-/* Drops a call's result: 0, or -1 where there is none. */
-int stream_drop_result(PyObject *result);
 /* Another socket in the place of self->sock, whose descriptor stays the one that is watched. */
 int stream_use_socket(StreamObject *self, PyObject *sock);
 int stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol);

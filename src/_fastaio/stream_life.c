@@ -216,13 +216,6 @@ stream_start(LoopObject *loop, PyObject *op)
 
 /* ---- the end of a connection ----------------------------------------------------------------- */
 
-int
-stream_drop_result(PyObject *result)
-{
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
 /* Gives the I/O reference back; the socket closes now if its user has closed it before. */
 static int
 drop_io_ref(StreamObject *self, PyObject *sock, fastaio_state *st)
@@ -238,10 +231,10 @@ static int
 detach_from_server(PyObject *self, PyObject *server, fastaio_state *st)
 {
 #if PY_VERSION_HEX >= 0x030D0000
-    return stream_drop_result(PyObject_CallMethodOneArg(server, st->str__detach, self));
+    return drop_result(PyObject_CallMethodOneArg(server, st->str__detach, self));
 #else
     (void)self;
-    return stream_drop_result(PyObject_CallMethodNoArgs(server, st->str__detach));
+    return drop_result(PyObject_CallMethodNoArgs(server, st->str__detach));
 #endif
 }
 
@@ -249,10 +242,10 @@ static int
 attach_to_server(PyObject *self, PyObject *server, fastaio_state *st)
 {
 #if PY_VERSION_HEX >= 0x030D0000
-    return stream_drop_result(PyObject_CallMethodOneArg(server, st->str__attach, self));
+    return drop_result(PyObject_CallMethodOneArg(server, st->str__attach, self));
 #else
     (void)self;
-    return stream_drop_result(PyObject_CallMethodNoArgs(server, st->str__attach));
+    return drop_result(PyObject_CallMethodNoArgs(server, st->str__attach));
 #endif
 }
 
@@ -291,7 +284,7 @@ stream_release(StreamObject *self)
         if (drop_io_ref(self, sock, st) < 0) {
             keep_first(&failure, (PyObject *)self);
         }
-        if (stream_drop_result(PyObject_CallMethodNoArgs(sock, st->str_close)) < 0) {
+        if (drop_result(PyObject_CallMethodNoArgs(sock, st->str_close)) < 0) {
             keep_first(&failure, (PyObject *)self);
         }
         Py_DECREF(sock);
@@ -323,7 +316,7 @@ stream_call_lost(StreamObject *self)
     loop->metrics.connections_lost++;
     if (self->protocol != NULL) {
         PyObject *protocol = Py_NewRef(self->protocol);
-        if (stream_drop_result(
+        if (drop_result(
                 PyObject_CallMethodOneArg(protocol, loop->st->str_connection_lost, exc)) < 0) {
             keep_first(&failure, (PyObject *)self);
         }
@@ -532,7 +525,7 @@ inspect_socket(StreamObject *self, fastaio_state *st, PyObject *sock)
     self->fd = (int)fd;
     self->foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
     if (self->foreign || *compat_socket_fd(sock) != self->fd) {
-        return stream_drop_result(PyObject_CallOneArg(st->set_nodelay, sock));
+        return drop_result(PyObject_CallOneArg(st->set_nodelay, sock));
     }
     self->sock_fd = compat_socket_fd(sock);
     if (get_int(sock, st->str_proto, false, &proto) < 0) {

@@ -509,7 +509,7 @@ stream_send(fastaio_state *st, PyObject *transport, PyObject *data)
         result = PyObject_CallMethodOneArg(transport, st->str_write, data);
     }
     Py_DECREF(transport);
-    return stream_drop_result(result);
+    return drop_result(result);
 }
 
 /* The piece for one of the buffers that writelines() was given: NULL with TypeError for what is

@@ -20,18 +20,11 @@
 
 /* ---- helpers --------------------------------------------------------------------------------- */
 
-static int
-drop(PyObject *result)
-{
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
 /* self.name(), which is Python. */
 static int
 call(TlsObject *self, PyObject *name)
 {
-    return drop(PyObject_CallMethodNoArgs((PyObject *)self, name));
+    return drop_result(PyObject_CallMethodNoArgs((PyObject *)self, name));
 }
 
 /* As asyncio does with what the data path raises: all but KeyboardInterrupt and its like ends the
@@ -43,7 +36,7 @@ fatal(TlsObject *self)
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
-    int rc = drop(PyObject_CallMethod((PyObject *)self, "_fatal_error", "Os", exc,
+    int rc = drop_result(PyObject_CallMethod((PyObject *)self, "_fatal_error", "Os", exc,
                                       "Fatal error on SSL protocol"));
     Py_DECREF(exc);
     return rc;
@@ -57,7 +50,7 @@ tell_protocol(TlsObject *self, PyObject *name, const char *failure)
         return 0;
     }
     PyObject *protocol = Py_NewRef(self->app_protocol); /* it may set another one */
-    int rc = drop(PyObject_CallMethodNoArgs(protocol, name));
+    int rc = drop_result(PyObject_CallMethodNoArgs(protocol, name));
     Py_DECREF(protocol);
     return rc == 0 ? 0
                    : loop_report(self->loop, failure, "transport", self->app_transport, "protocol",
@@ -286,7 +279,7 @@ is_refused(TlsObject *self)
         return 0;
     }
     if (self->conn_lost >= LOST_WRITES_UNTIL_WARNING &&
-        drop(PyObject_CallMethod(self->loop->st->logger, "warning", "s",
+        drop_result(PyObject_CallMethod(self->loop->st->logger, "warning", "s",
                                  "SSL connection is closed")) < 0) {
         return -1;
     }
@@ -428,7 +421,7 @@ deliver(TlsObject *self, PyObject *data)
     PyObject *args[] = {Py_NewRef(self->app_protocol), data};
     PyObject *result = PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
     Py_DECREF(args[0]);
-    return drop(result);
+    return drop_result(result);
 }
 
 /* The peer's close_notify. */
@@ -472,7 +465,7 @@ tell_updated(TlsObject *self, Py_ssize_t count)
         return -1;
     }
     PyObject *method = Py_NewRef(self->buffer_updated);
-    int rc = drop(PyObject_CallOneArg(method, number));
+    int rc = drop_result(PyObject_CallOneArg(method, number));
     Py_DECREF(method);
     Py_DECREF(number);
     return rc;
@@ -668,7 +661,7 @@ tls_control_reading(TlsObject *self)
         return 0;
     }
     PyObject *transport = Py_NewRef(self->transport);
-    int rc = drop(PyObject_CallMethodNoArgs(transport, method));
+    int rc = drop_result(PyObject_CallMethodNoArgs(transport, method));
     Py_DECREF(transport);
     return rc;
 }

@@ -334,20 +334,7 @@ get_is_buffer(PyObject *op, void *Py_UNUSED(closure))
 static PyObject *
 get_backlog(PyObject *op, void *Py_UNUSED(closure))
 {
-    TlsObject *self = (TlsObject *)op;
-    PyObject *list = PyList_New((Py_ssize_t)self->pieces.count);
-    for (size_t i = 0; list != NULL && i < self->pieces.count; i++) {
-        PyObject *piece = pieces_at(&self->pieces, i);
-        Py_ssize_t start = i == 0 ? self->pieces.offset : 0;
-        PyObject *rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(piece) + start,
-                                                   PyBytes_GET_SIZE(piece) - start);
-        if (rest == NULL) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, (Py_ssize_t)i, rest);
-    }
-    return list;
+    return pieces_list(&((TlsObject *)op)->pieces);
 }
 
 static PyObject *

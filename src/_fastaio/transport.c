@@ -141,7 +141,7 @@ transport_fatal_error(PyObject *self, const char *message)
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *result = PyObject_CallMethod(self, "_fatal_error", "Os", exc, message);
     Py_DECREF(exc);
-    return transport_drop(result);
+    return drop_result(result);
 }
 
 /* ---- the type -------------------------------------------------------------------------------- */

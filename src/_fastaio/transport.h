@@ -56,13 +56,6 @@ PyObject *transport_call_base(PyObject *owner, PyObject *name, PyObject *self,
                               PyObject *const *args, Py_ssize_t count);
 /* protocol.name(arg), with references of its own; NULL arg: protocol.name(). */
 PyObject *transport_call_protocol(TransportCore *self, PyObject *name, PyObject *arg);
-/* Drops a call's result: 0, or -1 where there is none. */
-static inline int
-transport_drop(PyObject *result)
-{
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
 /* self._fatal_error(the raised exception, message): 0, or -1 with an exception, which
    KeyboardInterrupt and SystemExit always are. */
 int transport_fatal_error(PyObject *self, const char *message);

@@ -1162,6 +1162,41 @@ def test_so_much_may_wait_and_no_more(run, tmp_path, executor):
     run(main)
 
 
+def test_the_file_below_while_output_is_on_its_way(run, tmp_path, executor):
+    """Who goes behind the back of a file that is being written is told, and harms nothing."""
+    path = tmp_path / "file"
+
+    async def main():
+        f = await files.open(path, "w", executor=executor)
+        executor.gate.clear()
+        executor.started.clear()
+        for _ in range(20):
+            await f.write("x" * 50_000)
+        await asyncio.to_thread(executor.started.wait, GUARD)
+        with pytest.raises(RuntimeError, match="still being written"):
+            f.buffer.seek(0)
+        executor.gate.set()
+        await f.flush()
+        assert f.buffer.seek(0) == 0
+        await f.write("y")
+        await f.close()
+        assert path.read_text() == "y" + "x" * 999_999
+
+    run(main)
+
+
+def test_writes_of_nothing(run, tmp_path):
+    async def main():
+        async with fastaio.open(tmp_path / "file", "wb") as f:
+            for _ in range(1000):
+                assert await f.write(b"") == 0
+            assert f._output.pieces == []
+            await f.write(b"x")
+        assert (tmp_path / "file").read_bytes() == b"x"
+
+    run(main)
+
+
 # As with aiofiles
 
 

@@ -61,6 +61,7 @@ class Output:
         "_op_pieces",
         "_op_start",
         "_taken_size",
+        "busy",
         "error",
         "handed",
         "pieces",
@@ -76,6 +77,8 @@ class Output:
         self.handed: deque[bytes] = deque()
         self._handed_size = 0
         self._taken_size = 0
+        #: A job or an operation has it.
+        self.busy = False
         #: Called once by whoever writes, when it takes what is waiting.
         self.room_wanted: Callable[[], object] | None = None
         self._op: _fastaio.FileOp | None = None
@@ -144,7 +147,9 @@ class Output:
             self._taken_size -= len(rest)
 
     def drain(self) -> None:
-        """Write all; what fails stays for the next try. Nobody else may be writing."""
+        """Write all; what fails stays for the next try."""
+        if self.busy:
+            raise RuntimeError("earlier output is still being written")
         self.restore()
         if self.pieces:
             self.hand_over()
@@ -183,6 +188,7 @@ class Output:
             # The kernel has been told a place, and has left the position of the descriptor alone.
             self.raw.seek(self.end_op())
             self._op = None
+        self.busy = False
         left = list(self.handed)
         self.handed.clear()
         self._handed_size = self._taken_size = 0
@@ -333,7 +339,7 @@ class File(Generic[_Data]):
         future = self._output.start_op(self._loop, place)
         if future is None:
             return False
-        self._draining = True
+        self._draining = self._output.busy = True
         # It keeps this file alive until the kernel is done, or the loop is closed.
         future.add_done_callback(self._written)
         return True
@@ -353,7 +359,7 @@ class File(Generic[_Data]):
 
     def _start_job(self) -> None:
         drain = self._loop.run_in_executor(self._executor, self._write_in_thread)
-        self._draining = True
+        self._draining = self._output.busy = True
         # The job keeps this file alive, and nothing else of what waits for it does: what belongs to
         # a cycle might have its descriptor closed before the rest is written.
         me = weakref.ref(self)

@@ -335,12 +335,14 @@ class BinaryFile(File[bytes]):
         """
         output = self._output
         if self._write_loop is running_loop() and data.__class__ is bytes:
-            output.pieces.append(data)
-            output.size += len(data)
-            self._read_loop = NEVER
-            if output.size >= self._gather:
-                self._pass_on()
-            return len(data)
+            size = len(data)
+            if size:
+                output.pieces.append(data)
+                output.size += size
+                self._read_loop = NEVER
+                if output.size >= self._gather:
+                    self._pass_on()
+            return size
         piece = self._bytes(data)
         await self._begin("write", b"")
         try:

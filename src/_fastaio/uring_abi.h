@@ -1,5 +1,5 @@
 /* uring_abi.h: io_uring as the kernel defines it, in names of our own: headers older than the kernel
- * that runs lack much of it, and the oldest have none.
+ * that runs lack much of it, and the oldest have none. Only what is used here.
  */
 #ifndef FASTAIO_URING_ABI_H
 #define FASTAIO_URING_ABI_H
@@ -92,49 +92,20 @@ typedef struct {
 _Static_assert(sizeof(UringSqe) == 64 && sizeof(UringCqe) == 16, "as the kernel has them");
 _Static_assert(sizeof(UringParams) == 120 && sizeof(UringEnterArg) == 24, "as the kernel has them");
 
+/* What is asked for from C; Python names more of them in files/_functions.py. */
 enum {
     URING_OP_NOP = 0,
-    URING_OP_READV = 1,
     URING_OP_WRITEV = 2,
     URING_OP_FSYNC = 3,
-    URING_OP_READ_FIXED = 4,
-    URING_OP_WRITE_FIXED = 5,
     URING_OP_POLL_ADD = 6,
-    URING_OP_POLL_REMOVE = 7,
-    URING_OP_SYNC_FILE_RANGE = 8,
-    URING_OP_SENDMSG = 9,
-    URING_OP_RECVMSG = 10,
-    URING_OP_TIMEOUT = 11,
-    URING_OP_TIMEOUT_REMOVE = 12,
-    URING_OP_ACCEPT = 13,
     URING_OP_ASYNC_CANCEL = 14,
-    URING_OP_LINK_TIMEOUT = 15,
-    URING_OP_CONNECT = 16,
-    URING_OP_FALLOCATE = 17,
-    URING_OP_OPENAT = 18,
-    URING_OP_CLOSE = 19,
     URING_OP_STATX = 21,
     URING_OP_READ = 22,
     URING_OP_WRITE = 23,
-    URING_OP_FADVISE = 24,
-    URING_OP_MADVISE = 25,
-    URING_OP_SEND = 26,
-    URING_OP_RECV = 27,
-    URING_OP_OPENAT2 = 28,
-    URING_OP_SPLICE = 30,
-    URING_OP_SHUTDOWN = 34,
-    URING_OP_RENAMEAT = 35,
-    URING_OP_UNLINKAT = 36,
-    URING_OP_MKDIRAT = 37,
-    URING_OP_SYMLINKAT = 38,
-    URING_OP_LINKAT = 39,
-    URING_OP_FTRUNCATE = 55,
 };
 
 /* UringSqe.flags */
-#define URING_SQE_DRAIN            (1u << 1)
 #define URING_SQE_LINK             (1u << 2)
-#define URING_SQE_HARDLINK         (1u << 3)
 #define URING_SQE_ASYNC            (1u << 4)
 #define URING_SQE_CQE_SKIP_SUCCESS (1u << 6)
 
@@ -164,8 +135,6 @@ enum {
 #define URING_ENTER_NO_IOWAIT (1u << 7)
 
 /* register */
-#define URING_REGISTER_BUFFERS   0
-#define URING_UNREGISTER_BUFFERS 1
 #define URING_REGISTER_PROBE     8
 #define URING_REGISTER_ENABLE    12
 
@@ -177,7 +146,5 @@ enum {
 #define URING_POLL_MULTI     (1u << 0) /* in len */
 #define URING_CANCEL_ALL     (1u << 0) /* in op_flags, as the next */
 #define URING_CANCEL_ANY     (1u << 2)
-#define URING_FSYNC_DATASYNC (1u << 0)
-#define URING_ACCEPT_MULTI   (1u << 0) /* in ioprio */
 
 #endif

@@ -629,6 +629,9 @@ ring_stopped(Poller *poller)
     if (uring_count(poller->ring) > 0) {
         (void)uring_finish_all(poller->ring, note_missed, self);
     }
+    if (self->cancel_count > 0 && arm_all(self) == 0) {
+        (void)uring_enter(poller->ring, 0, 0); /* what another thread has given up in the last turn */
+    }
     /* Last: from now on give_up() may exchange the ring, which loses what is in flight on it. */
     atomic_store_explicit(&self->running, false, memory_order_relaxed);
     pthread_mutex_unlock(&self->lock);

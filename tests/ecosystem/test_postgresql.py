@@ -6,10 +6,15 @@ import ssl
 import pytest
 
 from ..ioutil import until
+from ..support import GUARD
 from .apps import pattern
 from .support import need
 
 BIG = 3_000_000
+
+SLEEPERS = (
+    "select count(*) from pg_stat_activity where query like '%pg_sleep(60)' and state = 'active'"
+)
 
 
 def arguments(server):
@@ -60,7 +65,12 @@ class TestAsyncpg:
                 tasks = [
                     asyncio.create_task(pool.fetchval("select pg_sleep(60)")) for _ in range(8)
                 ]
-                await until(lambda: pool.get_idle_size() == 0)
+                # Not before they run: asyncpg asks the server to end what is running.
+                watcher = await connect()
+                async with asyncio.timeout(GUARD):
+                    while await watcher.fetchval(SLEEPERS) < 8:
+                        await asyncio.sleep(0.01)
+                await watcher.close()
                 for task in tasks:
                     task.cancel()
                 results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -80,8 +90,7 @@ class TestAsyncpg:
                         await connection.execute("select pg_sleep(60)")
                 with pytest.raises(TimeoutError):
                     await connection.execute("select pg_sleep(60)", timeout=0.1)
-                sleeping = "select count(*) from pg_stat_activity where query like '%pg_sleep(60)'"
-                assert await connection.fetchval(sleeping + " and state = 'active'") == 0
+                assert await connection.fetchval(SLEEPERS) == 0
             finally:
                 await connection.close()
 

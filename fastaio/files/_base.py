@@ -96,6 +96,11 @@ class Output:
         """How many bytes nobody has begun to write."""
         return self._handed_size - self._taken_size + self.size
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether more may be gathered without a second look."""
+        return self.error is None and self.waiting < LIMIT
+
     def hand_over(self) -> None:
         """Give what is gathered to whoever writes; few large pieces, not many small ones."""
         pieces, size = self.pieces, self.size
@@ -206,7 +211,6 @@ class File(Generic[_Data]):
         "__weakref__",
         "_closed",
         "_deferred",
-        "_draining",
         "_drain_waiters",
         "_executor",
         "_fd",
@@ -246,7 +250,6 @@ class File(Generic[_Data]):
         self._closed = False
         self._working = False
         self._deferred = False
-        self._draining = False
         self._drain_waiters: list[Future[None]] = []
         #: What a temporary file does with its name, in a thread.
         self._on_close: Callable[[], object] | None = None
@@ -314,11 +317,11 @@ class File(Generic[_Data]):
     def _pass_on(self) -> None:
         """Enough is gathered: have it written; nobody waits."""
         output = self._output
-        if self._draining:
+        if self._output.busy:
             output.hand_over()
         else:
             self._start_drain()
-        if output.waiting >= LIMIT:
+        if not output.takes_more:
             self._write_loop = NEVER
         if self._gather < self._last_gather:
             self._gather *= 2
@@ -339,7 +342,7 @@ class File(Generic[_Data]):
         future = self._output.start_op(self._loop, place)
         if future is None:
             return False
-        self._draining = self._output.busy = True
+        self._output.busy = True
         # It keeps this file alive until the kernel is done, or the loop is closed.
         future.add_done_callback(self._written)
         return True
@@ -359,7 +362,7 @@ class File(Generic[_Data]):
 
     def _start_job(self) -> None:
         drain = self._loop.run_in_executor(self._executor, self._write_in_thread)
-        self._draining = self._output.busy = True
+        self._output.busy = True
         # The job keeps this file alive, and nothing else of what waits for it does: what belongs to
         # a cycle might have its descriptor closed before the rest is written.
         me = weakref.ref(self)
@@ -377,7 +380,6 @@ class File(Generic[_Data]):
         self._output.write()
 
     def _drained(self, error: BaseException | None) -> None:
-        self._draining = False
         output = self._output
         output.restore()
         # For whoever asks next: nobody may be waiting. Its frames know this file, which would be a
@@ -395,8 +397,8 @@ class File(Generic[_Data]):
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _tell_of_room(self) -> None:
-        """Wake who waits for room, from the thread that writes."""
+    def _wake_writers_soon(self) -> None:
+        """From the thread that writes: there is room."""
         try:
             self._loop.call_soon_threadsafe(self._wake_writers)
         except RuntimeError:
@@ -411,12 +413,12 @@ class File(Generic[_Data]):
     async def _settle(self) -> None:
         """Have all output written; errors are raised, once, and what could not be written stays."""
         output = self._output
-        while self._draining:
+        while self._output.busy:
             await self._drain_end()
         while output.pieces:
             output.error = None
             self._start_drain()
-            while self._draining:
+            while self._output.busy:
                 await self._drain_end()
             if output.error is not None:
                 error, output.error = output.error, None
@@ -430,8 +432,8 @@ class File(Generic[_Data]):
         output = self._output
         if output.error is not None:
             await self._settle()
-        while self._draining and 0 < output.waiting > LIMIT - size:
-            output.room_wanted = self._tell_of_room
+        while output.busy and output.waiting and output.waiting + size > LIMIT:
+            output.room_wanted = self._wake_writers_soon
             try:
                 await self._drain_end()
             finally:
@@ -498,7 +500,7 @@ class File(Generic[_Data]):
         if self._closed and not self._turns.taken:
             return
         await self._turns.take(self._loop)
-        if self._draining and not self._closed:
+        if self._output.busy and not self._closed:
             # What it has to wait for first is not its job: it takes a task to go on behind that.
             await outcome(self._loop, self._loop.create_task(self._close()))
         else:
@@ -507,7 +509,7 @@ class File(Generic[_Data]):
     async def _close(self) -> None:
         """close(), once it has the turn."""
         try:
-            while self._draining:
+            while self._output.busy:
                 await self._drain_end()
             if self._closed:
                 return

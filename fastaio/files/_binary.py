@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from .. import _fastaio
-from ._base import LIMIT, NEVER, File
+from ._base import NEVER, File
 from ._work import BREATHER, breathe, running_loop
 
 if TYPE_CHECKING:
@@ -69,11 +69,9 @@ class BinaryFile(File[bytes]):
     def _update(self) -> None:
         idle = not self._closed and not self._turns.taken
         output = self._output
-        quiet = not self._draining and not output.pieces
+        quiet = not output.busy and not output.pieces
         self._read_loop = self._loop if idle and self._readable and quiet else NEVER
-        writes = (
-            self._writable and not self._ahead and output.error is None and output.waiting < LIMIT
-        )
+        writes = self._writable and not self._ahead and output.takes_more
         self._write_loop = self._loop if idle and writes else NEVER
 
     @property
@@ -88,7 +86,7 @@ class BinaryFile(File[bytes]):
         return raw
 
     def _flush_blocking(self) -> None:
-        if not self._closed and not self._draining:
+        if not self._closed and not self._output.busy:
             self._output.drain()
 
     def detach(self) -> io.FileIO:
@@ -96,7 +94,7 @@ class BinaryFile(File[bytes]):
         if self._closed:
             self._refuse("detach")
         self._check_loop()
-        if self._turns.taken or self._draining:
+        if self._turns.taken or self._output.busy:
             raise RuntimeError("the file is being worked with")
         self._unread()
         raw = self.raw
@@ -167,7 +165,7 @@ class BinaryFile(File[bytes]):
         if not self._readable:
             self._refuse(name, *args)
         await self._begin(name, *args)
-        if self._output.pieces or self._draining:
+        if self._output.pieces or self._output.busy:
             try:
                 await self._settle()
             except BaseException:
@@ -392,7 +390,7 @@ class BinaryFile(File[bytes]):
         """The position."""
         await self._begin("tell")
         try:
-            while self._draining:
+            while self._output.busy:
                 await self._drain_end()
             if self._appends:
                 await self._settle()  # only then is it known where the output has gone

@@ -22,7 +22,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _fastaio
-from ._base import LIMIT, NEVER, File, Output
+from ._base import NEVER, File, Output
 from ._work import BREATHER, breathe, running_loop
 
 if TYPE_CHECKING:
@@ -234,13 +234,7 @@ class TextFile(File[str]):
     def _update(self) -> None:
         idle = not self._closed and not self._turns.taken
         self._read_loop = self._loop if idle and self._ahead else NEVER
-        output = self._output
-        writes = (
-            self._writing
-            and output.error is None
-            and output.waiting < LIMIT
-            and not self._text.line_buffering
-        )
+        writes = self._writing and self._output.takes_more and not self._text.line_buffering
         self._write_loop = self._loop if idle and writes else NEVER
 
     # Properties, as of a TextIOWrapper
@@ -275,7 +269,7 @@ class TextFile(File[str]):
         if self._closed:
             self._refuse("detach")
         self._check_loop()
-        if self._turns.taken or self._draining:
+        if self._turns.taken or self._output.busy:
             raise RuntimeError("the file is being worked with")
         self._go_back()
         buffer = self._text.detach()
@@ -508,7 +502,7 @@ class TextFile(File[str]):
         await self._begin("write", "")
         try:
             if self._both and (not self._writing or self._text.line_buffering):
-                while self._draining:
+                while self._output.busy:
                     await self._drain_end()
                 count = await self._thread(self._first_write, text)
                 self._writing = True
@@ -545,7 +539,7 @@ class TextFile(File[str]):
     async def _flush(self) -> None:
         if self._both:
             # Its buffer moves the position when it is flushed: not while somebody writes there.
-            while self._draining:
+            while self._output.busy:
                 await self._drain_end()
             await self._thread(self._flush_blocking)
         else:

@@ -535,7 +535,7 @@ int
 loop_run_once(LoopObject *loop)
 {
     PyObject *outer_task = loop->current_task; /* of a turn that this one is nested in */
-    loop->io_happened = true;                  /* it polls */
+    loop_io_happened(loop); /* it polls */
     PyObject *error = turn(loop) < 0 ? PyErr_GetRaisedException() : NULL;
     if (set_current_task(loop, outer_task) < 0) {
         keep_first(&error);

@@ -1,3 +1,4 @@
+/* sockobj.c: the count that socket.socket keeps of who holds it open. */
 #include "sockobj.h"
 
 int

@@ -37,8 +37,8 @@ typedef struct {
     PyObject *empty_waiter; /* a future: the queue is to be left empty for sendfile */
     IoWatcher io;
     FlushNode flush;
-    Pieces pieces; /* queued output */
-    Py_ssize_t queued;   /* bytes not sent */
+    Pieces pieces;     /* queued output */
+    Py_ssize_t queued; /* bytes not sent */
     Py_ssize_t high_water;
     Py_ssize_t low_water;
     Py_ssize_t last_read;

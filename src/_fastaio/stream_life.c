@@ -316,8 +316,7 @@ stream_call_lost(StreamObject *self)
     loop->metrics.connections_lost++;
     if (self->protocol != NULL) {
         PyObject *protocol = Py_NewRef(self->protocol);
-        if (drop_result(
-                PyObject_CallMethodOneArg(protocol, loop->st->str_connection_lost, exc)) < 0) {
+        if (drop_result(PyObject_CallMethodOneArg(protocol, loop->st->str_connection_lost, exc)) < 0) {
             keep_first(&failure, (PyObject *)self);
         }
         Py_DECREF(protocol);

@@ -37,7 +37,7 @@ fatal(TlsObject *self)
     }
     PyObject *exc = PyErr_GetRaisedException();
     int rc = drop_result(PyObject_CallMethod((PyObject *)self, "_fatal_error", "Os", exc,
-                                      "Fatal error on SSL protocol"));
+                                             "Fatal error on SSL protocol"));
     Py_DECREF(exc);
     return rc;
 }
@@ -280,7 +280,7 @@ is_refused(TlsObject *self)
     }
     if (self->conn_lost >= LOST_WRITES_UNTIL_WARNING &&
         drop_result(PyObject_CallMethod(self->loop->st->logger, "warning", "s",
-                                 "SSL connection is closed")) < 0) {
+                                        "SSL connection is closed")) < 0) {
         return -1;
     }
     self->conn_lost++;

@@ -70,8 +70,8 @@ typedef struct {
     void *lent;         /* a BIO over memory of others, which stands in for the incoming one */
     const char *lent_end;
 
-    Pieces pieces; /* written and not encrypted */
-    Py_ssize_t queued;       /* bytes */
+    Pieces pieces;     /* written and not encrypted */
+    Py_ssize_t queued; /* bytes */
     FlushNode flush;
     unsigned forks; /* st->forks when the first of these was queued */
 

@@ -79,8 +79,8 @@ call_enter(Uring *ring, uint32_t submit, unsigned least, unsigned flags, const v
 {
     int rc = fault(ring, FAULT_ENTER);
     if (rc == 0) {
-        rc = (int)syscall(URING_SYS_ENTER, ring->fd, limited(ring, FAULT_SUBMIT, submit), least, flags,
-                          arg, size);
+        submit = limited(ring, FAULT_SUBMIT, submit);
+        rc = (int)syscall(URING_SYS_ENTER, ring->fd, submit, least, flags, arg, size);
         rc = rc < 0 ? -errno : rc;
     }
     return rc;

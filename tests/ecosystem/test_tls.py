@@ -29,16 +29,12 @@ def resolving_to(address):
 def test_aiohttp(run):
     aiohttp = need("aiohttp")
     web = need("aiohttp.web")
+    from . import test_aiohttp
 
     async def echo(request):
         assert request.secure
         assert request.transport.get_extra_info("ssl_object") is not None
-        response = web.StreamResponse()
-        await response.prepare(request)
-        async for part in request.content.iter_chunked(65536):
-            await response.write(part)
-        await response.write_eof()
-        return response
+        return await test_aiohttp.echo(request)
 
     async def main():
         app = web.Application(client_max_size=1 << 30)

@@ -316,7 +316,8 @@ stream_call_lost(StreamObject *self)
     loop->metrics.connections_lost++;
     if (self->protocol != NULL) {
         PyObject *protocol = Py_NewRef(self->protocol);
-        if (drop_result(PyObject_CallMethodOneArg(protocol, loop->st->str_connection_lost, exc)) < 0) {
+        PyObject *result = PyObject_CallMethodOneArg(protocol, loop->st->str_connection_lost, exc);
+        if (drop_result(result) < 0) {
             keep_first(&failure, (PyObject *)self);
         }
         Py_DECREF(protocol);

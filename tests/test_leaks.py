@@ -358,6 +358,103 @@ def test_handles(env, action):
     assert_no_growth(lambda: action(env))
 
 
+class Owner:
+    """Has the handle of its own method."""
+
+    def method(self):
+        pass
+
+
+def owners(loop):
+    """Weak references to objects in a cycle with a handle that is queued, one per way to queue it."""
+    things = [Owner() for _ in range(6)]
+    things[0].handle = loop.call_soon(things[0].method)
+    things[1].handle = loop.call_later(1000, things[1].method)
+    things[2].handle = loop.call_at(loop.time() - 1, things[2].method)
+    things[3].handle = loop.call_soon_threadsafe(things[3].method)
+    loop.call_later(1000, things[4].method)
+    loop.call_soon(things[5].method)
+    return [weakref.ref(thing) for thing in things]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+@pytest.mark.parametrize("turns", [0, 1], ids=["as made", "while it ran"])
+def test_a_dropped_loop_takes_what_it_has_queued_along(loop_factory, turns):
+    """Even one that nobody has closed; what a running loop has queued the collector does not see."""
+
+    def use(loop):
+        def queue():
+            refs.extend(owners(loop))
+            loop.stop()
+
+        if turns:
+            loop.call_soon(queue)
+            loop.run_forever()
+        else:
+            queue()
+        assert [ref() is None for ref in refs] == [False] * 6
+        collect()
+        assert [ref() is None for ref in refs] == [False] * 6
+        loop.itself = loop
+        refs.append(weakref.ref(loop))
+
+    refs = []
+    use(loop_factory())
+    collect()
+    assert [ref() for ref in refs] == [None] * 7
+
+
+def test_handles_that_the_loop_has_let_go_of(env):
+    """In cycles that are garbage while the loop runs on."""
+
+    def cancelled_when_due(loop):
+        thing.handle = loop.call_later(0, thing.method)
+        thing.handle.cancel()
+
+    def kept_args(loop):
+        thing.handle = loop.call_later(1000, print, *range(9))
+        thing.handle.cancel()
+        thing.handle._args = (thing,)
+
+    def crowd(loop):
+        thing.handles = [loop.call_later(1000, thing.method) for _ in range(200)]
+        for handle in thing.handles:
+            handle.cancel()
+            handle._args = (thing,)
+
+    def found_weakly(loop):
+        def find(owner):
+            owner.handle = owner.ref()
+            found.append(owner.handle is not None)
+
+        thing.ref = weakref.ref(loop.call_soon_threadsafe(find, thing))
+
+    found = []
+    ways = {
+        "called": lambda loop: setattr(thing, "handle", loop.call_soon(thing.method)),
+        "due": lambda loop: setattr(thing, "handle", loop.call_later(0, thing.method)),
+        "threadsafe": lambda loop: setattr(thing, "handle", loop.call_soon_threadsafe(thing.method)),
+        "cancelled when due": cancelled_when_due,
+        "cancelled": kept_args,
+        "many cancelled": crowd,
+        "found weakly": found_weakly,
+    }
+
+    async def main():
+        nonlocal thing
+        for name, way in ways.items():
+            thing = Owner()
+            way(asyncio.get_running_loop())
+            ref, thing = weakref.ref(thing), None
+            await asyncio.sleep(0.001)
+            collect()
+            assert ref() is None, name
+
+    thing = None
+    env.loop.run_until_complete(main())
+    assert found == [True]
+
+
 # What a program does
 
 

@@ -9,16 +9,17 @@
 static int
 handle_set_args(HandleObject *handle, PyObject *const *args, Py_ssize_t count)
 {
-    handle->more_args = NULL;
     handle->arg_count = 0;
-    if (count > HANDLE_INLINE_ARGS) {
-        handle->more_args = PyTuple_New(count);
-        if (handle->more_args == NULL) {
+    handle->packed = count > HANDLE_INLINE_ARGS;
+    if (handle->packed) {
+        PyObject *tuple = PyTuple_New(count);
+        if (tuple == NULL) {
             return -1;
         }
         for (Py_ssize_t i = 0; i < count; i++) {
-            PyTuple_SET_ITEM(handle->more_args, i, Py_NewRef(args[i]));
+            PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
         }
+        handle->args[handle->arg_count++] = tuple;
         return 0;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -45,20 +46,24 @@ handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *cons
     handle->callback = Py_NewRef(callback);
     handle->context = context;
     handle->loop = Py_NewRef(loop);
-    handle->source_tb = handle->repr = handle->weakrefs = NULL;
-    handle->when_given = NULL;
-    handle->timers = NULL;
-    handle->when_ns = 0;
-    handle->when = 0.0;
+    handle->weakrefs = NULL;
+    handle->notes = NULL;
     handle->runner = 0;
-    handle->cancelled = handle->guarded = false;
+    handle->cancelled = handle->scheduled = handle->guarded = false;
     handle->is_timer = timer;
-    int args_set = handle_set_args(handle, args, arg_count);
-    PyObject_GC_Track(handle);
-    if (args_set < 0) {
+    if (handle_set_args(handle, args, arg_count) < 0) {
         Py_CLEAR(handle);
     }
     return handle;
+}
+
+HandleNotes *
+handle_notes(HandleObject *handle)
+{
+    if (handle->notes == NULL && (handle->notes = PyMem_Calloc(1, sizeof(HandleNotes))) == NULL) {
+        PyErr_NoMemory();
+    }
+    return handle->notes;
 }
 
 /* asyncio.sleep() wakes its future by a Python function of two lines; 1: done here instead,
@@ -94,17 +99,17 @@ call_in_context(fastaio_state *st, HandleObject *handle)
     /* The callback may cancel this very handle, which drops what it is called with. */
     PyObject *callback = Py_NewRef(handle->callback ? handle->callback : Py_None);
     PyObject *context = Py_NewRef(handle->context);
-    PyObject *more_args = Py_XNewRef(handle->more_args);
     PyObject *stack[1 + HANDLE_INLINE_ARGS];
     PyObject *result = NULL;
     int count = handle->arg_count;
+    bool packed = handle->packed;
     for (int i = 0; i < count; i++) {
         stack[1 + i] = Py_NewRef(handle->args[i]);
     }
     if (PyContext_Enter(context) == 0) {
-        result = more_args ? PyObject_Call(callback, more_args, NULL)
-                           : PyObject_Vectorcall(callback, stack + 1,
-                                                 count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        result = packed ? PyObject_Call(callback, stack[1], NULL)
+                        : PyObject_Vectorcall(callback, stack + 1,
+                                              count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         if (PyContext_Exit(context) < 0) {
             Py_CLEAR(result);
         }
@@ -112,7 +117,6 @@ call_in_context(fastaio_state *st, HandleObject *handle)
     for (int i = 0; i < count; i++) {
         Py_DECREF(stack[1 + i]);
     }
-    Py_XDECREF(more_args);
     Py_DECREF(context);
     Py_DECREF(callback);
     if (result == NULL) {
@@ -228,19 +232,28 @@ handle_run_guarded(fastaio_state *st, HandleObject *handle)
 int
 handle_run(fastaio_state *st, HandleObject *handle)
 {
-    return handle->guarded ? handle_run_guarded(st, handle) : call_in_context(st, handle);
+    /* Nobody waits for what only the loop has. */
+    bool shared = Py_REFCNT(handle) > 1 || handle->weakrefs != NULL;
+    return handle->guarded && shared ? handle_run_guarded(st, handle)
+                                     : call_in_context(st, handle);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static void
-handle_drop_call(HandleObject *handle)
+handle_drop_args(HandleObject *handle)
 {
-    Py_CLEAR(handle->callback);
-    Py_CLEAR(handle->more_args);
     while (handle->arg_count) {
         Py_DECREF(handle->args[--handle->arg_count]);
     }
+    handle->packed = false;
+}
+
+static void
+handle_drop_call(HandleObject *handle)
+{
+    Py_CLEAR(handle->callback);
+    handle_drop_args(handle);
 }
 
 static int
@@ -249,9 +262,11 @@ handle_clear(HandleObject *handle)
     handle_drop_call(handle);
     Py_CLEAR(handle->context);
     Py_CLEAR(handle->loop);
-    Py_CLEAR(handle->source_tb);
-    Py_CLEAR(handle->repr);
-    Py_CLEAR(handle->when_given);
+    if (handle->notes != NULL) {
+        Py_CLEAR(handle->notes->source_tb);
+        Py_CLEAR(handle->notes->repr);
+        Py_CLEAR(handle->notes->when);
+    }
     return 0;
 }
 
@@ -260,15 +275,16 @@ handle_traverse(HandleObject *handle, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(handle));
     Py_VISIT(handle->callback);
-    Py_VISIT(handle->more_args);
     for (int i = 0; i < handle->arg_count; i++) {
         Py_VISIT(handle->args[i]);
     }
     Py_VISIT(handle->context);
     Py_VISIT(handle->loop);
-    Py_VISIT(handle->source_tb);
-    Py_VISIT(handle->repr);
-    Py_VISIT(handle->when_given);
+    if (handle->notes != NULL) {
+        Py_VISIT(handle->notes->source_tb);
+        Py_VISIT(handle->notes->repr);
+        Py_VISIT(handle->notes->when);
+    }
     return 0;
 }
 
@@ -281,6 +297,7 @@ handle_dealloc(HandleObject *handle)
         PyObject_ClearWeakRefs((PyObject *)handle);
     }
     handle_clear(handle);
+    PyMem_Free(handle->notes);
     fastaio_state *st = state_of_dying(type);
     pool_give(st ? &st->handle_pool : NULL, (PyObject *)handle);
     Py_DECREF(type);
@@ -326,10 +343,12 @@ static int
 handle_keep_repr(HandleObject *handle)
 {
     PyObject *repr = handle_repr(handle);
-    if (repr == NULL) {
+    HandleNotes *notes = repr ? handle_notes(handle) : NULL;
+    if (notes == NULL) {
+        Py_XDECREF(repr);
         return -1;
     }
-    Py_XSETREF(handle->repr, repr);
+    Py_XSETREF(notes->repr, repr);
     return 0;
 }
 
@@ -339,19 +358,20 @@ PyDoc_STRVAR(handle_cancel_doc, "cancel($self, /)\n--\n\n"
 static PyObject *
 handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
-    if (handle->runner && handle_wait(handle) < 0) {
+    if (handle->guarded && handle_wait(handle) < 0) {
         return NULL;
     }
     if (handle->cancelled || handle->loop == NULL) {
         Py_RETURN_NONE;
     }
     handle->cancelled = true;
-    /* Before any code runs: the timers must never hold more cancelled ones than they know of. */
-    if (handle->timers != NULL) {
-        timers_cancelled(handle->timers, (PyObject *)handle);
-    }
     /* Only the loops of this module make these handles. */
-    if (((LoopObject *)handle->loop)->debug && handle_keep_repr(handle) < 0) {
+    LoopObject *loop = (LoopObject *)handle->loop;
+    /* Before any code runs: the timers must never hold more cancelled ones than they know of. */
+    if (handle->scheduled) {
+        timers_cancelled(&loop->timers, (PyObject *)handle);
+    }
+    if (loop->debug && handle_keep_repr(handle) < 0) {
         return NULL;
     }
     handle_drop_call(handle);
@@ -364,7 +384,7 @@ PyDoc_STRVAR(handle_cancelled_doc, "cancelled($self, /)\n--\n\n"
 static PyObject *
 handle_cancelled(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
-    if (handle->runner && handle_wait(handle) < 0) {
+    if (handle->guarded && handle_wait(handle) < 0) {
         return NULL;
     }
     return PyBool_FromLong(handle->cancelled);
@@ -402,7 +422,8 @@ PyDoc_STRVAR(timer_when_doc, "when($self, /)\n--\n\n"
 static PyObject *
 timer_when(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
-    return handle->when_given ? Py_NewRef(handle->when_given) : PyFloat_FromDouble(handle->when);
+    return handle->notes && handle->notes->when ? Py_NewRef(handle->notes->when)
+                                                : PyFloat_FromDouble(handle->when);
 }
 
 static PyObject *
@@ -423,8 +444,8 @@ handle_get_args(HandleObject *handle, void *Py_UNUSED(closure))
     if (handle->callback == NULL) {
         Py_RETURN_NONE;
     }
-    if (handle->more_args != NULL) {
-        return Py_NewRef(handle->more_args);
+    if (handle->packed) {
+        return Py_NewRef(handle->args[0]);
     }
     PyObject *args = PyTuple_New(handle->arg_count);
     for (int i = 0; args != NULL && i < handle->arg_count; i++) {
@@ -440,12 +461,34 @@ handle_assign_args(HandleObject *handle, PyObject *value, void *Py_UNUSED(closur
     if (args == NULL) {
         return -1;
     }
-    while (handle->arg_count) {
-        Py_DECREF(handle->args[--handle->arg_count]);
-    }
-    Py_XSETREF(handle->more_args, args);
+    handle_drop_args(handle);
+    handle->args[handle->arg_count++] = args;
+    handle->packed = true;
     return 0;
 }
+
+/* closure: where in the notes it stands. */
+static PyObject *
+handle_get_note(HandleObject *handle, void *closure)
+{
+    PyObject *note = NULL;
+    if (handle->notes != NULL) {
+        note = *(PyObject **)((char *)handle->notes + (size_t)closure);
+    }
+    return Py_NewRef(note ? note : Py_None);
+}
+
+static int
+handle_set_note(HandleObject *handle, PyObject *value, void *closure)
+{
+    HandleNotes *notes = handle_notes(handle);
+    if (notes == NULL) {
+        return -1;
+    }
+    Py_XSETREF(*(PyObject **)((char *)notes + (size_t)closure), Py_XNewRef(value));
+    return 0;
+}
+
 
 static PyObject *
 handle_get_cancelled(HandleObject *handle, void *Py_UNUSED(closure))
@@ -456,7 +499,7 @@ handle_get_cancelled(HandleObject *handle, void *Py_UNUSED(closure))
 static PyObject *
 timer_get_scheduled(HandleObject *handle, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(handle->timers != NULL);
+    return PyBool_FromLong(handle->scheduled);
 }
 
 static PyObject *
@@ -512,22 +555,27 @@ static PyMemberDef handle_members[] = {
     {"_callback", T_OBJECT, offsetof(HandleObject, callback), 0, NULL},
     {"_context", T_OBJECT, offsetof(HandleObject, context), READONLY, NULL},
     {"_loop", T_OBJECT, offsetof(HandleObject, loop), READONLY, NULL},
-    {"_source_traceback", T_OBJECT, offsetof(HandleObject, source_tb), 0, NULL},
-    {"_repr", T_OBJECT, offsetof(HandleObject, repr), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
+#define NOTE(name, field)                                                                          \
+    {name, (getter)handle_get_note, (setter)handle_set_note, NULL,                                 \
+     (void *)offsetof(HandleNotes, field)}
+
+#define HANDLE_GETSET                                                                              \
+    {"__class__", (getter)handle_get_class, NULL, NULL, NULL},                                     \
+    {"_args", (getter)handle_get_args, (setter)handle_assign_args, NULL, NULL},                    \
+    {"_cancelled", (getter)handle_get_cancelled, NULL, NULL, NULL},                                \
+    NOTE("_source_traceback", source_tb),                                                          \
+    NOTE("_repr", repr)
+
 static PyGetSetDef handle_getset[] = {
-    {"__class__", (getter)handle_get_class, NULL, NULL, NULL},
-    {"_args", (getter)handle_get_args, (setter)handle_assign_args, NULL, NULL},
-    {"_cancelled", (getter)handle_get_cancelled, NULL, NULL, NULL},
+    HANDLE_GETSET,
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyGetSetDef timer_getset[] = {
-    {"__class__", (getter)handle_get_class, NULL, NULL, NULL},
-    {"_args", (getter)handle_get_args, (setter)handle_assign_args, NULL, NULL},
-    {"_cancelled", (getter)handle_get_cancelled, NULL, NULL, NULL},
+    HANDLE_GETSET,
     {"_when", (getter)timer_get_when, NULL, NULL, NULL},
     {"_scheduled", (getter)timer_get_scheduled, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

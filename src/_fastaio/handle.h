@@ -9,29 +9,38 @@
 
 typedef struct RunEnd RunEnd; /* handle.c: what other threads wait for */
 
+/* What few handles have, most of it in debug mode. */
+typedef struct {
+    PyObject *source_tb;
+    PyObject *repr; /* what it looked like before it was cancelled */
+    PyObject *when; /* a timer's time as its caller gave it, if that was no float */
+} HandleNotes;
+
 typedef struct {
     PyObject_HEAD
     PyObject *callback; /* NULL once cancelled */
-    PyObject *args[HANDLE_INLINE_ARGS];
-    PyObject *more_args; /* a tuple of all arguments where they are too many for `args` */
+    PyObject *args[HANDLE_INLINE_ARGS]; /* with `packed`, the first is a tuple of all arguments */
     PyObject *context;
     PyObject *loop;
-    PyObject *source_tb;
-    PyObject *repr; /* in debug mode: what it looked like before it was cancelled */
     PyObject *weakrefs;
-    Timers *timers;      /* a timer: where it is scheduled, NULL: nowhere (any more) */
-    int64_t when_ns;  /* timers only */
-    double when;      /* timers only: in seconds of loop.time() */
-    PyObject *when_given; /* timers only: the same as the caller's object, if it was no float */
-    unsigned long runner; /* guarded only: the thread that runs it, 0: none */
-    RunEnd *run_end;      /* valid while there is a runner; NULL: nobody waits */
+    HandleNotes *notes; /* NULL: none */
+    union {
+        double when; /* a timer: in seconds of loop.time() */
+        struct {     /* a guarded handle, which is no timer */
+            unsigned long runner; /* the thread that runs it, 0: none */
+            RunEnd *run_end;      /* valid while there is a runner; NULL: nobody waits */
+        };
+    };
     uint8_t arg_count; /* in `args` */
+    bool packed : 1;
     bool cancelled : 1;
     bool is_timer : 1;
-    bool guarded : 1; /* other threads that ask or cancel wait for the end of the call */
+    bool scheduled : 1; /* a timer that its loop's Timers have */
+    bool guarded : 1;   /* other threads that ask or cancel wait for the end of the call */
 } HandleObject;
 
-/* A Handle, or with `timer` a TimerHandle. context NULL: a copy of the current one. */
+/* A Handle, or with `timer` a TimerHandle, for one of this module's loops. context NULL: a copy of the
+   current one. The collector is not told of it: handle_track(). */
 HandleObject *handle_new(fastaio_state *st, PyObject *loop, PyObject *callback,
                          PyObject *const *args, Py_ssize_t arg_count, PyObject *context,
                          bool timer);
@@ -44,6 +53,30 @@ handle_guard(fastaio_state *st, HandleObject *handle)
 {
     handle->guarded = st->asyncio_ThreadSafeHandle != Py_None;
 }
+/* The notes, made where there are none; NULL with MemoryError. */
+HandleNotes *handle_notes(HandleObject *handle);
+
+/* While a loop runs, what it has queued cannot be garbage, and soon it is gone: the collector need not
+   look at it. So a handle that goes into a running loop's queues is tracked only where somebody else
+   has it when the loop lets go of it, or when the loop stops. */
+static inline void
+handle_track(PyObject *handle)
+{
+    if (!PyObject_GC_IsTracked(handle)) {
+        PyObject_GC_Track(handle);
+    }
+}
+
+/* Drops the loop's reference. */
+static inline void
+handle_release(PyObject *handle)
+{
+    if (Py_REFCNT(handle) > 1) {
+        handle_track(handle);
+    }
+    Py_DECREF(handle);
+}
+
 int handle_types_init(PyObject *module);
 
 #endif

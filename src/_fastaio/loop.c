@@ -438,6 +438,10 @@ run_entry(LoopObject *loop, ReadyEntry *entry)
 static void
 drop_entry(ReadyEntry *entry)
 {
+    if (entry->kind == READY_HANDLE) {
+        handle_release(entry->obj);
+        return;
+    }
     Py_XDECREF(entry->obj);
     Py_XDECREF(entry->arg);
     if (entry->kind != READY_NATIVE) {
@@ -531,15 +535,49 @@ keep_first(PyObject **error)
     }
 }
 
+/* Handles that are queued while turns run are kept from the collector; returns what end_keeping() is
+   to be given. */
+static bool
+begin_keeping(LoopObject *loop)
+{
+    bool nested = loop->keeps_handles;
+    loop->keeps_handles = true;
+    return nested;
+}
+
+static void
+end_keeping(LoopObject *loop, bool nested)
+{
+    loop->keeps_handles = nested;
+    if (!nested) {
+        loop_track_handles(loop);
+    }
+}
+
+void
+loop_track_handles(LoopObject *loop)
+{
+    ReadyQueue *ready = &loop->ready;
+    for (size_t i = ready->head; i != ready->tail; i++) {
+        ReadyEntry *entry = ready_at(ready, i);
+        if (entry->kind == READY_HANDLE) {
+            handle_track(entry->obj);
+        }
+    }
+    timers_track(&loop->timers);
+}
+
 int
 loop_run_once(LoopObject *loop)
 {
+    bool nested = begin_keeping(loop);
     PyObject *outer_task = loop->current_task; /* of a turn that this one is nested in */
     loop_io_happened(loop); /* it polls */
     PyObject *error = turn(loop) < 0 ? PyErr_GetRaisedException() : NULL;
     if (set_current_task(loop, outer_task) < 0) {
         keep_first(&error);
     }
+    end_keeping(loop, nested);
     if (error != NULL) {
         PyErr_SetRaisedException(error);
         return -1;
@@ -567,6 +605,7 @@ loop_run(LoopObject *loop)
     if (set_current_task(loop, NULL) < 0) {
         return -1;
     }
+    bool nested = begin_keeping(loop);
     loop->now_ns = loop_clock();
     loop->io_happened = true; /* the first turn polls */
     loop->spin_lost_since_ns = loop->now_ns;
@@ -581,6 +620,7 @@ loop_run(LoopObject *loop)
     if (set_current_task(loop, outer_task) < 0) {
         keep_first(&error);
     }
+    end_keeping(loop, nested);
     end_run(loop);
     if (error != NULL) {
         PyErr_SetRaisedException(error);

@@ -67,6 +67,7 @@ struct LoopObject {
     bool debug;
     bool closed;
     bool stopping;
+    bool keeps_handles;       /* a turn or more are running: see handle_track() */
     bool io_happened;         /* something since the last poll that makes another one due */
     bool answering;           /* the last poll found events: what they woke up goes first */
     bool timed;               /* measure each callback (debug mode or asked for) */
@@ -96,6 +97,8 @@ int64_t loop_clock(void);
 int64_t loop_seconds_to_ns(double seconds);
 /* One turn by itself, which blocks where nothing is ready: 0, or -1 with what leaves the loop. */
 int loop_run_once(LoopObject *loop);
+/* Tells the collector of all handles that are queued: handle_track(). */
+void loop_track_handles(LoopObject *loop);
 /* Turns until stop(): 0, or -1 with the exception that leaves the loop. */
 int loop_run(LoopObject *loop);
 /* The loop's 256 KiB receive buffer, shared by all its connections: only between two calls into

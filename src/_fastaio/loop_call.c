@@ -21,15 +21,22 @@ push_handle(LoopObject *loop, HandleObject *handle)
         return -1;
     }
     *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = Py_NewRef((PyObject *)handle)};
+    if (!loop->keeps_handles) {
+        handle_track((PyObject *)handle);
+    }
     return 0;
 }
 
 static int
 keep_source_traceback(LoopObject *loop, HandleObject *handle)
 {
-    PyObject *stack = PyObject_CallNoArgs(loop->st->handle_extract_stack);
-    Py_XSETREF(handle->source_tb, stack);
-    return stack ? 0 : -1;
+    HandleNotes *notes = handle_notes(handle);
+    PyObject *stack = notes ? PyObject_CallNoArgs(loop->st->handle_extract_stack) : NULL;
+    if (stack == NULL) {
+        return -1;
+    }
+    Py_XSETREF(notes->source_tb, stack);
+    return 0;
 }
 
 /* Where an argument of a call_* method stands: (callback, *args), or (time, callback, *args). */
@@ -155,8 +162,9 @@ loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
     return (PyObject *)handle;
 }
 
+/* Ends the wait of a loop that another thread runs; one that runs here does not wait. */
 static int
-wake(LoopObject *loop)
+wake(LoopObject *loop, bool foreign)
 {
     if (loop->overrides & OVERRIDE_WRITE_TO_SELF) {
         PyObject *result =
@@ -166,7 +174,7 @@ wake(LoopObject *loop)
             return -1;
         }
     }
-    if (atomic_exchange(&loop->blocked, false) && loop->poller != NULL
+    if (foreign && atomic_exchange(&loop->blocked, false) && loop->poller != NULL
         && !loop_is_copy(loop)) {
         loop->metrics.wakeups++;
         loop->poller->methods->wake(loop->poller);
@@ -193,8 +201,15 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
     handle_guard(loop->st, handle);
     /* Only a loop that runs in another thread needs the inbox: order is kept everywhere else. */
     bool foreign = loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident();
-    int result = foreign ? inbox_put(&loop->inbox, (PyObject *)handle) : push_handle(loop, handle);
-    if (result < 0 || wake(loop) < 0) {
+    int result;
+    if (foreign) {
+        handle_track((PyObject *)handle);
+        result = inbox_put(&loop->inbox, (PyObject *)handle);
+    }
+    else {
+        result = push_handle(loop, handle);
+    }
+    if (result < 0 || wake(loop, foreign) < 0) {
         Py_CLEAR(handle);
     }
     return (PyObject *)handle;
@@ -230,9 +245,14 @@ static PyObject *
 schedule_timer(LoopObject *loop, HandleObject *handle, double when)
 {
     handle->when = when;
-    handle->when_ns = loop_seconds_to_ns(when);
-    if (timers_push(&loop->timers, handle->when_ns, (PyObject *)handle) < 0) {
+    if (timers_push(&loop->timers, loop_seconds_to_ns(when), (PyObject *)handle) < 0) {
         Py_CLEAR(handle);
+    }
+    else if (loop->keeps_handles) {
+        loop->timers.untracked = true;
+    }
+    else {
+        handle_track((PyObject *)handle);
     }
     return (PyObject *)handle;
 }
@@ -247,7 +267,12 @@ schedule_timer_at(LoopObject *loop, HandleObject *handle, PyObject *when)
         return NULL;
     }
     if (!PyFloat_CheckExact(when)) {
-        handle->when_given = Py_NewRef(when);
+        HandleNotes *notes = handle_notes(handle);
+        if (notes == NULL) {
+            Py_DECREF(handle);
+            return NULL;
+        }
+        notes->when = Py_NewRef(when);
     }
     return schedule_timer(loop, handle, seconds);
 }

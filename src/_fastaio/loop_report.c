@@ -101,6 +101,7 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
     if (handle == NULL) {
         goto done;
     }
+    handle_track((PyObject *)handle); /* the exception handler may keep it */
     /* A callback that cancels its own handle and then raises has no name left. */
     args = PyObject_GetAttrString((PyObject *)handle, "_args");
     if (args == NULL) {
@@ -112,8 +113,9 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
     message = source ? PyUnicode_FromFormat("Exception in callback %U", source) : NULL;
     context = message ? new_context(loop, message, exception) : NULL;
     if (context == NULL || PyDict_SetItem(context, loop->st->str_handle, (PyObject *)handle) < 0
-        || (handle->source_tb != NULL
-            && PyDict_SetItem(context, loop->st->str_source_traceback, handle->source_tb) < 0)) {
+        || (handle->notes != NULL && handle->notes->source_tb != NULL
+            && PyDict_SetItem(context, loop->st->str_source_traceback, handle->notes->source_tb)
+                   < 0)) {
         goto done;
     }
     result = call_handler(loop, context);

@@ -13,7 +13,7 @@ ready_grow(ReadyQueue *queue)
     }
     size_t count = ready_len(queue);
     for (size_t i = 0; i < count; i++) {
-        entries[i] = queue->entries[(queue->head + i) & (queue->capacity - 1)];
+        entries[i] = *ready_at(queue, queue->head + i);
     }
     PyMem_Free(queue->entries);
     queue->entries = entries;
@@ -42,7 +42,7 @@ int
 ready_traverse(ReadyQueue *queue, visitproc visit, void *arg)
 {
     for (size_t i = queue->head; i != queue->tail; i++) {
-        ReadyEntry *entry = &queue->entries[i & (queue->capacity - 1)];
+        ReadyEntry *entry = ready_at(queue, i);
         Py_VISIT(entry->obj);
         Py_VISIT(entry->arg);
         if (entry->kind != READY_NATIVE) {

@@ -53,6 +53,13 @@ void ready_clear(ReadyQueue *queue);
 
 int ready_traverse(ReadyQueue *queue, visitproc visit, void *arg);
 
+/* The entry at a position from head to before tail. */
+static inline ReadyEntry *
+ready_at(const ReadyQueue *queue, size_t position)
+{
+    return &queue->entries[position & (queue->capacity - 1)];
+}
+
 /* The next free entry, already counted in; NULL with MemoryError. */
 static inline ReadyEntry *
 ready_push(ReadyQueue *queue)
@@ -60,14 +67,14 @@ ready_push(ReadyQueue *queue)
     if (queue->tail - queue->head == queue->capacity && ready_grow(queue) < 0) {
         return NULL;
     }
-    return &queue->entries[queue->tail++ & (queue->capacity - 1)];
+    return ready_at(queue, queue->tail++);
 }
 
 /* Moves the oldest entry out; its references are the caller's. */
 static inline ReadyEntry
 ready_pop(ReadyQueue *queue)
 {
-    return queue->entries[queue->head++ & (queue->capacity - 1)];
+    return *ready_at(queue, queue->head++);
 }
 
 static inline int

@@ -79,7 +79,7 @@ array_remove_cancelled(TimerArray *array, PyObject **dead, size_t *count)
     size_t kept = 0;
     for (size_t i = 0; i < array->count; i++) {
         if (handle_of(&items[i])->cancelled) {
-            handle_of(&items[i])->timers = NULL;
+            handle_of(&items[i])->scheduled = false;
             dead[(*count)++] = items[i].handle;
         }
         else {
@@ -94,7 +94,7 @@ static void
 array_forget(const TimerArray *array)
 {
     for (size_t i = 0; i < array->count; i++) {
-        handle_of(&array->items[array->head + i])->timers = NULL;
+        handle_of(&array->items[array->head + i])->scheduled = false;
     }
 }
 
@@ -105,6 +105,14 @@ array_free(TimerArray *array)
         Py_DECREF(array->items[array->head + i].handle);
     }
     PyMem_Free(array->items);
+}
+
+static void
+array_track(const TimerArray *array)
+{
+    for (size_t i = 0; i < array->count; i++) {
+        handle_track(array->items[array->head + i].handle);
+    }
 }
 
 static int
@@ -168,7 +176,7 @@ timers_push(Timers *timers, int64_t when_ns, PyObject *handle)
         sift_up(timers->heap.items, timers->heap.count - 1);
     }
     timers->sequence++;
-    ((HandleObject *)Py_NewRef(handle))->timers = timers;
+    ((HandleObject *)Py_NewRef(handle))->scheduled = true;
     return 0;
 }
 
@@ -205,7 +213,7 @@ timers_pop(Timers *timers)
         timer = heap_pop(&timers->heap);
     }
     HandleObject *handle = handle_of(&timer);
-    handle->timers = NULL;
+    handle->scheduled = false;
     if (handle->cancelled) {
         timers->cancelled--;
     }
@@ -229,8 +237,8 @@ timers_cancelled(Timers *timers, PyObject *handle)
 {
     /* The last leaf of a heap can go without moving another. */
     if (drop_last(&timers->queue, handle) || drop_last(&timers->heap, handle)) {
-        ((HandleObject *)handle)->timers = NULL;
-        Py_DECREF(handle);
+        ((HandleObject *)handle)->scheduled = false;
+        handle_release(handle);
     }
     else {
         timers->cancelled++;
@@ -255,7 +263,7 @@ remove_cancelled(Timers *timers)
     array_shrink(&timers->queue);
     array_shrink(&timers->heap);
     for (size_t i = 0; i < count; i++) {
-        Py_DECREF(dead[i]);
+        handle_release(dead[i]);
     }
     PyMem_Free(dead);
 }
@@ -268,7 +276,17 @@ timers_prune(Timers *timers)
         remove_cancelled(timers);
     }
     while (timers->cancelled && handle_of(timers_peek(timers))->cancelled) {
-        Py_DECREF(timers_pop(timers));
+        handle_release(timers_pop(timers));
+    }
+}
+
+void
+timers_track(Timers *timers)
+{
+    if (timers->untracked) {
+        array_track(&timers->queue);
+        array_track(&timers->heap);
+        timers->untracked = false;
     }
 }
 

@@ -24,6 +24,7 @@ typedef struct {
 typedef struct {
     TimerArray queue;
     TimerArray heap;
+    bool untracked;    /* some handles are, it may be */
     size_t cancelled;  /* how many in both are cancelled: they are removed lazily */
     uint64_t sequence; /* of the next timer */
 } Timers;
@@ -45,6 +46,8 @@ PyObject *timers_pop(Timers *timers);
 void timers_cancelled(Timers *timers, PyObject *handle);
 /* Drops the cancelled timers that are first, and all of them once they are the larger part. */
 void timers_prune(Timers *timers);
+/* All handles: handle_track(). */
+void timers_track(Timers *timers);
 void timers_clear(Timers *timers);
 int timers_traverse(Timers *timers, visitproc visit, void *arg);
 

@@ -4,6 +4,17 @@
 
 #include "compat.h"
 
+/* An argument that may be given by keyword: *slot is NULL until it is known. */
+typedef struct {
+    const char *name; /* NULL ends a list of these */
+    PyObject **slot;
+} NamedArgument;
+
+/* Puts values, which were given under the names `keywords` (NULL: none), into their slots; borrowed. 0,
+   or -1 with the TypeError of an unknown name or of one that has its value already. */
+int keyword_arguments(const char *method, const NamedArgument *known, PyObject *keywords,
+                      PyObject *const *values);
+
 /* The only argument of a METH_FASTCALL | METH_KEYWORDS method, called `name` in asyncio; borrowed,
    NULL with TypeError. */
 static inline PyObject *

@@ -325,28 +325,17 @@ datagram_sendto(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject 
     if (keywords == NULL && (count == 1 || count == 2)) {
         return send_datagram(op, args[0], count == 2 ? args[1] : Py_None);
     }
-    static const char *const names[] = {"data", "addr"};
-    PyObject *values[2] = {count > 0 ? args[0] : NULL, count > 1 ? args[1] : NULL};
-    Py_ssize_t given = keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0;
-    for (Py_ssize_t i = 0; i < given; i++) {
-        PyObject *keyword = PyTuple_GET_ITEM(keywords, i);
-        int which = PyUnicode_CompareWithASCIIString(keyword, names[0]) == 0   ? 0
-                    : PyUnicode_CompareWithASCIIString(keyword, names[1]) == 0 ? 1
-                                                                               : -1;
-        if (which < 0 || values[which] != NULL) {
-            PyErr_Format(PyExc_TypeError,
-                         which < 0 ? "sendto() got an unexpected keyword argument '%U'"
-                                   : "sendto() got multiple values for argument '%U'",
-                         keyword);
-            return NULL;
-        }
-        values[which] = args[count + i];
-    }
-    if (count > 2 || values[0] == NULL) {
-        PyErr_Format(PyExc_TypeError, "sendto() takes 1 or 2 arguments (%zd given)", count + given);
+    PyObject *data = count > 0 ? args[0] : NULL, *address = count > 1 ? args[1] : NULL;
+    const NamedArgument known[] = {{"data", &data}, {"addr", &address}, {NULL, NULL}};
+    if (keyword_arguments("sendto", known, keywords, args + count) < 0) {
         return NULL;
     }
-    return send_datagram(op, values[0], values[1] != NULL ? values[1] : Py_None);
+    if (count > 2 || data == NULL) {
+        PyErr_Format(PyExc_TypeError, "sendto() takes 1 or 2 arguments (%zd given)",
+                     count + (keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0));
+        return NULL;
+    }
+    return send_datagram(op, data, address != NULL ? address : Py_None);
 }
 
 /* ---- the type -------------------------------------------------------------------------------- */

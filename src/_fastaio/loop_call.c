@@ -45,10 +45,11 @@ typedef struct {
     const char *time; /* NULL: has none */
 } CallSignature;
 
-static const CallSignature sig_call_soon = {"call_soon", NULL};
-static const CallSignature sig_call_soon_threadsafe = {"call_soon_threadsafe", NULL};
-static const CallSignature sig_call_later = {"call_later", "delay"};
-static const CallSignature sig_call_at = {"call_at", "when"};
+#define CLASS "BaseEventLoop." /* as asyncio names its methods */
+static const CallSignature sig_call_soon = {CLASS "call_soon", NULL};
+static const CallSignature sig_call_soon_threadsafe = {CLASS "call_soon_threadsafe", NULL};
+static const CallSignature sig_call_later = {CLASS "call_later", "delay"};
+static const CallSignature sig_call_at = {CLASS "call_at", "when"};
 
 /* A call's arguments, whether by position or by keyword. */
 typedef struct {
@@ -58,31 +59,6 @@ typedef struct {
     Py_ssize_t arg_count;
     PyObject *context;
 } Call;
-
-static int
-take_keyword(const CallSignature *sig, Call *call, PyObject *name, PyObject *value)
-{
-    PyObject **target = NULL;
-    if (PyUnicode_CompareWithASCIIString(name, "context") == 0) {
-        call->context = value == Py_None ? NULL : value;
-        return 0;
-    }
-    if (PyUnicode_CompareWithASCIIString(name, "callback") == 0) {
-        target = &call->callback;
-    }
-    else if (sig->time != NULL && PyUnicode_CompareWithASCIIString(name, sig->time) == 0) {
-        target = &call->time;
-    }
-    if (target == NULL || *target != NULL) {
-        PyErr_Format(PyExc_TypeError,
-                     target ? "BaseEventLoop.%s() got multiple values for argument '%U'"
-                            : "BaseEventLoop.%s() got an unexpected keyword argument '%U'",
-                     sig->method, name);
-        return -1;
-    }
-    *target = value;
-    return 0;
-}
 
 static int
 parse_call(const CallSignature *sig, Call *call, PyObject *const *args, Py_ssize_t count,
@@ -100,23 +76,30 @@ parse_call(const CallSignature *sig, Call *call, PyObject *const *args, Py_ssize
     }
     call->args = args;
     call->arg_count = count;
-    for (Py_ssize_t i = 0; keywords != NULL && i < PyTuple_GET_SIZE(keywords); i++) {
-        if (take_keyword(sig, call, PyTuple_GET_ITEM(keywords, i), values[i]) < 0) {
+    if (keywords != NULL) {
+        const NamedArgument known[] = {{"callback", &call->callback},
+                                       {"context", &call->context},
+                                       {sig->time, &call->time},
+                                       {NULL, NULL}};
+        if (keyword_arguments(sig->method, known, keywords, values) < 0) {
             return -1;
+        }
+        if (call->context == Py_None) {
+            call->context = NULL;
         }
     }
     if (sig->time != NULL && call->time == NULL) {
         PyErr_Format(PyExc_TypeError,
                      call->callback
-                         ? "BaseEventLoop.%s() missing 1 required positional argument: '%s'"
-                         : "BaseEventLoop.%s() missing 2 required positional arguments: '%s' and "
+                         ? "%s() missing 1 required positional argument: '%s'"
+                         : "%s() missing 2 required positional arguments: '%s' and "
                            "'callback'",
                      sig->method, sig->time);
         return -1;
     }
     if (call->callback == NULL) {
         PyErr_Format(PyExc_TypeError,
-                     "BaseEventLoop.%s() missing 1 required positional argument: 'callback'",
+                     "%s() missing 1 required positional argument: 'callback'",
                      sig->method);
         return -1;
     }

@@ -268,22 +268,9 @@ parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, Py
 {
     *name = count > 0 ? args[0] : NULL;
     *fallback = count > 1 ? args[1] : NULL;
-    for (Py_ssize_t i = 0; keywords != NULL && i < PyTuple_GET_SIZE(keywords); i++) {
-        PyObject *keyword = PyTuple_GET_ITEM(keywords, i), **target = NULL;
-        if (PyUnicode_CompareWithASCIIString(keyword, "name") == 0) {
-            target = name;
-        }
-        else if (PyUnicode_CompareWithASCIIString(keyword, "default") == 0) {
-            target = fallback;
-        }
-        if (target == NULL || *target != NULL) {
-            PyErr_Format(PyExc_TypeError,
-                         target ? "get_extra_info() got multiple values for argument '%U'"
-                                : "get_extra_info() got an unexpected keyword argument '%U'",
-                         keyword);
-            return -1;
-        }
-        *target = args[count + i];
+    const NamedArgument known[] = {{"name", name}, {"default", fallback}, {NULL, NULL}};
+    if (keyword_arguments("get_extra_info", known, keywords, args + count) < 0) {
+        return -1;
     }
     if (*name == NULL || count > 2) {
         PyErr_Format(PyExc_TypeError, "get_extra_info() takes 1 or 2 arguments (%zd given)",

@@ -1,0 +1,32 @@
+#include "args.h"
+
+static int
+keyword_argument(const char *method, const NamedArgument *known, PyObject *keyword,
+                 PyObject *value)
+{
+    while (known->name != NULL && PyUnicode_CompareWithASCIIString(keyword, known->name) != 0) {
+        known++;
+    }
+    if (known->name == NULL || *known->slot != NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     known->name ? "%s() got multiple values for argument '%U'"
+                                 : "%s() got an unexpected keyword argument '%U'",
+                     method, keyword);
+        return -1;
+    }
+    *known->slot = value;
+    return 0;
+}
+
+int
+keyword_arguments(const char *method, const NamedArgument *known, PyObject *keywords,
+                  PyObject *const *values)
+{
+    Py_ssize_t count = keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (keyword_argument(method, known, PyTuple_GET_ITEM(keywords, i), values[i]) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}

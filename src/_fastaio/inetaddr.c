@@ -1,4 +1,3 @@
-/* inetaddr.c: addresses of datagrams: the kernel's form and Python's, and who was seen lately. */
 #include "inetaddr.h"
 
 #include <arpa/inet.h>
@@ -90,12 +89,27 @@ inet_address(const SockAddr *from)
 static PyObject *
 unix_address(const SockAddr *from, socklen_t size)
 {
+    const socklen_t offset = offsetof(struct sockaddr_un, sun_path);
     const char *path = from->un.sun_path;
-    socklen_t length = size - (socklen_t)offsetof(struct sockaddr_un, sun_path);
+    socklen_t length = size > offset ? size - offset : 0;
     if (length > 0 && path[0] == 0) { /* in the abstract name space */
         return PyBytes_FromStringAndSize(path, length);
     }
     return PyUnicode_DecodeFSDefaultAndSize(path, (Py_ssize_t)strnlen(path, length));
+}
+
+PyObject *
+address_new(const SockAddr *from, socklen_t size)
+{
+    switch (from->any.sa_family) {
+    case AF_INET:
+    case AF_INET6:
+        return inet_address(from);
+    case AF_UNIX:
+        return unix_address(from, size);
+    default:
+        return NULL;
+    }
 }
 
 PyObject *

@@ -1,4 +1,4 @@
-/* inetaddr.h: addresses of datagrams: the kernel's form and Python's, and who was seen lately. */
+/* inetaddr.h: addresses of peers: the kernel's form and Python's, and who was seen lately. */
 #ifndef FASTAIO_INETADDR_H
 #define FASTAIO_INETADDR_H
 
@@ -13,7 +13,12 @@ typedef union {
     struct sockaddr_in in4;
     struct sockaddr_in6 in6;
     struct sockaddr_un un;
+    struct sockaddr_storage storage;
 } SockAddr;
+
+/* The address as socket.accept() gives it; NULL with an exception, or without one where the family is
+   none of AF_INET, AF_INET6 and AF_UNIX. */
+PyObject *address_new(const SockAddr *from, socklen_t size);
 
 #define ADDRESS_CACHE_SIZE 16
 
@@ -37,8 +42,7 @@ typedef struct {
 int address_cache_traverse(AddressCache *cache, visitproc visit, void *arg);
 void address_cache_clear(AddressCache *cache);
 
-/* The address as socket.recvfrom() gives it, for AF_INET, AF_INET6 and AF_UNIX; NULL with an
-   exception. */
+/* The address as socket.recvfrom() gives it, for the same families; NULL with an exception. */
 PyObject *address_to_python(AddressCache *cache, const SockAddr *from, socklen_t size);
 /* The reverse, where it is as plain as can be: a tuple with a numeric host, or the path of a Unix
    socket. Its size, or 0 without an exception for whatever else socket.sendto() may understand. */

@@ -4,15 +4,11 @@
  * forked workers may share it.  A turn takes a bounded number of connections.
  */
 #include "server.h"
+#include "inetaddr.h"
 #include "stream.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <stddef.h>
 #include <structmember.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* The most that one turn accepts, whatever the backlog. */
@@ -42,54 +38,6 @@ typedef struct {
     bool serving;
 } ListenerObject;
 
-/* ---- addresses ------------------------------------------------------------------------------- */
-
-typedef union {
-    struct sockaddr any;
-    struct sockaddr_in inet;
-    struct sockaddr_in6 inet6;
-    struct sockaddr_un local;
-    struct sockaddr_storage storage;
-} Address;
-
-static PyObject *
-local_address(const Address *address, socklen_t length)
-{
-    size_t offset = offsetof(struct sockaddr_un, sun_path);
-    size_t size = length > offset ? length - offset : 0;
-    const char *path = address->local.sun_path;
-    if (size && path[0] == '\0') { /* the abstract name space */
-        return PyBytes_FromStringAndSize(path, (Py_ssize_t)size);
-    }
-    return PyUnicode_DecodeFSDefaultAndSize(path, (Py_ssize_t)strnlen(path, size));
-}
-
-/* The peer's address as socket.accept() gives it. */
-static PyObject *
-peer_address(PyObject *conn, fastaio_state *st, const Address *address, socklen_t length)
-{
-    char text[INET6_ADDRSTRLEN];
-    switch (address->any.sa_family) {
-    case AF_INET:
-        if (inet_ntop(AF_INET, &address->inet.sin_addr, text, sizeof(text)) != NULL) {
-            return Py_BuildValue("(si)", text, ntohs(address->inet.sin_port));
-        }
-        break;
-    case AF_INET6:
-        if (inet_ntop(AF_INET6, &address->inet6.sin6_addr, text, sizeof(text)) != NULL) {
-            return Py_BuildValue("(siII)", text, ntohs(address->inet6.sin6_port),
-                                 ntohl(address->inet6.sin6_flowinfo), address->inet6.sin6_scope_id);
-        }
-        break;
-    case AF_UNIX:
-        return local_address(address, length);
-    default:
-        return PyObject_CallMethodNoArgs(conn, st->str_getpeername);
-    }
-    PyErr_SetFromErrno(PyExc_OSError);
-    return NULL;
-}
-
 /* ---- accepting ------------------------------------------------------------------------------- */
 
 enum { ACCEPT_ERROR = -1, ACCEPT_NOTHING = 0, ACCEPT_DONE = 1, ACCEPT_AGAIN = 2 };
@@ -114,7 +62,7 @@ wrap_connection(ListenerObject *self, int fd)
 static int
 accept_native(ListenerObject *self, PyObject **conn, PyObject **peer)
 {
-    Address address;
+    SockAddr address;
     memset(&address, 0, sizeof(address));
     socklen_t length = sizeof(address);
     int fd = accept4(self->sock_fd ? *self->sock_fd : self->fd, &address.any, &length,
@@ -130,7 +78,10 @@ accept_native(ListenerObject *self, PyObject **conn, PyObject **peer)
         return ACCEPT_ERROR;
     }
     *conn = wrap_connection(self, fd);
-    *peer = *conn ? peer_address(*conn, self->loop->st, &address, length) : NULL;
+    *peer = *conn ? address_new(&address, length) : NULL;
+    if (*conn != NULL && *peer == NULL && !PyErr_Occurred()) {
+        *peer = PyObject_CallMethodNoArgs(*conn, self->loop->st->str_getpeername);
+    }
     if (*peer == NULL) {
         Py_CLEAR(*conn);
         return ACCEPT_ERROR;

@@ -17,7 +17,15 @@ typedef struct {
     size_t head;
     size_t count;
     size_t offset; /* how much of the first has gone */
+    unsigned forks; /* st->forks when the first was pushed: whose output it is */
 } Pieces;
+
+/* Whether a forked child has here what its parent will send. forks: st->forks. */
+static inline bool
+pieces_are_inherited(const Pieces *pieces, unsigned forks)
+{
+    return pieces->count && pieces->forks != forks;
+}
 
 static inline PyObject *
 pieces_at(const Pieces *pieces, size_t index)
@@ -57,13 +65,16 @@ pieces_reserve(Pieces *pieces)
     return 0;
 }
 
-/* Takes the reference, also on error. 0, or -1 with MemoryError. */
+/* Takes the reference, also on error. forks: st->forks. 0, or -1 with MemoryError. */
 static inline int
-pieces_push(Pieces *pieces, PyObject *piece)
+pieces_push(Pieces *pieces, PyObject *piece, unsigned forks)
 {
     if (pieces_reserve(pieces) < 0) {
         Py_DECREF(piece);
         return -1;
+    }
+    if (pieces->count == 0) {
+        pieces->forks = forks;
     }
     pieces->items[pieces->head + pieces->count++] = piece;
     return 0;

@@ -21,7 +21,6 @@ typedef struct {
     FlushNode flush;
     Pieces pieces; /* they follow what is in core.buffer */
     Py_ssize_t piece_bytes;
-    unsigned forks; /* st->forks when the first of these was queued: whose output it is */
     PyObject *high_water;
     PyObject *low_water;
     bool protocol_paused;
@@ -57,13 +56,12 @@ drop_pieces(WritePipeObject *self)
 static int
 push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
 {
-    if (self->pieces.count && self->forks != st->forks) {
-        drop_pieces(self); /* a forked child has here what its parent will write */
+    if (pieces_are_inherited(&self->pieces, st->forks)) {
+        drop_pieces(self);
     }
-    if (piece == NULL || pieces_push(&self->pieces, piece) < 0) {
+    if (piece == NULL || pieces_push(&self->pieces, piece, st->forks) < 0) {
         return -1;
     }
-    self->forks = st->forks;
     self->piece_bytes += PyBytes_GET_SIZE(piece);
     return 0;
 }
@@ -209,7 +207,7 @@ flush(PyObject *op, fastaio_state *st)
     WritePipeObject *self = (WritePipeObject *)op;
     LoopObject *loop = transport_loop(&self->core, st);
     loop_flush_cancel(&self->flush);
-    if (self->pieces.count && self->forks != st->forks) {
+    if (pieces_are_inherited(&self->pieces, st->forks)) {
         drop_pieces(self);
     }
     if (self->pieces.count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {

@@ -42,7 +42,6 @@ typedef struct {
     Py_ssize_t high_water;
     Py_ssize_t low_water;
     Py_ssize_t last_read;
-    unsigned forks; /* st->forks when the first of these was queued: whose output it is */
     int fd;
     unsigned
         conn_lost; /* 0: alive; else connection_lost() is queued; counts writes from there on */

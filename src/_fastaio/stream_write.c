@@ -16,25 +16,16 @@
 
 /* ---- the queue ------------------------------------------------------------------------------- */
 
-/* Whether a forked child has here what its parent will send. */
-static inline bool
-output_is_inherited(const StreamObject *self)
-{
-    return self->pieces.count && self->forks != self->loop->st->forks;
-}
-
 /* Takes the reference, also on error. */
 static int
 push_piece(StreamObject *self, PyObject *piece)
 {
-    if (self->loop != NULL && output_is_inherited(self)) {
+    unsigned forks = self->loop != NULL ? self->loop->st->forks : self->pieces.forks;
+    if (pieces_are_inherited(&self->pieces, forks)) {
         stream_drop_output(self);
     }
-    if (piece == NULL || pieces_push(&self->pieces, piece) < 0) {
+    if (piece == NULL || pieces_push(&self->pieces, piece, forks) < 0) {
         return -1;
-    }
-    if (self->pieces.count == 1 && self->loop != NULL) {
-        self->forks = self->loop->st->forks;
     }
     self->queued += PyBytes_GET_SIZE(piece);
     return 0;
@@ -204,7 +195,8 @@ void
 stream_send_last(StreamObject *self)
 {
     if (self->pieces.count && self->writable && !self->foreign && !self->conn_lost &&
-        self->sock != NULL && self->loop != NULL && !output_is_inherited(self)) {
+        self->sock != NULL && self->loop != NULL &&
+        !pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
         if (send_native(self) < 0) {
             PyErr_Clear(); /* nobody is left who could be told */
         }
@@ -320,7 +312,7 @@ stream_flush(StreamObject *self)
         return 0;
     }
     loop_io_happened(self->loop);
-    if (output_is_inherited(self)) {
+    if (pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
         stream_drop_output(self);
     }
     else if ((self->foreign ? send_foreign(self) : send_native(self)) < 0) {

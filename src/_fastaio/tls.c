@@ -67,11 +67,10 @@ tls_drop_output(TlsObject *self)
     pieces_drop(&self->pieces);
 }
 
-/* Whether a forked child has here what its parent will send. */
 static inline bool
 output_is_inherited(const TlsObject *self)
 {
-    return self->pieces.count && self->forks != self->loop->st->forks;
+    return pieces_are_inherited(&self->pieces, self->loop->st->forks);
 }
 
 /* A reference to bytes; a copy of what can still change. */
@@ -108,11 +107,8 @@ tls_queue(TlsObject *self, PyObject *data)
     if (output_is_inherited(self)) {
         tls_drop_output(self);
     }
-    if (pieces_push(&self->pieces, piece) < 0) {
+    if (pieces_push(&self->pieces, piece, self->loop->st->forks) < 0) {
         return -1;
-    }
-    if (self->pieces.count == 1) {
-        self->forks = self->loop->st->forks;
     }
     self->queued += PyBytes_GET_SIZE(piece);
     return 0;

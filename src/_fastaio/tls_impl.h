@@ -73,7 +73,6 @@ typedef struct {
     Pieces pieces;     /* written and not encrypted */
     Py_ssize_t queued; /* bytes */
     FlushNode flush;
-    unsigned forks; /* st->forks when the first of these was queued */
 
     Py_ssize_t incoming_high;
     Py_ssize_t incoming_low;

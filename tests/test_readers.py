@@ -1,6 +1,7 @@
 """add_reader, add_writer and their removal: descriptors that belong to the user."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import os
@@ -542,6 +543,36 @@ def test_a_number_closed_while_a_dup_lives_does_not_spin(run):
                 await until(lambda: b"alive" in calls)
                 loop.remove_reader(c)
                 assert copy.recv(100) == b"for the dup"
+
+    run(main)
+
+
+@pytest.mark.fastaio_only
+def test_many_such_numbers_delay_nobody(run):
+    """What is reported beside them is told at once, not anew after each of them."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as stack:
+            stale = [stack.enter_context(pair()) for _ in range(20)]
+            alive = [stack.enter_context(pair()) for _ in range(20)]
+            calls = []
+            for a, _ in stale:
+                number = a.fileno()
+                loop.add_reader(number, calls.append, "stale")
+                stack.enter_context(a.dup())
+                a.close()
+                loop.remove_reader(number)
+            for a, _ in alive:
+                loop.add_reader(a, lambda a=a: calls.append(a.recv(10)))
+            before = loop.metrics()["io_events"]
+            for _, b in stale + alive:
+                b.send(b"x")
+            await until(lambda: len(calls) == 20)
+            assert set(calls) == {b"x"}
+            assert loop.metrics()["io_events"] - before <= 40
+            for a, _ in alive:
+                loop.remove_reader(a)
 
     run(main)
 

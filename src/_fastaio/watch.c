@@ -249,19 +249,21 @@ watch_adopt(LoopObject *loop)
     return register_all(loop);
 }
 
-/* An event that belongs to nobody. Left alone, a level-triggered one would make the loop spin. */
-static int
+/* An event that belongs to nobody. Left alone, a level-triggered one would make the loop spin. False:
+   nothing but rebuild() ends it. */
+static bool
 drop_stale(LoopObject *loop, FdEntry *entry, int fd)
 {
-    if (entry == NULL || (entry->watcher == NULL && !entry_has_waiter(entry))) {
-        if (loop->poller->methods->unwatch(loop->poller, fd) == 0) {
-            if (entry != NULL) {
-                entry->known = false;
-            }
-            return 0;
-        }
+    if (entry != NULL && (entry->watcher != NULL || entry_has_waiter(entry))) {
+        return false;
     }
-    return rebuild(loop);
+    if (loop->poller->methods->unwatch(loop->poller, fd) < 0) {
+        return false;
+    }
+    if (entry != NULL) {
+        entry->known = false;
+    }
+    return true;
 }
 
 /* Native owners */
@@ -356,14 +358,18 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
     entry->sides[SIDE_READ] = entry->sides[SIDE_WRITE] = (Side){NULL, NULL};
     entry->fileobj = NULL;
     Py_XDECREF(before.fileobj);
-    int dropped = drop_waiter(loop, before.sides[SIDE_READ]);
-    return drop_waiter(loop, before.sides[SIDE_WRITE]) < 0 ? -1 : dropped;
+    for (int side = SIDE_READ; side <= SIDE_WRITE; side++) {
+        if (drop_waiter(loop, before.sides[side]) < 0) {
+            PyErr_WriteUnraisable((PyObject *)loop); /* the owner is watching all the same */
+        }
+    }
+    return 0;
 }
 
 /* Waiters */
 
 /* Puts (waiter, run) on a side of fd and arms it; steals the reference. -1 with an exception, and
-   all is as before. */
+   all is as before, unless it comes from the cancel() of a Handle that it replaces. */
 static int
 set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fileobj)
 {
@@ -390,7 +396,14 @@ set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fil
     if (fileobj != NULL && before.fileobj == NULL) {
         entry->fileobj = Py_NewRef(fileobj);
     }
-    return drop_waiter(loop, before.sides[side]);
+    if (drop_waiter(loop, before.sides[side]) == 0) {
+        return 0;
+    }
+    if (waiting.run == NULL) {
+        return -1; /* as from asyncio's add_reader(), which has registered it, too */
+    }
+    PyErr_WriteUnraisable((PyObject *)loop);
+    return 0;
 }
 
 /* 1: somebody waited there and does no longer, 0: nobody did, -1: error. */
@@ -512,25 +525,15 @@ push_sides(LoopObject *loop, int fd, uint32_t events)
     return rc < 0 && rc != -EBADF && rc != -EPERM ? raise_errno(rc) : 0;
 }
 
-/* After a report that could not be queued: a poller that knows nothing tells again of all that is
-   ready. The raised exception stays. */
-static void
-have_all_reported_again(LoopObject *loop)
-{
-    PyObject *error = PyErr_GetRaisedException();
-    if (loop->poller != NULL && rebuild(loop) < 0) {
-        PyErr_WriteUnraisable((PyObject *)loop);
-    }
-    PyErr_SetRaisedException(error);
-}
-
+/* *anew is set where the poller has to be made anew. */
 static int
-dispatch(LoopObject *loop, const PollEvent *event)
+dispatch(LoopObject *loop, const PollEvent *event, bool *anew)
 {
     int fd = (int)(uint32_t)event->token;
     FdEntry *entry = table_find(loop->fds, fd);
     if (entry == NULL || entry->generation != (uint32_t)(event->token >> 32)) {
-        return drop_stale(loop, entry, fd);
+        *anew |= !drop_stale(loop, entry, fd);
+        return 0;
     }
     if (entry->watcher != NULL) {
         return push_watcher(loop, entry->watcher, event->events);
@@ -546,15 +549,22 @@ watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
         loop->metrics.io_events += (uint64_t)count;
     }
     PyObject *error = NULL;
+    bool anew = false;
     for (int i = 0; i < count && loop->poller != NULL; i++) {
         if (events[i].events & POLL_OPERATION) {
             uring_deliver(loop->poller->ring, (UringOp *)(uintptr_t)events[i].token,
                           events[i].result, events[i].events & POLL_MORE);
         }
-        else if (error == NULL && dispatch(loop, &events[i]) < 0) {
-            have_all_reported_again(loop);
+        else if (error == NULL && dispatch(loop, &events[i], &anew) < 0) {
             error = PyErr_GetRaisedException(); /* operations are told of only once */
+            anew = true; /* a new poller tells again of what could not be queued */
         }
+    }
+    if (anew && loop->poller != NULL && rebuild(loop) < 0) {
+        if (error == NULL) {
+            return -1;
+        }
+        PyErr_WriteUnraisable((PyObject *)loop);
     }
     if (error != NULL) {
         PyErr_SetRaisedException(error);
@@ -705,31 +715,6 @@ typedef struct {
 } AddCall;
 
 static int
-take_add_keyword(const char *method, AddCall *call, PyObject *name, PyObject *value)
-{
-    PyObject **target = NULL;
-    if (PyUnicode_CompareWithASCIIString(name, "context") == 0) {
-        call->context = value == Py_None ? NULL : value;
-        return 0;
-    }
-    if (PyUnicode_CompareWithASCIIString(name, "fd") == 0) {
-        target = &call->fd;
-    }
-    else if (PyUnicode_CompareWithASCIIString(name, "callback") == 0) {
-        target = &call->callback;
-    }
-    if (target == NULL || *target != NULL) {
-        PyErr_Format(PyExc_TypeError,
-                     target ? "%s() got multiple values for argument '%U'"
-                            : "%s() got an unexpected keyword argument '%U'",
-                     method, name);
-        return -1;
-    }
-    *target = value;
-    return 0;
-}
-
-static int
 parse_add(const char *method, AddCall *call, PyObject *const *args, Py_ssize_t count,
           PyObject *keywords)
 {
@@ -739,10 +724,13 @@ parse_add(const char *method, AddCall *call, PyObject *const *args, Py_ssize_t c
         .args = args + 2,
         .arg_count = count > 2 ? count - 2 : 0,
     };
-    for (Py_ssize_t i = 0; keywords != NULL && i < PyTuple_GET_SIZE(keywords); i++) {
-        if (take_add_keyword(method, call, PyTuple_GET_ITEM(keywords, i), args[count + i]) < 0) {
-            return -1;
-        }
+    const NamedArgument known[] = {
+        {"fd", &call->fd}, {"callback", &call->callback}, {"context", &call->context}, {NULL, NULL}};
+    if (keyword_arguments(method, known, keywords, args + count) < 0) {
+        return -1;
+    }
+    if (call->context == Py_None) {
+        call->context = NULL;
     }
     if (call->fd == NULL || call->callback == NULL) {
         PyErr_Format(PyExc_TypeError, "%s() takes at least 2 arguments (%zd given)", method,

@@ -13,8 +13,13 @@ from ._fastaio import Loop
 
 
 def split(arguments: list[str]) -> list[str]:
-    """The arguments, with "-mMODULE" and "-cCODE" in two: only then argparse leaves the rest."""
+    """The arguments, with "-mMODULE" and "-cCODE" in two: only then argparse leaves the rest.
+
+    "--", which ends python's options, goes; argparse would keep it.
+    """
     for index, argument in enumerate(arguments):
+        if argument == "--":
+            return [*arguments[:index], *arguments[index + 1 :]]
         if argument[:2] in ("-m", "-c"):
             if len(argument) > 2:
                 return [*arguments[:index], argument[:2], argument[2:], *arguments[index + 1 :]]

@@ -318,6 +318,8 @@ def test_a_script(tmp_path):
     done = run_module(tmp_path, str(script), "--flag", "value")
     assert done.stdout.split() == ["fastaio", "__main__", "--flag", "value"]
     assert done.stderr == ""
+    done = run_module(tmp_path, "--backend", "epoll", "--", str(script), "--", "value")
+    assert done.stdout.split() == ["fastaio", "__main__", "--", "value"]
 
 
 @has_policies

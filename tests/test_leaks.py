@@ -366,7 +366,7 @@ class Owner:
 
 
 def owners(loop):
-    """Weak references to objects in a cycle with a handle that is queued, one per way to queue it."""
+    """Weak references to objects in cycles with queued handles, one for each way to queue."""
     things = [Owner() for _ in range(6)]
     things[0].handle = loop.call_soon(things[0].method)
     things[1].handle = loop.call_later(1000, things[1].method)
@@ -380,7 +380,7 @@ def owners(loop):
 @pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 @pytest.mark.parametrize("turns", [0, 1], ids=["as made", "while it ran"])
 def test_a_dropped_loop_takes_what_it_has_queued_along(loop_factory, turns):
-    """Even one that nobody has closed; what a running loop has queued the collector does not see."""
+    """Even one that nobody has closed: the collector does not see what a running loop queues."""
 
     def use(loop):
         def queue():
@@ -430,10 +430,13 @@ def test_handles_that_the_loop_has_let_go_of(env):
         thing.ref = weakref.ref(loop.call_soon_threadsafe(find, thing))
 
     found = []
+    def kept(make):
+        return lambda loop: setattr(thing, "handle", make(loop))
+
     ways = {
-        "called": lambda loop: setattr(thing, "handle", loop.call_soon(thing.method)),
-        "due": lambda loop: setattr(thing, "handle", loop.call_later(0, thing.method)),
-        "threadsafe": lambda loop: setattr(thing, "handle", loop.call_soon_threadsafe(thing.method)),
+        "called": kept(lambda loop: loop.call_soon(thing.method)),
+        "due": kept(lambda loop: loop.call_later(0, thing.method)),
+        "threadsafe": kept(lambda loop: loop.call_soon_threadsafe(thing.method)),
         "cancelled when due": cancelled_when_due,
         "cancelled": kept_args,
         "many cancelled": crowd,

@@ -430,6 +430,7 @@ def test_handles_that_the_loop_has_let_go_of(env):
         thing.ref = weakref.ref(loop.call_soon_threadsafe(find, thing))
 
     found = []
+
     def kept(make):
         return lambda loop: setattr(thing, "handle", make(loop))
 

@@ -115,6 +115,24 @@ def test_running_by_hand(loop):
     handle.cancel()
 
 
+def test_arguments_that_look_at_their_handle_when_they_go(same_outcome):
+    def scenario(env):
+        seen = []
+
+        class Nosy:
+            def __del__(self):
+                seen.append(handle._args)
+
+        for count in (1, 9):
+            handle = env.loop.call_soon(never, *[Nosy() for _ in range(count)])
+            handle._args = ("new",)
+            handle._args = (Nosy(),)
+            handle.cancel()
+        return seen
+
+    same_outcome(scenario)
+
+
 def test_private_attributes(same_outcome):
     def scenario(env):
         context = contextvars.Context()

@@ -10,8 +10,8 @@ typedef struct {
     PyObject **slot;
 } NamedArgument;
 
-/* Puts values, which were given under the names `keywords` (NULL: none), into their slots; borrowed. 0,
-   or -1 with the TypeError of an unknown name or of one that has its value already. */
+/* Puts values, which were given under the names `keywords` (NULL: none), into their slots; borrowed.
+   0, or -1 with the TypeError of an unknown name or of one that has its value already. */
 int keyword_arguments(const char *method, const NamedArgument *known, PyObject *keywords,
                       PyObject *const *values);
 

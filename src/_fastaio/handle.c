@@ -243,10 +243,10 @@ handle_run(fastaio_state *st, HandleObject *handle)
 static void
 handle_drop_args(HandleObject *handle)
 {
+    handle->packed = false; /* before code runs that may ask for them */
     while (handle->arg_count) {
         Py_DECREF(handle->args[--handle->arg_count]);
     }
-    handle->packed = false;
 }
 
 static void
@@ -461,9 +461,15 @@ handle_assign_args(HandleObject *handle, PyObject *value, void *Py_UNUSED(closur
     if (args == NULL) {
         return -1;
     }
-    handle_drop_args(handle);
-    handle->args[handle->arg_count++] = args;
+    PyObject *old[HANDLE_INLINE_ARGS];
+    int count = handle->arg_count;
+    memcpy(old, handle->args, sizeof(old));
+    handle->args[0] = args;
+    handle->arg_count = 1;
     handle->packed = true;
+    while (count) {
+        Py_DECREF(old[--count]);
+    }
     return 0;
 }
 
@@ -488,7 +494,6 @@ handle_set_note(HandleObject *handle, PyObject *value, void *closure)
     Py_XSETREF(*(PyObject **)((char *)notes + (size_t)closure), Py_XNewRef(value));
     return 0;
 }
-
 
 static PyObject *
 handle_get_cancelled(HandleObject *handle, void *Py_UNUSED(closure))

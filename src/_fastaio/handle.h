@@ -39,8 +39,8 @@ typedef struct {
     bool guarded : 1;   /* other threads that ask or cancel wait for the end of the call */
 } HandleObject;
 
-/* A Handle, or with `timer` a TimerHandle, for one of this module's loops. context NULL: a copy of the
-   current one. The collector is not told of it: handle_track(). */
+/* A Handle, or with `timer` a TimerHandle, for one of this module's loops. context NULL: a copy of
+   the current one. The collector is not told of it: handle_track(). */
 HandleObject *handle_new(fastaio_state *st, PyObject *loop, PyObject *callback,
                          PyObject *const *args, Py_ssize_t arg_count, PyObject *context,
                          bool timer);
@@ -53,12 +53,13 @@ handle_guard(fastaio_state *st, HandleObject *handle)
 {
     handle->guarded = st->asyncio_ThreadSafeHandle != Py_None;
 }
+
 /* The notes, made where there are none; NULL with MemoryError. */
 HandleNotes *handle_notes(HandleObject *handle);
 
-/* While a loop runs, what it has queued cannot be garbage, and soon it is gone: the collector need not
-   look at it. So a handle that goes into a running loop's queues is tracked only where somebody else
-   has it when the loop lets go of it, or when the loop stops. */
+/* While a loop runs, what it has queued cannot be garbage, and soon it is gone: the collector need
+   not look at it. So a handle that goes into a running loop's queues is tracked only where somebody
+   else has it when the loop lets go of it, or when the loop stops. */
 static inline void
 handle_track(PyObject *handle)
 {

@@ -98,8 +98,7 @@ parse_call(const CallSignature *sig, Call *call, PyObject *const *args, Py_ssize
         return -1;
     }
     if (call->callback == NULL) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s() missing 1 required positional argument: 'callback'",
+        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'callback'",
                      sig->method);
         return -1;
     }
@@ -145,9 +144,9 @@ loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
     return (PyObject *)handle;
 }
 
-/* Ends the wait of a loop that another thread runs; one that runs here does not wait. */
+/* Ends a wait; a loop that runs in this thread is in none. */
 static int
-wake(LoopObject *loop, bool foreign)
+wake(LoopObject *loop, bool runs_here)
 {
     if (loop->overrides & OVERRIDE_WRITE_TO_SELF) {
         PyObject *result =
@@ -157,7 +156,7 @@ wake(LoopObject *loop, bool foreign)
             return -1;
         }
     }
-    if (foreign && atomic_exchange(&loop->blocked, false) && loop->poller != NULL
+    if (!runs_here && atomic_exchange(&loop->blocked, false) && loop->poller != NULL
         && !loop_is_copy(loop)) {
         loop->metrics.wakeups++;
         loop->poller->methods->wake(loop->poller);
@@ -182,17 +181,17 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
         return NULL;
     }
     handle_guard(loop->st, handle);
-    /* Only a loop that runs in another thread needs the inbox: order is kept everywhere else. */
-    bool foreign = loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident();
+    bool runs_here = loop->thread_id == PyThread_get_thread_ident();
     int result;
-    if (foreign) {
+    /* Only a loop that runs in another thread needs the inbox: order is kept everywhere else. */
+    if (loop->thread_id == 0 || runs_here) {
+        result = push_handle(loop, handle);
+    }
+    else {
         handle_track((PyObject *)handle);
         result = inbox_put(&loop->inbox, (PyObject *)handle);
     }
-    else {
-        result = push_handle(loop, handle);
-    }
-    if (result < 0 || wake(loop, foreign) < 0) {
+    if (result < 0 || wake(loop, runs_here) < 0) {
         Py_CLEAR(handle);
     }
     return (PyObject *)handle;

@@ -459,6 +459,35 @@ def test_handles_that_the_loop_has_let_go_of(env):
     assert found == [True]
 
 
+@pytest.mark.fastaio_only
+def test_a_slow_callback_whose_repr_fails(loop_factory, monkeypatch):
+    """The report of the failure has the callback's handle, and may be kept."""
+
+    class Slow:
+        def __call__(self, future):
+            loop.stop()
+
+        def __repr__(self):
+            raise ValueError
+
+    loop = loop_factory()
+    loop.warn_slow_callbacks = True
+    loop.slow_callback_duration = 0
+    callback, errors = Slow(), []
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: errors.append(report.exc_value))
+    future = loop.create_future()
+    future.add_done_callback(callback)
+    future.set_result(None)
+    loop.run_forever()
+    loop.close()
+    callback.error = errors.pop()
+    assert type(callback.error) is ValueError
+    ref = weakref.ref(callback)
+    del callback, future
+    collect()
+    assert ref() is None
+
+
 # What a program does
 
 

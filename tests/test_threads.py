@@ -39,6 +39,33 @@ def running(loop_factory):
 # Waking a loop
 
 
+def test_a_loop_that_is_driven_turn_by_turn_is_woken(loop_factory):
+    """By somebody who calls _run_once() himself, so that the loop does not know of its thread."""
+    loop = loop_factory()
+    going = True
+
+    def drive():
+        while going:
+            loop._run_once()
+
+    def end():
+        nonlocal going
+        going = False
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    try:
+        for _ in range(200):
+            answered = threading.Event()
+            loop.call_soon_threadsafe(answered.set)
+            assert answered.wait(GUARD)
+    finally:
+        loop.call_soon_threadsafe(end)
+        thread.join(GUARD)
+        assert not thread.is_alive()
+        loop.close()
+
+
 def test_many_threads_lose_nothing(loop_factory):
     count, threads = 2000, 8
     seen = []

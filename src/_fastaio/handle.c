@@ -51,7 +51,11 @@ handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *cons
     handle->runner = 0;
     handle->cancelled = handle->scheduled = handle->guarded = false;
     handle->is_timer = timer;
-    if (handle_set_args(handle, args, arg_count) < 0) {
+    int args_set = handle_set_args(handle, args, arg_count);
+    if (!((LoopObject *)loop)->keeps_handles) {
+        PyObject_GC_Track(handle);
+    }
+    if (args_set < 0) {
         Py_CLEAR(handle);
     }
     return handle;

@@ -40,7 +40,7 @@ typedef struct {
 } HandleObject;
 
 /* A Handle, or with `timer` a TimerHandle, for one of this module's loops. context NULL: a copy of
-   the current one. The collector is not told of it: handle_track(). */
+   the current one. Where the loop runs it is meant for its queues, else it needs handle_track(). */
 HandleObject *handle_new(fastaio_state *st, PyObject *loop, PyObject *callback,
                          PyObject *const *args, Py_ssize_t arg_count, PyObject *context,
                          bool timer);
@@ -58,8 +58,8 @@ handle_guard(fastaio_state *st, HandleObject *handle)
 HandleNotes *handle_notes(HandleObject *handle);
 
 /* While a loop runs, what it has queued cannot be garbage, and soon it is gone: the collector need
-   not look at it. So a handle that goes into a running loop's queues is tracked only where somebody
-   else has it when the loop lets go of it, or when the loop stops. */
+   not look at it. So the handles that are made then are not tracked until the loop lets go of one
+   that somebody else has, or stops. */
 static inline void
 handle_track(PyObject *handle)
 {
@@ -68,7 +68,7 @@ handle_track(PyObject *handle)
     }
 }
 
-/* Drops the loop's reference. */
+/* Drops the reference that the loop's queues had. */
 static inline void
 handle_release(PyObject *handle)
 {

@@ -101,15 +101,7 @@ unix_address(const SockAddr *from, socklen_t size)
 PyObject *
 address_new(const SockAddr *from, socklen_t size)
 {
-    switch (from->any.sa_family) {
-    case AF_INET:
-    case AF_INET6:
-        return inet_address(from);
-    case AF_UNIX:
-        return unix_address(from, size);
-    default:
-        return NULL;
-    }
+    return from->any.sa_family == AF_UNIX ? unix_address(from, size) : inet_address(from);
 }
 
 PyObject *

@@ -16,8 +16,8 @@ typedef union {
     struct sockaddr_storage storage;
 } SockAddr;
 
-/* The address as socket.accept() gives it; NULL with an exception, or without one where the family
-   is none of AF_INET, AF_INET6 and AF_UNIX. */
+/* The address as socket.accept() gives it, for AF_INET, AF_INET6 and AF_UNIX; NULL with an
+   exception. */
 PyObject *address_new(const SockAddr *from, socklen_t size);
 
 #define ADDRESS_CACHE_SIZE 16

@@ -435,20 +435,6 @@ run_entry(LoopObject *loop, ReadyEntry *entry)
     Py_UNREACHABLE();
 }
 
-static void
-drop_entry(ReadyEntry *entry)
-{
-    if (entry->kind == READY_HANDLE) {
-        handle_release(entry->obj);
-        return;
-    }
-    Py_XDECREF(entry->obj);
-    Py_XDECREF(entry->arg);
-    if (entry->kind != READY_NATIVE) {
-        Py_XDECREF(entry->context);
-    }
-}
-
 static int
 run_batch(LoopObject *loop)
 {
@@ -463,7 +449,7 @@ run_batch(LoopObject *loop)
         if (failed) {
             result = loop_report_entry(loop, &entry);
         }
-        drop_entry(&entry);
+        ready_drop(&entry);
         if (loop->flush_list != NULL && result == 0
             && loop_clock() - loop->flush_since_ns > FLUSH_AGE_NS) {
             result = loop_flush_now(loop);
@@ -535,27 +521,25 @@ keep_first(PyObject **error)
     }
 }
 
-/* Handles that are queued while turns run are kept from the collector; returns what end_keeping() is
-   to be given. */
-static bool
-begin_keeping(LoopObject *loop)
+int
+loop_run_once(LoopObject *loop)
 {
-    bool nested = loop->keeps_handles;
-    loop->keeps_handles = true;
-    return nested;
-}
-
-static void
-end_keeping(LoopObject *loop, bool nested)
-{
-    loop->keeps_handles = nested;
-    if (!nested) {
-        loop_track_handles(loop);
+    PyObject *outer_task = loop->current_task; /* of a turn that this one is nested in */
+    loop_io_happened(loop); /* it polls */
+    PyObject *error = turn(loop) < 0 ? PyErr_GetRaisedException() : NULL;
+    if (set_current_task(loop, outer_task) < 0) {
+        keep_first(&error);
     }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+        return -1;
+    }
+    return 0;
 }
 
-void
-loop_track_handles(LoopObject *loop)
+/* What is queued may be garbage once the loop stands still. */
+static void
+track_handles(LoopObject *loop)
 {
     ReadyQueue *ready = &loop->ready;
     for (size_t i = ready->head; i != ready->tail; i++) {
@@ -565,24 +549,6 @@ loop_track_handles(LoopObject *loop)
         }
     }
     timers_track(&loop->timers);
-}
-
-int
-loop_run_once(LoopObject *loop)
-{
-    bool nested = begin_keeping(loop);
-    PyObject *outer_task = loop->current_task; /* of a turn that this one is nested in */
-    loop_io_happened(loop); /* it polls */
-    PyObject *error = turn(loop) < 0 ? PyErr_GetRaisedException() : NULL;
-    if (set_current_task(loop, outer_task) < 0) {
-        keep_first(&error);
-    }
-    end_keeping(loop, nested);
-    if (error != NULL) {
-        PyErr_SetRaisedException(error);
-        return -1;
-    }
-    return 0;
 }
 
 /* What is in flight on a ring does not outlast the run. */
@@ -605,7 +571,7 @@ loop_run(LoopObject *loop)
     if (set_current_task(loop, NULL) < 0) {
         return -1;
     }
-    bool nested = begin_keeping(loop);
+    loop->keeps_handles++;
     loop->now_ns = loop_clock();
     loop->io_happened = true; /* the first turn polls */
     loop->spin_lost_since_ns = loop->now_ns;
@@ -620,7 +586,9 @@ loop_run(LoopObject *loop)
     if (set_current_task(loop, outer_task) < 0) {
         keep_first(&error);
     }
-    end_keeping(loop, nested);
+    if (--loop->keeps_handles == 0) {
+        track_handles(loop);
+    }
     end_run(loop);
     if (error != NULL) {
         PyErr_SetRaisedException(error);

@@ -60,6 +60,7 @@ struct LoopObject {
     CycleClock cycles;        /* tells when now_ns is worth reading again */
     int64_t poll_due_ns;      /* until then ready work alone is no reason to poll */
     int64_t slow_callback_ns;
+    unsigned keeps_handles;   /* runs that have not ended: new handles are as handle_track() says */
     unsigned timer_crowd;     /* timers fired lately: half as many count each turn */
     unsigned long thread_id;  /* of the running thread, 0: not running */
     unsigned forks;           /* st->forks where the poller is this process's own */
@@ -67,7 +68,6 @@ struct LoopObject {
     bool debug;
     bool closed;
     bool stopping;
-    bool keeps_handles;       /* a turn or more are running: see handle_track() */
     bool io_happened;         /* something since the last poll that makes another one due */
     bool answering;           /* the last poll found events: what they woke up goes first */
     bool timed;               /* measure each callback (debug mode or asked for) */
@@ -97,8 +97,6 @@ int64_t loop_clock(void);
 int64_t loop_seconds_to_ns(double seconds);
 /* One turn by itself, which blocks where nothing is ready: 0, or -1 with what leaves the loop. */
 int loop_run_once(LoopObject *loop);
-/* Tells the collector of all handles that are queued: handle_track(). */
-void loop_track_handles(LoopObject *loop);
 /* Turns until stop(): 0, or -1 with the exception that leaves the loop. */
 int loop_run(LoopObject *loop);
 /* The loop's 256 KiB receive buffer, shared by all its connections: only between two calls into

@@ -21,9 +21,6 @@ push_handle(LoopObject *loop, HandleObject *handle)
         return -1;
     }
     *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = Py_NewRef((PyObject *)handle)};
-    if (!loop->keeps_handles) {
-        handle_track((PyObject *)handle);
-    }
     return 0;
 }
 
@@ -144,9 +141,8 @@ loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
     return (PyObject *)handle;
 }
 
-/* Ends a wait; a loop that runs in this thread is in none. */
 static int
-wake(LoopObject *loop, bool runs_here)
+wake(LoopObject *loop)
 {
     if (loop->overrides & OVERRIDE_WRITE_TO_SELF) {
         PyObject *result =
@@ -156,8 +152,10 @@ wake(LoopObject *loop, bool runs_here)
             return -1;
         }
     }
-    if (!runs_here && atomic_exchange(&loop->blocked, false) && loop->poller != NULL
-        && !loop_is_copy(loop)) {
+    /* Looked at first, for that is cheap; the GIL orders this look and the one that a loop takes at its
+       inbox once it calls itself blocked. */
+    if (atomic_load(&loop->blocked) && atomic_exchange(&loop->blocked, false)
+        && loop->poller != NULL && !loop_is_copy(loop)) {
         loop->metrics.wakeups++;
         loop->poller->methods->wake(loop->poller);
     }
@@ -181,17 +179,13 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
         return NULL;
     }
     handle_guard(loop->st, handle);
-    bool runs_here = loop->thread_id == PyThread_get_thread_ident();
-    int result;
     /* Only a loop that runs in another thread needs the inbox: order is kept everywhere else. */
-    if (loop->thread_id == 0 || runs_here) {
-        result = push_handle(loop, handle);
-    }
-    else {
+    bool foreign = loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident();
+    if (foreign) {
         handle_track((PyObject *)handle);
-        result = inbox_put(&loop->inbox, (PyObject *)handle);
     }
-    if (result < 0 || wake(loop, runs_here) < 0) {
+    int result = foreign ? inbox_put(&loop->inbox, (PyObject *)handle) : push_handle(loop, handle);
+    if (result < 0 || wake(loop) < 0) {
         Py_CLEAR(handle);
     }
     return (PyObject *)handle;
@@ -229,12 +223,6 @@ schedule_timer(LoopObject *loop, HandleObject *handle, double when)
     handle->when = when;
     if (timers_push(&loop->timers, loop_seconds_to_ns(when), (PyObject *)handle) < 0) {
         Py_CLEAR(handle);
-    }
-    else if (loop->keeps_handles) {
-        loop->timers.untracked = true;
-    }
-    else {
-        handle_track((PyObject *)handle);
     }
     return (PyObject *)handle;
 }

@@ -63,28 +63,42 @@ done:
     return result;
 }
 
-/* The entry as the Handle that asyncio would have made of it. */
 static HandleObject *
-entry_handle(LoopObject *loop, ReadyEntry *entry)
+handle_of_task(LoopObject *loop, ReadyEntry *entry)
 {
-    PyObject *self = (PyObject *)loop;
-    if (entry->kind == READY_HANDLE) {
-        return (HandleObject *)Py_NewRef(entry->obj);
-    }
-    if (entry->kind == READY_FUTURE_CALLBACK) {
-        return handle_new(loop->st, self, entry->obj, &entry->arg, 1, entry->context, false);
-    }
-    if (entry->kind == READY_NATIVE) {
-        return handle_new(loop->st, self, entry->obj ? entry->obj : Py_None, NULL, 0, NULL, false);
-    }
     TaskObject *task = (TaskObject *)entry->obj;
     PyObject *wakeup = task_wakeup_callable(task);
     if (wakeup == NULL) {
         return NULL;
     }
-    HandleObject *handle = handle_new(loop->st, self, wakeup, &entry->arg, entry->arg != NULL,
-                                      task->context, false);
+    HandleObject *handle = handle_new(loop->st, (PyObject *)loop, wakeup, &entry->arg,
+                                      entry->arg != NULL, task->context, false);
     Py_DECREF(wakeup);
+    return handle;
+}
+
+/* The entry as the Handle that asyncio would have made of it, for others to see. */
+static HandleObject *
+entry_handle(LoopObject *loop, ReadyEntry *entry)
+{
+    PyObject *self = (PyObject *)loop;
+    HandleObject *handle;
+    if (entry->kind == READY_HANDLE) {
+        handle = (HandleObject *)Py_NewRef(entry->obj);
+    }
+    else if (entry->kind == READY_FUTURE_CALLBACK) {
+        handle = handle_new(loop->st, self, entry->obj, &entry->arg, 1, entry->context, false);
+    }
+    else if (entry->kind == READY_NATIVE) {
+        PyObject *owner = entry->obj ? entry->obj : Py_None;
+        handle = handle_new(loop->st, self, owner, NULL, 0, NULL, false);
+    }
+    else {
+        handle = handle_of_task(loop, entry);
+    }
+    if (handle != NULL) {
+        handle_track((PyObject *)handle);
+    }
     return handle;
 }
 
@@ -101,7 +115,6 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
     if (handle == NULL) {
         goto done;
     }
-    handle_track((PyObject *)handle); /* the exception handler may keep it */
     /* A callback that cancels its own handle and then raises has no name left. */
     args = PyObject_GetAttrString((PyObject *)handle, "_args");
     if (args == NULL) {

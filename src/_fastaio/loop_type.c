@@ -278,7 +278,6 @@ static void
 close_native(LoopObject *loop)
 {
     loop->closed = true;
-    loop_track_handles(loop); /* who has one keeps it */
     ready_clear(&loop->ready);
     timers_clear(&loop->timers);
     inbox_clear(&loop->inbox);

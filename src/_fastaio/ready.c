@@ -1,5 +1,7 @@
 #include "ready.h"
 
+#include "handle.h"
+
 #define READY_FIRST_CAPACITY 64
 
 int
@@ -24,15 +26,25 @@ ready_grow(ReadyQueue *queue)
 }
 
 void
+ready_drop(ReadyEntry *entry)
+{
+    if (entry->kind == READY_HANDLE) {
+        handle_release(entry->obj);
+        return;
+    }
+    Py_XDECREF(entry->obj);
+    Py_XDECREF(entry->arg);
+    if (entry->kind != READY_NATIVE) {
+        Py_XDECREF(entry->context);
+    }
+}
+
+void
 ready_clear(ReadyQueue *queue)
 {
     while (ready_len(queue)) {
         ReadyEntry entry = ready_pop(queue);
-        Py_XDECREF(entry.obj);
-        Py_XDECREF(entry.arg);
-        if (entry.kind != READY_NATIVE) {
-            Py_XDECREF(entry.context);
-        }
+        ready_drop(&entry);
     }
     PyMem_Free(queue->entries);
     *queue = (ReadyQueue){0};

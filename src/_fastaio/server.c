@@ -59,6 +59,19 @@ wrap_connection(ListenerObject *self, int fd)
     return conn;
 }
 
+static PyObject *
+peer_address(fastaio_state *st, PyObject *conn, const SockAddr *address, socklen_t size)
+{
+    switch (address->any.sa_family) {
+    case AF_INET:
+    case AF_INET6:
+    case AF_UNIX:
+        return address_new(address, size);
+    default:
+        return PyObject_CallMethodNoArgs(conn, st->str_getpeername);
+    }
+}
+
 static int
 accept_native(ListenerObject *self, PyObject **conn, PyObject **peer)
 {
@@ -78,10 +91,7 @@ accept_native(ListenerObject *self, PyObject **conn, PyObject **peer)
         return ACCEPT_ERROR;
     }
     *conn = wrap_connection(self, fd);
-    *peer = *conn ? address_new(&address, length) : NULL;
-    if (*conn != NULL && *peer == NULL && !PyErr_Occurred()) {
-        *peer = PyObject_CallMethodNoArgs(*conn, self->loop->st->str_getpeername);
-    }
+    *peer = *conn ? peer_address(self->loop->st, *conn, &address, length) : NULL;
     if (*peer == NULL) {
         Py_CLEAR(*conn);
         return ACCEPT_ERROR;

@@ -5,12 +5,13 @@
 /* Below this many it is not worth looking for cancelled timers behind the first. */
 #define PRUNE_MIN_COUNT 100
 
-/* By deadline, then by creation. In one number, so that it is compared without a branch: which of a
-   heap's two children is earlier cannot be guessed. */
+/* By deadline, then by creation. Without a branch: which of a heap's two children is earlier cannot
+   be guessed. */
 static inline bool
 earlier(const Timer *a, const Timer *b)
 {
-    return ((__int128)a->when_ns << 64 | a->sequence) < ((__int128)b->when_ns << 64 | b->sequence);
+    return (a->when_ns < b->when_ns) |
+           ((a->when_ns == b->when_ns) & (a->sequence < b->sequence));
 }
 
 static inline HandleObject *
@@ -102,16 +103,18 @@ static void
 array_free(TimerArray *array)
 {
     for (size_t i = 0; i < array->count; i++) {
-        Py_DECREF(array->items[array->head + i].handle);
+        handle_release(array->items[array->head + i].handle);
     }
     PyMem_Free(array->items);
 }
 
+/* handle_track() for the last ones, back to where the sequence is below `from`. */
 static void
-array_track(const TimerArray *array)
+array_track(const TimerArray *array, uint64_t from)
 {
-    for (size_t i = 0; i < array->count; i++) {
-        handle_track(array->items[array->head + i].handle);
+    const Timer *items = array->items + array->head;
+    for (size_t i = array->count; i > 0 && items[i - 1].sequence >= from; i--) {
+        handle_track(items[i - 1].handle);
     }
 }
 
@@ -173,6 +176,7 @@ timers_push(Timers *timers, int64_t when_ns, PyObject *handle)
         return -1;
     }
     if (!in_order) {
+        timers->heap_tracked = false;
         sift_up(timers->heap.items, timers->heap.count - 1);
     }
     timers->sequence++;
@@ -283,10 +287,11 @@ timers_prune(Timers *timers)
 void
 timers_track(Timers *timers)
 {
-    if (timers->untracked) {
-        array_track(&timers->queue);
-        array_track(&timers->heap);
-        timers->untracked = false;
+    array_track(&timers->queue, timers->tracked);
+    timers->tracked = timers->sequence;
+    if (!timers->heap_tracked) {
+        array_track(&timers->heap, 0);
+        timers->heap_tracked = true;
     }
 }
 

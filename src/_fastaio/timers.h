@@ -24,7 +24,8 @@ typedef struct {
 typedef struct {
     TimerArray queue;
     TimerArray heap;
-    bool untracked;    /* some handles are, it may be */
+    uint64_t tracked;  /* in the queue: handle_track() has been called for those before this one */
+    bool heap_tracked; /* for all in the heap */
     size_t cancelled;  /* how many in both are cancelled: they are removed lazily */
     uint64_t sequence; /* of the next timer */
 } Timers;
@@ -46,7 +47,7 @@ PyObject *timers_pop(Timers *timers);
 void timers_cancelled(Timers *timers, PyObject *handle);
 /* Drops the cancelled timers that are first, and all of them once they are the larger part. */
 void timers_prune(Timers *timers);
-/* All handles: handle_track(). */
+/* handle_track() for all; at once, if none has come since the last time. */
 void timers_track(Timers *timers);
 void timers_clear(Timers *timers);
 int timers_traverse(Timers *timers, visitproc visit, void *arg);

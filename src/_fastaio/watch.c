@@ -751,7 +751,7 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
     if (handle == NULL) {
         return NULL;
     }
-    handle_track((PyObject *)handle);
+    handle_track((PyObject *)handle); /* it stands in no queue */
     int fd = number_of(loop, call->fd);
     PyObject *fileobj = PyLong_Check(call->fd) ? NULL : call->fd;
     if (fd < 0 || set_waiter(loop, fd, side, (Side){Py_NewRef(handle), NULL}, fileobj) < 0) {

@@ -1223,6 +1223,29 @@ def test_detach(run, tmp_path):
     run(main)
 
 
+@pytest.mark.parametrize("mode", ["r", "rb", "w", "wb", "r+", "r+b"])
+def test_a_detached_file_is_neither_open_nor_closed(run, tmp_path, mode):
+    path = tmp_path / "file"
+    path.touch()
+
+    def detached(file):
+        file.detach().close()
+        with pytest.raises(ValueError, match="has been detached") as raised:
+            return file.closed
+        return str(raised.value)
+
+    async def main():
+        message = detached(open(path, mode))
+        f = await fastaio.open(path, mode)
+        assert detached(f) == message
+        for end in (f.close, lambda: f.__aexit__(None, None, None)):
+            with pytest.raises(ValueError) as raised:
+                await end()
+            assert str(raised.value) == message
+
+    run(main)
+
+
 def test_line_buffering(run, tmp_path):
     path = tmp_path / "file"
 

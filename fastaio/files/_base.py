@@ -445,8 +445,8 @@ class File(Generic[_Data]):
 
     @property
     def closed(self) -> bool:
-        """Whether the file is closed."""
-        return self._closed
+        """Whether the file is closed. ValueError if it is detached."""
+        return self._closed and (self._sync.closed or True)  # a thread may be closing it still
 
     @property
     def name(self) -> Any:
@@ -495,9 +495,11 @@ class File(Generic[_Data]):
         """Write what is gathered and close the file; an error of that writing is raised.
 
         The file is closed in any case. Closing it again does nothing, but waits until it is done.
+        ValueError if it is detached.
         """
         self._check_loop()
         if self._closed and not self._turns.taken:
+            self._sync.close()  # which is closed, or detached and says so
             return
         await self._turns.take(self._loop)
         if self._output.busy and not self._closed:

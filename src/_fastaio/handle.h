@@ -40,7 +40,8 @@ typedef struct {
 } HandleObject;
 
 /* A Handle, or with `timer` a TimerHandle, for one of this module's loops. context NULL: a copy of
-   the current one. Where the loop runs it is meant for its queues, else it needs handle_track(). */
+   the current one. What is made while the loop runs is untracked, as its queues want it: one that is
+   to go elsewhere needs handle_track(). */
 HandleObject *handle_new(fastaio_state *st, PyObject *loop, PyObject *callback,
                          PyObject *const *args, Py_ssize_t arg_count, PyObject *context,
                          bool timer);

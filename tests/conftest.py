@@ -6,6 +6,7 @@ carries ``@pytest.mark.fastaio_only``.
 """
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
@@ -46,6 +47,12 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "fastaio_only" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collection_finish():
+    # Thousands of tests stay to the end, and many of them collect garbage: not among the others.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -317,7 +317,7 @@ class File(Generic[_Data]):
     def _pass_on(self) -> None:
         """Enough is gathered: have it written; nobody waits."""
         output = self._output
-        if self._output.busy:
+        if output.busy:
             output.hand_over()
         else:
             self._start_drain()
@@ -413,12 +413,12 @@ class File(Generic[_Data]):
     async def _settle(self) -> None:
         """Have all output written; errors are raised, once, and what could not be written stays."""
         output = self._output
-        while self._output.busy:
+        while output.busy:
             await self._drain_end()
         while output.pieces:
             output.error = None
             self._start_drain()
-            while self._output.busy:
+            while output.busy:
                 await self._drain_end()
             if output.error is not None:
                 error, output.error = output.error, None

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from .ioutil import asyncio_log, no_new_descriptors, open_descriptors, pattern, until
-from .support import GUARD, PYTHON_314
+from .support import GUARD, PYTHON_312, PYTHON_314
 
 PYTHON = (sys.executable, "-SEc")
 
@@ -200,14 +200,19 @@ def test_a_thread_where_there_is_no_pidfd(run, monkeypatch, error):
 
 
 def test_the_exit_is_known_at_once(run):
-    """Many times within a generous bound, so that no poller in between can go unseen."""
+    """Many times within a generous bound, so that no poller in between can go unseen.
+
+    What the child itself needs to come to its end does not count.
+    """
 
     async def main():
         took = []
         for _ in range(10):
             process = await asyncio.create_subprocess_exec("sleep", "60")
-            begin = time.monotonic()
             process.kill()
+            with contextlib.suppress(ChildProcessError):  # where a thread waits, and is first
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            begin = time.monotonic()
             await process.wait()
             took.append(time.monotonic() - begin)
         assert min(took) < 0.008
@@ -230,7 +235,10 @@ def test_the_users_signal_handler_stays(run):
     run(main)
 
 
-def test_a_status_that_somebody_else_has_taken(run):
+def test_a_status_that_somebody_else_has_taken(run, on_fastaio):
+    if not (on_fastaio or PYTHON_312):
+        pytest.skip("asyncio's thread waits for the status, and may be the first")
+
     async def main():
         with asyncio_log() as records:
             process = await asyncio.create_subprocess_exec("sleep", "60")

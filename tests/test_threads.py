@@ -272,8 +272,8 @@ def test_a_signal_while_it_waits(loop_factory):
                 handle = loop.call_soon_threadsafe(callback)
                 assert begun.wait(GUARD)
                 timer = threading.Timer(0.05, interrupt)
-                timer.start()
                 with pytest.raises(InterruptedError, match="a signal"):
+                    timer.start()
                     handle.cancel()
             finally:
                 release.set()

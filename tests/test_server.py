@@ -593,14 +593,14 @@ def test_out_of_descriptors(loop_factory_source, strict):
             client = socket.create_connection((LOCALHOST, port), timeout=GUARD)
             return stack.enter_context(client)
 
+        begin = time.monotonic()
         clients = [connect() for _ in range(25)]
         expected = "REPORT socket.accept() out of system resource OSError 24 True"
         assert program.line() == expected
         rest = program.lines_within(0.3)
-        if strict:
-            assert rest == []
-        else:
-            assert set(rest) <= {expected}
+        assert set(rest) <= {expected}
+        if strict:  # another one after a second, if so much has passed
+            assert len(rest) <= time.monotonic() - begin
         # Who has come in before is served meanwhile.
         talk(clients[0])
         before = program.cpu_ticks()

@@ -241,7 +241,7 @@ def test_close_and_abort_clients(run, method):
 def test_close_clients_sends_what_is_left_and_abort_clients_does_not(run):
     async def main():
         loop = asyncio.get_running_loop()
-        size = 4_000_000
+        size = 20_000_000  # more than the kernel takes
 
         made = []
 

@@ -33,10 +33,11 @@ def pattern(size, seed=1):
 def open_descriptors():
     """The numbers of this process's open descriptors."""
     # The descriptor that lists them is among them, and is closed by now: it is no news.
-    return {int(name) for name in os.listdir("/proc/self/fd") if _is_open(int(name))}
+    return {int(name) for name in os.listdir("/proc/self/fd") if is_open(int(name))}
 
 
-def _is_open(fd):
+def is_open(fd):
+    """Whether a number is that of an open descriptor."""
     try:
         os.fstat(fd)
     except OSError:

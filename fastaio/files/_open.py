@@ -105,7 +105,7 @@ def wrap(
 def _close_late(loop: AbstractEventLoop, job: asyncio.Future[Any]) -> None:
     """Close what has been opened for somebody who has gone."""
     if not job.cancelled() and job.exception() is None:
-        sync = job.result()
+        sync = job.result().pop()
         if loop.is_closed():
             sync.close()
         else:
@@ -116,7 +116,9 @@ async def make_in_thread(
     loop: AbstractEventLoop, executor: Executor | None, make: Callable[[], Any]
 ) -> Any:
     """What make() returns in a thread; closed again, should nobody be there to take it."""
-    job = loop.run_in_executor(executor, make)
+    # In a list that is emptied here: the thread drops what it has returned a little later, and must
+    # not be the last to have a file.
+    job = loop.run_in_executor(executor, lambda: [make()])
     waiter: asyncio.Future[None] = loop.create_future()
 
     def finished(job: asyncio.Future[Any]) -> None:
@@ -132,7 +134,7 @@ async def make_in_thread(
         if not waiter.cancelled():
             _close_late(loop, job)
         raise
-    return job.result()
+    return job.result().pop()
 
 
 async def _open(

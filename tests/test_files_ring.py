@@ -134,10 +134,9 @@ def test_nothing_to_do_and_no_ring(loop, tmp_path):
     try:
         assert _fastaio._ring_read(loop, fd, 0, 0) is None
         assert _fastaio._ring_call(loop, 250, fd, None, None, 0, 0) is None
-        plain = fastaio.new_event_loop(backend="epoll")
-        assert _fastaio._ring_read(plain, fd, 10, 0) is None
-        plain.close()
-        assert _fastaio._ring_read(asyncio.new_event_loop(), fd, 10, 0) is None
+        for plain in (fastaio.new_event_loop(backend="epoll"), asyncio.new_event_loop()):
+            assert _fastaio._ring_read(plain, fd, 10, 0) is None
+            plain.close()
         with pytest.raises(ValueError):
             _fastaio._ring_read(loop, fd, -1, 0)
         with pytest.raises(TypeError):

@@ -17,6 +17,11 @@ SLEEPERS = (
 )
 
 
+def is_active(pid):
+    """Whether that process of the server runs a query: one that has not begun is not cancelled."""
+    return f"select state = 'active' from pg_stat_activity where pid = {pid}"
+
+
 def arguments(server):
     return {"host": server.host, "port": server.port, "user": server.user}
 
@@ -83,16 +88,20 @@ class TestAsyncpg:
         """asyncpg asks for it over a connection of its own."""
 
         async def scenario():
-            connection = await connect()
+            connection, watcher = await connect(), await connect()
             try:
+                sleeping = asyncio.create_task(connection.execute("select pg_sleep(60)"))
+                while not await watcher.fetchval(is_active(connection.get_server_pid())):
+                    pass
+                sleeping.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await sleeping
                 with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.1):
-                        await connection.execute("select pg_sleep(60)")
-                with pytest.raises(TimeoutError):
-                    await connection.execute("select pg_sleep(60)", timeout=0.1)
+                    await connection.execute("select pg_sleep(60)", timeout=1)
                 assert await connection.fetchval(SLEEPERS) == 0
             finally:
                 await connection.close()
+                await watcher.close()
 
         stage(scenario)
 
@@ -145,8 +154,7 @@ class TestAsyncpg:
                 waiting = asyncio.create_task(victim.execute("select pg_sleep(60)"))
                 await asyncio.sleep(0)
                 pid = victim.get_server_pid()
-                active = f"select state = 'active' from pg_stat_activity where pid = {pid}"
-                while not await killer.fetchval(active):
+                while not await killer.fetchval(is_active(pid)):
                     pass
                 await killer.execute(f"select pg_terminate_backend({pid})")
                 with pytest.raises(
@@ -189,9 +197,12 @@ class TestAsyncpg:
             assert all(answer == data for answer in answers)
             encrypted = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
             assert await connections[0].fetchval(encrypted) is True
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.1):
-                    await connections[0].execute("select pg_sleep(60)")
+            sleeping = asyncio.create_task(connections[0].execute("select pg_sleep(60)"))
+            while not await connections[1].fetchval(is_active(connections[0].get_server_pid())):
+                pass
+            sleeping.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sleeping
             assert await connections[0].fetchval("select 1") == 1
             for connection in connections:
                 await connection.close()
@@ -245,10 +256,14 @@ class TestPsycopg:
 
     def test_cancellation_reaches_the_server(self, connect, stage):
         async def scenario():
-            async with await connect() as connection:
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.1):
-                        await connection.execute("select pg_sleep(60)")
+            async with await connect() as connection, await connect() as watcher:
+                sleeping = asyncio.create_task(connection.execute("select pg_sleep(60)"))
+                active = is_active(connection.info.backend_pid)
+                while await (await watcher.execute(active)).fetchone() != (True,):
+                    pass
+                sleeping.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await sleeping
                 cursor = await connection.execute("select 1")
                 assert await cursor.fetchone() == (1,)
 

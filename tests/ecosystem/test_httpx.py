@@ -82,7 +82,7 @@ def test_timeouts_and_cancellation(play):
     async def scenario(client):
         for _ in range(3):
             with pytest.raises(httpx.ReadTimeout):
-                await client.get("/slow/5", timeout=0.05)
+                await client.get("/slow/5", timeout=httpx.Timeout(GUARD, read=0.05))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await client.get("/slow/5")

@@ -37,9 +37,17 @@ def find(*names):
     pytest.skip(problem)
 
 
+def bound_socket():
+    """Keeps a port from all but those who set SO_REUSEADDR, as servers do; they may listen."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((LOCALHOST, 0))
+    return sock
+
+
 def free_port():
-    with socket.create_server((LOCALHOST, 0)) as server:
-        return server.getsockname()[1]
+    with bound_socket() as sock:
+        return sock.getsockname()[1]
 
 
 class Server:
@@ -50,7 +58,9 @@ class Server:
 
     def __init__(self):
         self.host = LOCALHOST
-        self.port = free_port()
+        # It takes seconds to prepare the data: the port is still free when the server begins.
+        self.place = bound_socket()
+        self.port = self.place.getsockname()[1]
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fastaio-server-"))
         self.data = self.folder / "data"
         self.log = self.folder / "log"
@@ -127,6 +137,7 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(GUARD)
+        self.place.close()
         shutil.rmtree(self.folder)
 
 

@@ -84,7 +84,7 @@ def test_fragmented_messages(play):
 def test_200_clients(play):
     async def scenario(url, serving):
         async def talk(number):
-            async with client.connect(url) as connection:
+            async with client.connect(url, open_timeout=GUARD) as connection:
                 for turn in range(5):
                     await connection.send(f"{number}:{turn}")
                     assert await connection.recv() == f"{number}:{turn}"

@@ -265,7 +265,6 @@ def test_writing_from_within_resume_writing(run):
                 self.produce()
 
         async with connected(Producer, **UNIX) as (_, protocol, peer):
-            # One who read on all the time could keep pace with the producer: it never paused again.
             # In two halves: a peer that reads on and on may keep pace, and nothing is paused again.
             await protocol.wait(lambda: protocol.events.count("pause") == 1)
             received = await peer.recv_exactly(total // 2)

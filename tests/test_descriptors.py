@@ -984,6 +984,7 @@ def test_connections_cancelled_at_random(run):
 
         async with serving() as (_, address):
             canary, canary_protocol = await loop.create_connection(Recorder, *address)
+            await exchange(canary, canary_protocol)  # the server has its end too
             before = open_descriptors()
             stranger = None
             for round_number in range(30):

@@ -101,6 +101,7 @@ def describe(value):
 def outcome(scenario, kind):
     """What `scenario(env)` returns or raises on a fresh loop of `kind`, and what it reported."""
     env = Env(kind)
+    gc.disable()  # what a cycle's end looks like depends on when it is collected
     try:
         try:
             result = ("returned", describe(scenario(env)))
@@ -109,6 +110,7 @@ def outcome(scenario, kind):
         collect()
         return result, env.reports
     finally:
+        gc.enable()
         if not env.loop.is_closed():
             env.loop.close()
         asyncio.set_event_loop(None)

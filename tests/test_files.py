@@ -532,12 +532,13 @@ def test_a_dropped_file_is_written_and_warned_of(run, tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", ["w", "wb"])
-def test_a_dropped_file_that_has_failed_is_written(run, tmp_path, mode):
+@pytest.mark.parametrize("make_executor", [contextlib.nullcontext, Keeping])
+def test_a_dropped_file_that_has_failed_is_written(run, tmp_path, mode, make_executor):
     path = tmp_path / "file"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    async def main():
-        f = await fastaio.open(path, mode)
+    async def main(executor):
+        f = await fastaio.open(path, mode, executor=executor)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
         try:
             await f.write("x" * MEBI if mode == "w" else b"x" * MEBI)
@@ -554,7 +555,8 @@ def test_a_dropped_file_that_has_failed_is_written(run, tmp_path, mode):
 
     gc.disable()
     try:
-        run(main)
+        with make_executor() as executor:
+            run(main(executor))
     finally:
         gc.enable()
 

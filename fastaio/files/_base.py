@@ -361,23 +361,32 @@ class File(Generic[_Data]):
         return bool(self._output.handed) and self._start_op(place)
 
     def _start_job(self) -> None:
-        drain = self._loop.run_in_executor(self._executor, self._write_in_thread)
+        drain: Future[BaseException | None] = self._loop.run_in_executor(
+            self._executor, self._write_in_thread
+        )
         self._output.busy = True
         # The job keeps this file alive, and nothing else of what waits for it does: what belongs to
         # a cycle might have its descriptor closed before the rest is written.
         me = weakref.ref(self)
 
-        def drained(drain: Future[None]) -> None:
+        def drained(drain: Future[BaseException | None]) -> None:
             file = me()
-            dropped = drain.cancelled()
-            error = RuntimeError("the executor has dropped a job") if dropped else drain.exception()
+            if drain.cancelled():
+                error: BaseException | None = RuntimeError("the executor has dropped a job")
+            else:
+                error = drain.exception() or drain.result()
             if file is not None:
                 file._drained(error)
 
         drain.add_done_callback(drained)
 
-    def _write_in_thread(self) -> None:
-        self._output.write()
+    def _write_in_thread(self) -> BaseException | None:
+        # Returned, not raised: its frames know this file, and who keeps the outcome would keep it.
+        try:
+            self._output.write()
+        except BaseException as exc:
+            return exc.with_traceback(None)
+        return None
 
     def _drained(self, error: BaseException | None) -> None:
         output = self._output

@@ -361,9 +361,7 @@ class File(Generic[_Data]):
         return bool(self._output.handed) and self._start_op(place)
 
     def _start_job(self) -> None:
-        drain: Future[BaseException | None] = self._loop.run_in_executor(
-            self._executor, self._write_in_thread
-        )
+        drain = self._loop.run_in_executor(self._executor, self._write_in_thread)
         self._output.busy = True
         # The job keeps this file alive, and nothing else of what waits for it does: what belongs to
         # a cycle might have its descriptor closed before the rest is written.

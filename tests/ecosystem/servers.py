@@ -45,11 +45,6 @@ def bound_socket():
     return sock
 
 
-def free_port():
-    with bound_socket() as sock:
-        return sock.getsockname()[1]
-
-
 class Server:
     """A server program with its folder; `with` starts and ends it."""
 

@@ -7,9 +7,8 @@ import threading
 
 import pytest
 
-from ..ioutil import no_new_descriptors
+from ..ioutil import no_new_descriptors, unused_port
 from ..support import GUARD
-from .servers import free_port
 from .support import LOCALHOST, need
 
 
@@ -34,7 +33,7 @@ def serve(loop_factory):
             inbox,
             loop=loop_factory(),
             hostname=LOCALHOST,
-            port=free_port(),
+            port=unused_port(),
             ready_timeout=GUARD,
             **options,
         )

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 
-from ..ioutil import until
+from ..ioutil import until, unused_port
 from ..support import GUARD
 from .apps import pattern
 from .support import LOCALHOST, Client, Program, eventually, need
@@ -55,11 +55,10 @@ def test_hypercorn(run, loop_module):
     from hypercorn.config import Config
 
     from .apps import asgi
-    from .servers import free_port
 
     async def main():
         config = Config()
-        port = free_port()
+        port = unused_port()
         config.bind = [f"{LOCALHOST}:{port}"]
         config.errorlog = None
         stop = asyncio.Event()

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import signal
+import socket
 import sys
 import threading
 import time
@@ -128,6 +129,87 @@ def test_from_the_same_thread_the_order_is_kept(loop):
     loop.call_soon_threadsafe(loop.stop)
     loop.run_forever()
     assert seen == [1, 2, 3]
+
+
+def in_a_thread(function, *args):
+    """Call it in another thread and wait for its end."""
+    thread = threading.Thread(target=function, args=args)
+    thread.start()
+    thread.join()
+
+
+def test_one_order_for_all_threads(loop):
+    """A call that another thread has made runs before what is scheduled after that."""
+    seen = []
+
+    async def task(name):
+        seen.append(name)
+
+    async def waiting(future):
+        await future
+        seen.append("woken")
+
+    async def main():
+        future, waited = loop.create_future(), loop.create_future()
+        future.add_done_callback(lambda _: seen.append("future"))
+        waiter = loop.create_task(waiting(waited))
+        await asyncio.sleep(0)
+        in_a_thread(loop.call_soon_threadsafe, seen.append, 1)
+        loop.call_soon(seen.append, "call_soon")
+        in_a_thread(loop.call_soon_threadsafe, seen.append, 2)
+        created = loop.create_task(task("created"))
+        in_a_thread(loop.call_soon_threadsafe, seen.append, 3)
+        future.set_result(None)
+        in_a_thread(loop.call_soon_threadsafe, seen.append, 4)
+        waited.set_result(None)
+        in_a_thread(loop.call_soon_threadsafe, seen.append, 5)
+        await created
+        await waiter
+
+    loop.run_until_complete(main())
+    assert seen == [1, "call_soon", 2, "created", 3, "future", 4, "woken", 5]
+
+
+def test_one_order_across_a_stop(loop):
+    seen = []
+
+    def last():
+        in_a_thread(loop.call_soon_threadsafe, seen.append, "posted")
+        loop.call_soon(seen.append, "called")
+        loop.stop()
+
+    loop.call_soon(last)
+    loop.run_forever()
+    loop.call_soon(seen.append, "after the stop")
+    in_a_thread(loop.call_soon_threadsafe, seen.append, "posted after the stop")
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert seen == ["posted", "called", "after the stop", "posted after the stop"]
+
+
+def test_what_is_posted_while_a_factory_blocks_comes_before_connection_made(loop):
+    """The connection is accepted first, its protocol is told of it after the post."""
+    seen = []
+
+    class Told(asyncio.Protocol):
+        def connection_made(self, transport):
+            seen.append("connection_made")
+            transport.close()
+            loop.call_soon(loop.stop)
+
+    def factory():
+        in_a_thread(loop.call_soon_threadsafe, seen.append, "posted")
+        return Told()
+
+    async def serve():
+        return await loop.create_server(factory, "127.0.0.1", 0)
+
+    server = loop.run_until_complete(serve())
+    with socket.create_connection(server.sockets[0].getsockname()):
+        loop.run_forever()
+    server.close()
+    loop.run_until_complete(server.wait_closed())
+    assert seen == ["posted", "connection_made"]
 
 
 def test_cancelling_what_was_sent(loop_factory):

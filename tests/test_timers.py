@@ -69,6 +69,82 @@ def test_a_delay_that_is_over_runs_at_once_but_not_now(loop, delay):
     assert seen == ["timer"]
 
 
+def test_a_timer_of_no_delay_does_not_miss_a_turn(loop):
+    """It is due by the very clock that its deadline was taken from, however short a turn is."""
+    late = 0
+
+    def schedule(left):
+        seen = []
+
+        def second_turn():
+            loop.call_soon(third_turn)
+
+        def third_turn():
+            nonlocal late
+            late += not seen
+            if left:
+                loop.call_soon(schedule, left - 1)
+            else:
+                loop.stop()
+
+        loop.call_later(0.0, seen.append, True)
+        loop.call_soon(second_turn)
+
+    loop.call_soon(schedule, 3000)
+    loop.run_forever()
+    assert late == 0
+
+
+def test_a_timer_that_falls_due_while_the_loop_polls(loop_factory):
+    """The clock is read once all has been polled, so the timer fires in this turn, not the next."""
+    seen = []
+    plain = loop_factory()
+    plain.close()
+
+    class Slow(type(plain)):
+        slow = False
+
+        def _process_events(self, events):
+            super()._process_events(events)
+            if self.slow:
+                self.slow = False
+                time.sleep(0.02)
+
+    def first_turn():
+        loop.call_later(0.01, seen.append, "timer")
+        loop.call_soon(second_turn)
+        loop.slow = True
+        time.sleep(0.001)  # long enough for the next turn to poll
+
+    def second_turn():
+        loop.call_soon(seen.append, "third turn")
+        loop.call_soon(loop.stop)
+
+    loop = Slow()
+    try:
+        loop.call_soon(first_turn)
+        loop.run_forever()
+    finally:
+        loop.close()
+    assert seen == ["timer", "third turn"]
+
+
+def test_deadlines_a_fraction_of_a_nanosecond_apart(loop):
+    """They are compared as the floats that they are."""
+    seen = []
+    deadline = loop.time()
+    times = [deadline]
+    for _ in range(5):
+        times.append(math.nextafter(times[-1], math.inf))
+    for number in (3, 1, 5, 0, 4, 2):
+        loop.call_at(times[number], seen.append, number)
+    loop.call_at(times[-1], seen.append, "last")
+    loop.call_later(0.001, loop.stop)
+    loop.run_forever()
+    assert seen[:5] == [0, 1, 2, 3, 4]
+    assert set(seen[5:]) == {5, "last"}
+
+
 def test_negative_delays_fire_in_order_of_their_deadlines(same_outcome):
     def scenario(env):
         seen = []

@@ -4,78 +4,24 @@
 #include "registry.h"
 #include "task.h"
 #include <errno.h>
-#include <math.h>
-#include <time.h>
 
 #define EVENTS_PER_POLL 512
 /* With work at hand, how long a purely computing loop goes without asking the kernel. */
 #define POLL_INTERVAL_NS 10000
 /* How old queued output may grow while callbacks run. */
 #define FLUSH_AGE_NS 1000000
+/* The resolution of the clock in seconds: a timer is due from this much before its deadline on, as
+   on asyncio. */
+#define CLOCK_RESOLUTION 1e-9
 /* Where the last turns have fired this many timers, the next ones may be this late: a crowd of timers is
    worth fewer wake-ups. A lone timer is waited for to the nanosecond. */
 #define TIMER_CROWD 16
 #define TIMER_CROWD_WAIT_NS 300000
-/* By how much now_ns may be behind the clock, and how long the CPU's counter is measured by it. */
-#define CLOCK_STALE_NS 1000
-#define CYCLES_MEASURED_NS 200000
 /* Spinning: what counts as a short wait (waking a halted CPU included), the share of short waits
    below which it is not tried, and the share of wall time that may be lost to spins in vain. */
 #define SPIN_SHORT_WAIT_NS 90000
 #define SPIN_MIN_HITS 0.5
 #define SPIN_LOST_SHARE 20
-
-int64_t
-loop_clock(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
-}
-
-/* Counts at a steady rate; 0 where the architecture has no such counter at hand. */
-static inline uint64_t
-cycle_counter(void)
-{
-#if defined(__x86_64__)
-    return __builtin_ia32_rdtsc();
-#elif defined(__aarch64__)
-    uint64_t count;
-    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(count));
-    return count;
-#else
-    return 0;
-#endif
-}
-
-static void
-measure_cycles(LoopObject *loop)
-{
-    CycleClock *cycles = &loop->cycles;
-    int64_t elapsed_ns = loop->now_ns - cycles->start_ns;
-    if (cycles->start_ns == 0) {
-        cycles->start = cycles->read_at;
-        cycles->start_ns = loop->now_ns;
-    }
-    else if (elapsed_ns > CYCLES_MEASURED_NS) {
-        cycles->worth = (cycles->read_at - cycles->start) * CLOCK_STALE_NS / elapsed_ns;
-    }
-}
-
-/* Brings now_ns up to date, but for what does not matter. */
-static inline void
-read_clock(LoopObject *loop)
-{
-    uint64_t count = cycle_counter();
-    if (count - loop->cycles.read_at < loop->cycles.worth) {
-        return;
-    }
-    loop->cycles.read_at = count;
-    loop->now_ns = loop_clock();
-    if (loop->cycles.worth == 0) {
-        measure_cycles(loop);
-    }
-}
 
 static int
 set_current_task(LoopObject *loop, PyObject *task)
@@ -96,7 +42,7 @@ loop_flush_later(LoopObject *loop, FlushNode *node)
         return;
     }
     if (loop->flush_list == NULL) {
-        loop->flush_since_ns = loop_clock();
+        loop->flush_since_ns = clock_ns();
         loop->flush_end = &loop->flush_list;
     }
     node->loop = loop;
@@ -142,47 +88,47 @@ loop_flush_now(LoopObject *loop)
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
-int64_t
-loop_seconds_to_ns(double seconds)
-{
-    double ns = seconds * 1e9;
-    if (!(ns > (double)INT64_MIN)) {
-        return INT64_MIN; /* NaN too */
-    }
-    return ns < (double)INT64_MAX ? (int64_t)ceil(ns) : INT64_MAX;
-}
-
-/* What timers are compared with: the clock, or what has been put in the place of loop.time(). */
+/* Set *seconds to what timers are compared with: the clock, or what replaces loop.time(). */
 static int
-timer_clock(LoopObject *loop, int64_t *now_ns)
+timer_time(LoopObject *loop, double *seconds)
 {
     if (!(loop->overrides & OVERRIDE_TIME)) {
-        *now_ns = loop->now_ns;
+        *seconds = (double)loop->clock.now_ns / NS_PER_SECOND;
         return 0;
     }
-    PyObject *seconds = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_time);
-    double value = seconds ? PyFloat_AsDouble(seconds) : -1.0;
-    Py_XDECREF(seconds);
-    if (value == -1.0 && PyErr_Occurred()) {
-        return -1;
-    }
-    *now_ns = loop_seconds_to_ns(value);
-    return 0;
+    PyObject *time = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_time);
+    *seconds = time ? PyFloat_AsDouble(time) : -1.0;
+    Py_XDECREF(time);
+    return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
+/* Make now_ns exact, unless the first timer's deadline is certainly ahead of the clock. */
+static inline void
+refresh_clock_for(LoopObject *loop, const Timer *first)
+{
+    LoopClock *clock = &loop->clock;
+    double latest = (double)(clock->now_ns + 2 * CLOCK_STALE_NS) / NS_PER_SECOND;
+    if (first->when <= latest || !clock_is_fresh(clock)) {
+        clock_read(clock);
+    }
+}
+
+/* Move the timers that are due into the ready queue, in order of their deadlines. */
 static int
 fire_timers(LoopObject *loop)
 {
     const Timer *first = timers_peek(&loop->timers);
-    int64_t now_ns;
+    double now;
     loop->timer_crowd /= 2;
     if (first == NULL) {
         return 0;
     }
-    if (timer_clock(loop, &now_ns) < 0) {
+    refresh_clock_for(loop, first);
+    if (timer_time(loop, &now) < 0) {
         return -1;
     }
-    while ((first = timers_peek(&loop->timers)) != NULL && first->when_ns <= now_ns) {
+    now += CLOCK_RESOLUTION;
+    while ((first = timers_peek(&loop->timers)) != NULL && first->when < now) {
         ReadyEntry *entry = ready_push(&loop->ready);
         if (entry == NULL) {
             return -1;
@@ -194,7 +140,7 @@ fire_timers(LoopObject *loop)
     return 0;
 }
 
-/* How long the kernel may be waited for: 0 with work at hand, -1 without any timer. */
+/* Set *timeout_ns to how long the loop may wait: 0 with work at hand, -1 without any timer. */
 static int
 poll_timeout(LoopObject *loop, int64_t *timeout_ns)
 {
@@ -207,17 +153,13 @@ poll_timeout(LoopObject *loop, int64_t *timeout_ns)
         *timeout_ns = -1;
         return 0;
     }
-    int64_t now_ns;
-    if (timer_clock(loop, &now_ns) < 0) {
+    double now;
+    clock_refresh(&loop->clock);
+    if (timer_time(loop, &now) < 0) {
         return -1;
     }
-    first = timers_peek(&loop->timers); /* the clock may be the user's, who has moved timers */
-    if (first == NULL || first->when_ns <= now_ns) {
-        *timeout_ns = 0;
-    }
-    else if (__builtin_sub_overflow(first->when_ns, now_ns, timeout_ns)) {
-        *timeout_ns = INT64_MAX;
-    }
+    first = timers_peek(&loop->timers); /* a replaced clock may have moved timers */
+    *timeout_ns = first != NULL && first->when > now ? seconds_to_ns(first->when - now) : 0;
     if (loop->timer_crowd >= TIMER_CROWD && *timeout_ns > 0
         && *timeout_ns < TIMER_CROWD_WAIT_NS) {
         *timeout_ns = TIMER_CROWD_WAIT_NS;
@@ -231,15 +173,15 @@ static bool
 may_spin(LoopObject *loop)
 {
     return loop->spin_us > 0 && loop->spin_hits >= SPIN_MIN_HITS
-           && (loop->now_ns - loop->spin_lost_since_ns) / SPIN_LOST_SHARE >= loop->spin_lost_ns;
+           && (loop->clock.now_ns - loop->spin_lost_since_ns) / SPIN_LOST_SHARE >= loop->spin_lost_ns;
 }
 
-/* Whether another thread has called a loop that waits. A look at the poller takes the wake-up away,
-   so that alone does not tell. */
+/* Return true if another thread has called the waiting loop. Needs no GIL. A look at the poller
+   consumes the wake-up, so the poller alone does not tell. */
 static inline bool
 is_called(LoopObject *loop)
 {
-    return inbox_filled(&loop->inbox) || !atomic_load(&loop->blocked);
+    return !atomic_load(&loop->blocked);
 }
 
 /* Asks again and again for a little while: cheaper than letting the CPU halt, where the next event
@@ -247,15 +189,15 @@ is_called(LoopObject *loop)
 static int
 spin(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
 {
-    int64_t begin = loop_clock(), limit_ns = loop->spin_us * INT64_C(1000);
+    int64_t begin = clock_ns(), limit_ns = loop->spin_us * INT64_C(1000);
     if (timeout_ns >= 0 && timeout_ns < limit_ns) {
         return 0;
     }
     int count;
     do {
         count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
-    } while (count == 0 && !is_called(loop) && loop_clock() - begin < limit_ns);
-    int64_t spent = loop_clock() - begin;
+    } while (count == 0 && !is_called(loop) && clock_ns() - begin < limit_ns);
+    int64_t spent = clock_ns() - begin;
     loop->metrics.spins++;
     loop->metrics.spin_ns += spent;
     if (count > 0 || is_called(loop)) {
@@ -273,7 +215,7 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     int count = 0;
     bool spinning = may_spin(loop);
     atomic_store(&loop->blocked, true);
-    if (inbox_filled(&loop->inbox)) {
+    if (ready_len(&loop->ready)) { /* by another thread, before it could see `blocked` */
         timeout_ns = 0;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -286,11 +228,11 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     }
     Py_END_ALLOW_THREADS
     atomic_store(&loop->blocked, false);
-    int64_t before = loop->now_ns;
-    loop->now_ns = loop_clock();
+    int64_t before = loop->clock.now_ns;
+    loop->clock.now_ns = clock_ns();
     loop->metrics.blocks++;
-    bool found = count > 0 || inbox_filled(&loop->inbox);
-    double hit = found && loop->now_ns - before < SPIN_SHORT_WAIT_NS ? 1.0 : 0.0;
+    bool found = count > 0 || ready_len(&loop->ready);
+    double hit = found && loop->clock.now_ns - before < SPIN_SHORT_WAIT_NS ? 1.0 : 0.0;
     loop->spin_hits += (hit - loop->spin_hits) / 8;
     return count;
 }
@@ -339,7 +281,7 @@ poll(LoopObject *loop, int64_t timeout_ns)
     else {
         count = wait_blocking(loop, timeout_ns, events);
     }
-    loop->poll_due_ns = loop->now_ns + POLL_INTERVAL_NS;
+    loop->poll_due_ns = loop->clock.now_ns + POLL_INTERVAL_NS;
     loop->answering = count > 0;
     if (count < 0) {
         return raise_errno(-count);
@@ -367,7 +309,7 @@ poll_if_due(LoopObject *loop)
         return -1;
     }
     if (timeout_ns == 0 && !loop->io_happened
-        && (loop->answering || loop->now_ns < loop->poll_due_ns)) {
+        && (loop->answering || loop->clock.now_ns < loop->poll_due_ns)) {
         loop->io_happened = loop->answering; /* the next turn polls */
         loop->answering = false;
         return 0;
@@ -451,7 +393,7 @@ run_batch(LoopObject *loop)
         }
         ready_drop(&entry);
         if (loop->flush_list != NULL && result == 0
-            && loop_clock() - loop->flush_since_ns > FLUSH_AGE_NS) {
+            && clock_ns() - loop->flush_since_ns > FLUSH_AGE_NS) {
             result = loop_flush_now(loop);
         }
     }
@@ -466,18 +408,15 @@ only_computes(LoopObject *loop)
 {
     return ready_len(&loop->ready) && !loop->io_happened && !loop->answering
            && loop->flush_list == NULL
-           && timers_count(&loop->timers) == 0 && !inbox_filled(&loop->inbox)
-           && loop->now_ns < loop->poll_due_ns;
+           && timers_count(&loop->timers) == 0
+           && loop->clock.now_ns < loop->poll_due_ns;
 }
 
-/* Queues what has come about outside of the queue: calls of other threads, events, timers. */
+/* Send queued output, then move I/O events and due timers into the ready queue. */
 static int
 collect(LoopObject *loop)
 {
     if (set_current_task(loop, NULL) < 0) {
-        return -1;
-    }
-    if (inbox_filled(&loop->inbox) && inbox_drain(&loop->inbox, &loop->ready) < 0) {
         return -1;
     }
     if (loop->flush_list != NULL && loop_flush_now(loop) < 0) {
@@ -485,9 +424,6 @@ collect(LoopObject *loop)
     }
     timers_prune(&loop->timers);
     if (poll_if_due(loop) < 0) {
-        return -1;
-    }
-    if (inbox_filled(&loop->inbox) && inbox_drain(&loop->inbox, &loop->ready) < 0) {
         return -1;
     }
     return fire_timers(loop);
@@ -500,12 +436,12 @@ turn(LoopObject *loop)
     if (!only_computes(loop) && collect(loop) < 0) {
         return -1;
     }
-    int64_t begin = loop->now_ns;
+    int64_t begin = loop->clock.now_ns;
     loop->received_before = loop->metrics.bytes_received;
     int result = run_batch(loop);
-    read_clock(loop);
+    clock_refresh(&loop->clock);
     loop->metrics.iterations++;
-    metrics_turn(&loop->metrics, loop->now_ns - begin);
+    metrics_turn(&loop->metrics, loop->clock.now_ns - begin);
     return result;
 }
 
@@ -572,9 +508,9 @@ loop_run(LoopObject *loop)
         return -1;
     }
     loop->keeps_handles++;
-    loop->now_ns = loop_clock();
+    loop->clock.now_ns = clock_ns();
     loop->io_happened = true; /* the first turn polls */
-    loop->spin_lost_since_ns = loop->now_ns;
+    loop->spin_lost_since_ns = loop->clock.now_ns;
     loop->spin_lost_ns = 0;
     do {
         result = turn(loop);

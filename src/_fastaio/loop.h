@@ -3,14 +3,15 @@
 #define FASTAIO_LOOP_H
 
 #include "args.h"
+#include "clock.h"
 #include "handle.h"
-#include "inbox.h"
 #include "metrics.h"
 #include "poller.h"
 #include "ready.h"
 #include "state.h"
 #include "timers.h"
 #include "watch.h"
+#include <stdatomic.h>
 
 /* A transport with queued output. The loop calls flush(owner) once before it polls. */
 typedef struct FlushNode {
@@ -31,20 +32,11 @@ enum {
     OVERRIDE_GET_DEBUG = 1 << 5,
 };
 
-/* The CPU's counter, which is read in a third of the time that the clock takes. */
-typedef struct {
-    uint64_t read_at;   /* counter at the last reading of the clock */
-    uint64_t worth;     /* a new reading is worth it after so many; 0: not measured yet */
-    uint64_t start;     /* the first reading of both, to measure by */
-    int64_t start_ns;
-} CycleClock;
-
 struct LoopObject {
     PyObject_HEAD
     fastaio_state *st;
     ReadyQueue ready;
     Timers timers;
-    Inbox inbox;
     Poller *poller;
     FdTable *fds;
     FlushNode *flush_list;    /* transports with queued output, the oldest first */
@@ -56,8 +48,7 @@ struct LoopObject {
     bool hot_buffer_taken;
     Metrics metrics;
     uint64_t received_before; /* metrics.bytes_received at the start of this turn */
-    int64_t now_ns;           /* clock at the start of this turn, or a moment before */
-    CycleClock cycles;        /* tells when now_ns is worth reading again */
+    LoopClock clock;          /* read at the start of this turn, or a moment before */
     int64_t poll_due_ns;      /* until then ready work alone is no reason to poll */
     int64_t slow_callback_ns;
     unsigned keeps_handles;   /* runs that have not ended: new handles are as handle_track() says */
@@ -72,7 +63,7 @@ struct LoopObject {
     bool answering;           /* the last poll found events: what they woke up goes first */
     bool timed;               /* measure each callback (debug mode or asked for) */
     bool warn_slow;
-    atomic_bool blocked;      /* in a wait that a wake-up must end, and none has come yet */
+    atomic_bool blocked;      /* the loop is in a wait, and nobody has woken it yet */
     int spin_us;              /* longest spin before blocking; 0: never */
     double spin_hits;         /* moving share of waits that were short */
     int64_t spin_lost_ns;     /* spent spinning in vain since spin_lost_since_ns */
@@ -82,7 +73,6 @@ struct LoopObject {
 };
 
 #define HOT_BUFFER_SIZE (256 * 1024)
-#define NS_PER_SECOND INT64_C(1000000000)
 
 /* Whether this is a forked child's copy of a loop: the poller is shared with the parent, which must
    not notice. It is until the child runs it: see watch_adopt(). */
@@ -91,10 +81,6 @@ loop_is_copy(const LoopObject *loop)
 {
     return loop->forks != loop->st->forks;
 }
-/* CLOCK_MONOTONIC in ns. */
-int64_t loop_clock(void);
-/* Rounded up, saturating; NaN is "now" (any time that has come). */
-int64_t loop_seconds_to_ns(double seconds);
 /* One turn by itself, which blocks where nothing is ready: 0, or -1 with what leaves the loop. */
 int loop_run_once(LoopObject *loop);
 /* Turns until stop(): 0, or -1 with the exception that leaves the loop. */

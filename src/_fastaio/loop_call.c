@@ -152,8 +152,8 @@ wake(LoopObject *loop)
             return -1;
         }
     }
-    /* Looked at first, for that is cheap; the GIL orders this look and the one that a loop takes at its
-       inbox once it calls itself blocked. */
+    /* The plain load comes first because it is cheap. The GIL orders it with the loop's own look at
+       its queue, which follows the store of `blocked`. */
     if (atomic_load(&loop->blocked) && atomic_exchange(&loop->blocked, false)
         && loop->poller != NULL && !loop_is_copy(loop)) {
         loop->metrics.wakeups++;
@@ -179,13 +179,9 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
         return NULL;
     }
     handle_guard(loop->st, handle);
-    /* Only a loop that runs in another thread needs the inbox: order is kept everywhere else. */
-    bool foreign = loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident();
-    if (foreign) {
-        handle_track((PyObject *)handle);
-    }
-    int result = foreign ? inbox_put(&loop->inbox, (PyObject *)handle) : push_handle(loop, handle);
-    if (result < 0 || wake(loop) < 0) {
+    /* The GIL guards the queue. There is one queue, so callbacks run in the order of the calls,
+       whichever threads make them. */
+    if (push_handle(loop, handle) < 0 || wake(loop) < 0) {
         Py_CLEAR(handle);
     }
     return (PyObject *)handle;
@@ -208,7 +204,7 @@ static int
 loop_seconds(LoopObject *loop, double *seconds)
 {
     if (!(loop->overrides & OVERRIDE_TIME)) {
-        *seconds = (double)loop_clock() / NS_PER_SECOND;
+        *seconds = (double)clock_ns() / NS_PER_SECOND;
         return 0;
     }
     PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_time);
@@ -221,7 +217,7 @@ static PyObject *
 schedule_timer(LoopObject *loop, HandleObject *handle, double when)
 {
     handle->when = when;
-    if (timers_push(&loop->timers, loop_seconds_to_ns(when), (PyObject *)handle) < 0) {
+    if (timers_push(&loop->timers, when, (PyObject *)handle) < 0) {
         Py_CLEAR(handle);
     }
     return (PyObject *)handle;
@@ -338,7 +334,7 @@ PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
 static PyObject *
 loop_time(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(ignored))
 {
-    return PyFloat_FromDouble((double)loop_clock() / NS_PER_SECOND);
+    return PyFloat_FromDouble((double)clock_ns() / NS_PER_SECOND);
 }
 
 PyMethodDef loop_call_methods[] = {

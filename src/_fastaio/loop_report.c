@@ -188,9 +188,9 @@ loop_run_timed(LoopObject *loop, ReadyEntry *entry,
     if (PyObject_SetAttrString(self, "_current_handle", handle) < 0) {
         return -1;
     }
-    int64_t begin = loop_clock();
+    int64_t begin = clock_ns();
     int result = run(loop, entry);
-    int64_t spent = loop_clock() - begin;
+    int64_t spent = clock_ns() - begin;
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
     if (spent >= loop->slow_callback_ns) {
         loop->metrics.slow_callbacks++;

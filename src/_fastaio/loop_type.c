@@ -5,7 +5,6 @@
 #include "stream.h"
 #include "task.h"
 #include <errno.h>
-#include <math.h>
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 
@@ -280,7 +279,6 @@ close_native(LoopObject *loop)
     loop->closed = true;
     ready_clear(&loop->ready);
     timers_clear(&loop->timers);
-    inbox_clear(&loop->inbox);
     if (loop->fds != NULL) {
         fd_table_clear(loop->fds);
     }
@@ -424,7 +422,7 @@ loop_set_slow_callback(LoopObject *loop, PyObject *value, void *Py_UNUSED(closur
     if (seconds == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    loop->slow_callback_ns = loop_seconds_to_ns(seconds);
+    loop->slow_callback_ns = seconds_to_ns(seconds);
     return 0;
 }
 
@@ -573,10 +571,6 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     }
     loop->st = st;
     atomic_init(&loop->blocked, false);
-    if (inbox_init(&loop->inbox) < 0) {
-        loop->st = NULL;
-        Py_CLEAR(loop);
-    }
     return (PyObject *)loop;
 }
 
@@ -588,9 +582,6 @@ loop_traverse(LoopObject *loop, visitproc visit, void *arg)
     int result = ready_traverse(&loop->ready, visit, arg);
     if (result == 0) {
         result = timers_traverse(&loop->timers, visit, arg);
-    }
-    if (result == 0) {
-        result = inbox_traverse(&loop->inbox, visit, arg);
     }
     if (result == 0 && loop->fds != NULL) {
         result = fd_table_traverse(loop->fds, visit, arg);
@@ -604,9 +595,6 @@ loop_clear(LoopObject *loop)
     Py_CLEAR(loop->task_factory);
     ready_clear(&loop->ready);
     timers_clear(&loop->timers);
-    if (loop->st != NULL) {
-        inbox_clear(&loop->inbox);
-    }
     if (loop->fds != NULL) {
         fd_table_clear(loop->fds);
     }
@@ -622,9 +610,6 @@ loop_dealloc(LoopObject *loop)
     close_native(loop);
     if (loop->fds != NULL) {
         fd_table_free(loop->fds);
-    }
-    if (loop->st != NULL) {
-        inbox_destroy(&loop->inbox);
     }
     PyMem_RawFree(loop->hot_buffer);
     type->tp_free(loop);

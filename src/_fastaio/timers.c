@@ -1,6 +1,7 @@
 #include "timers.h"
 
 #include "handle.h"
+#include <math.h>
 
 /* Below this many it is not worth looking for cancelled timers behind the first. */
 #define PRUNE_MIN_COUNT 100
@@ -10,8 +11,8 @@
 static inline bool
 earlier(const Timer *a, const Timer *b)
 {
-    return (a->when_ns < b->when_ns) |
-           ((a->when_ns == b->when_ns) & (a->sequence < b->sequence));
+    return (a->when < b->when) |
+           ((a->when == b->when) & (a->sequence < b->sequence));
 }
 
 static inline HandleObject *
@@ -167,11 +168,14 @@ heap_pop(TimerArray *heap)
 /* ---- both ------------------------------------------------------------------------------------ */
 
 int
-timers_push(Timers *timers, int64_t when_ns, PyObject *handle)
+timers_push(Timers *timers, double when, PyObject *handle)
 {
-    Timer timer = {.when_ns = when_ns, .sequence = timers->sequence, .handle = handle};
+    if (isnan(when)) {
+        when = -INFINITY;
+    }
+    Timer timer = {.when = when, .sequence = timers->sequence, .handle = handle};
     TimerArray *queue = &timers->queue;
-    bool in_order = queue->count == 0 || last_of(queue)->when_ns <= when_ns;
+    bool in_order = queue->count == 0 || last_of(queue)->when <= when;
     if (array_append(in_order ? queue : &timers->heap, timer) < 0) {
         return -1;
     }

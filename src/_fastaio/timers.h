@@ -1,4 +1,4 @@
-/* timers.h: TimerHandles in order of (deadline in ns, creation).
+/* timers.h: TimerHandles in order of (deadline, creation).
  *
  * Most programs make timers whose deadlines only grow: one timeout, many times. Those stand in a
  * queue, in and out at no cost; whatever is due before the queue's last goes to a binary heap.
@@ -9,7 +9,7 @@
 #include "compat.h"
 
 typedef struct {
-    int64_t when_ns;
+    double when; /* in seconds of loop.time(), as asyncio compares it; never NaN */
     uint64_t sequence;
     PyObject *handle; /* owned TimerHandle */
 } Timer;
@@ -30,8 +30,9 @@ typedef struct {
     uint64_t sequence; /* of the next timer */
 } Timers;
 
-/* Takes a new reference. 0, or -1 with MemoryError. */
-int timers_push(Timers *timers, int64_t when_ns, PyObject *handle);
+/* Add a timer, with a new reference. A deadline of NaN has always passed. Return 0, or -1 with
+   MemoryError. */
+int timers_push(Timers *timers, double when, PyObject *handle);
 static inline size_t
 timers_count(const Timers *timers)
 {

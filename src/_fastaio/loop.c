@@ -8,6 +8,8 @@
 #define EVENTS_PER_POLL 512
 /* With work at hand, how long a purely computing loop goes without asking the kernel. */
 #define POLL_INTERVAL_NS 10000
+/* In a long batch the clock is looked at once in so many entries. */
+#define ENTRIES_PER_CLOCK 32
 /* How old queued output may grow while callbacks run. */
 #define FLUSH_AGE_NS 1000000
 /* The resolution of the clock in seconds: a timer is due from this much before its deadline on, as
@@ -229,12 +231,21 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     Py_END_ALLOW_THREADS
     atomic_store(&loop->blocked, false);
     int64_t before = loop->clock.now_ns;
-    loop->clock.now_ns = clock_ns();
+    clock_read(&loop->clock);
+    gil_was_released(&loop->gil, loop->clock.now_ns);
     loop->metrics.blocks++;
     bool found = count > 0 || ready_len(&loop->ready);
     double hit = found && loop->clock.now_ns - before < SPIN_SHORT_WAIT_NS ? 1.0 : 0.0;
     loop->spin_hits += (hit - loop->spin_hits) / 8;
     return count;
+}
+
+/* Offer the GIL to other threads. */
+static void
+let_others_in(LoopObject *loop)
+{
+    gil_offer(&loop->gil, &loop->clock.now_ns);
+    loop->metrics.gil_offers++;
 }
 
 static int
@@ -276,6 +287,9 @@ poll(LoopObject *loop, int64_t timeout_ns)
     loop->metrics.polls++;
     loop->io_happened = false;
     if (timeout_ns == 0) {
+        if (gil_is_due(&loop->gil, loop->clock.now_ns)) {
+            let_others_in(loop);
+        }
         count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
     }
     else {
@@ -392,6 +406,12 @@ run_batch(LoopObject *loop)
             result = loop_report_entry(loop, &entry);
         }
         ready_drop(&entry);
+        if (count % ENTRIES_PER_CLOCK == 0 && count != 0) {
+            clock_refresh(&loop->clock);
+            if (gil_is_due(&loop->gil, loop->clock.now_ns)) {
+                let_others_in(loop);
+            }
+        }
         if (loop->flush_list != NULL && result == 0
             && clock_ns() - loop->flush_since_ns > FLUSH_AGE_NS) {
             result = loop_flush_now(loop);
@@ -508,7 +528,8 @@ loop_run(LoopObject *loop)
         return -1;
     }
     loop->keeps_handles++;
-    loop->clock.now_ns = clock_ns();
+    clock_read(&loop->clock);
+    gil_was_released(&loop->gil, loop->clock.now_ns);
     loop->io_happened = true; /* the first turn polls */
     loop->spin_lost_since_ns = loop->clock.now_ns;
     loop->spin_lost_ns = 0;

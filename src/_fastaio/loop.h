@@ -4,6 +4,7 @@
 
 #include "args.h"
 #include "clock.h"
+#include "gil.h"
 #include "handle.h"
 #include "metrics.h"
 #include "poller.h"
@@ -49,6 +50,7 @@ struct LoopObject {
     Metrics metrics;
     uint64_t received_before; /* metrics.bytes_received at the start of this turn */
     LoopClock clock;          /* read at the start of this turn, or a moment before */
+    GilShare gil;             /* when other threads are let in next */
     int64_t poll_due_ns;      /* until then ready work alone is no reason to poll */
     int64_t slow_callback_ns;
     unsigned keeps_handles;   /* runs that have not ended: new handles are as handle_track() says */

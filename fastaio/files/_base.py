@@ -36,6 +36,31 @@ _MOST = 1024
 NEVER: Any = object()
 
 
+class _Forks:
+    """Counts the forks of this process: a child shares the position of every descriptor."""
+
+    count = 0
+
+    @classmethod
+    def add(cls) -> None:
+        cls.count += 1
+
+
+os.register_at_fork(before=_Forks.add)
+
+
+def reserve(fd: int, size: int) -> int | None:
+    """Move the position of a regular file by `size` bytes; return where it was, or None.
+
+    The kernel moves it in one step, so nobody else who uses the position gets the same bytes. None
+    means that the position cannot be so large.
+    """
+    try:
+        return os.lseek(fd, size, os.SEEK_CUR) - size
+    except OSError:
+        return None
+
+
 class Flag(int):
     """A truth that may be awaited: aiofiles has some of these methods plain, some not."""
 
@@ -59,6 +84,7 @@ class Output:
         "_handed_size",
         "_op",
         "_op_pieces",
+        "_op_size",
         "_op_start",
         "_taken_size",
         "busy",
@@ -84,6 +110,7 @@ class Output:
         self._op: _fastaio.FileOp | None = None
         self._op_pieces: list[bytes] = []
         self._op_start = 0
+        self._op_size = 0
         self.error: BaseException | None = None
 
     def add(self, data: bytes) -> None:
@@ -165,34 +192,48 @@ class Output:
 
     # By a ring
 
-    def start_op(self, loop: AbstractEventLoop, start: int) -> Future[int] | None:
-        """Have what is handed over written at a place; None if there is no ring."""
+    def start_op(self, loop: AbstractEventLoop) -> Future[int] | None:
+        """Have the ring write what is handed over; None if a thread has to do it.
+
+        The position moves first: it stays true while the kernel writes, also for whoever forks or
+        asks for the descriptor meanwhile.
+        """
+        fd = self.raw.fileno()
+        taken_size = self._taken_size
         pieces = self._next()
-        op = None
+        size = self._taken_size - taken_size
+        op = start = None
         try:
-            op = _fastaio._ring_write(loop, self.raw.fileno(), pieces, start)
+            start = reserve(fd, size)
+            if start is not None:
+                op = _fastaio._ring_write(loop, fd, pieces, start)
         finally:
             if op is None:
                 self._put_back(pieces, 0)
-        if op is None:
+                if start is not None:
+                    os.lseek(fd, -size, os.SEEK_CUR)
+        if op is None or start is None:
             return None
-        self._op, self._op_pieces, self._op_start = op, pieces, start
+        self._op, self._op_pieces, self._op_start, self._op_size = op, pieces, start, size
         self._tell_of_room()
         return op.future
 
-    def end_op(self) -> int:
-        """The place behind what the operation has written; keeps what it has not."""
+    def end_op(self) -> None:
+        """Take back what the operation has not written, and its part of the position."""
         assert self._op is not None
+        done, self._op = self._op.done, None
         pieces, self._op_pieces = self._op_pieces, []
-        self._put_back(pieces, self._op.done)
-        return self._op_start + self._op.done
+        self._put_back(pieces, done)
+        if done < self._op_size:
+            fd = self.raw.fileno()
+            # Somebody else may have written behind it since: the hole remains then.
+            if os.lseek(fd, 0, os.SEEK_CUR) == self._op_start + self._op_size:
+                os.lseek(fd, self._op_start + done, os.SEEK_SET)
 
     def restore(self) -> None:
         """Put what has not been written before what has been gathered since; nobody is writing."""
         if self._op is not None:
-            # The kernel has been told a place, and has left the position of the descriptor alone.
-            self.raw.seek(self.end_op())
-            self._op = None
+            self.end_op()
         self.busy = False
         left = list(self.handed)
         self.handed.clear()
@@ -214,6 +255,7 @@ class File(Generic[_Data]):
         "_drain_waiters",
         "_executor",
         "_fd",
+        "_forks",
         "_gather",
         "_last_gather",
         "_loop",
@@ -246,6 +288,7 @@ class File(Generic[_Data]):
         self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         appends = raw.writable() and fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_APPEND
         self._ring = executor is None and self._regular and not appends
+        self._forks = _Forks.count
         self._turns = Turns()
         self._closed = False
         self._working = False
@@ -255,6 +298,23 @@ class File(Generic[_Data]):
         self._on_close: Callable[[], object] | None = None
         self._on_exit: Callable[[], object] | None = None
         self._read_loop = self._write_loop = NEVER
+
+    # Who has the descriptor
+
+    def _share(self) -> None:
+        """Others may move the position from now on.
+
+        A ring writes and reads at a place that it is told; only write() and read() themselves find
+        the place and move the position in one step.
+        """
+        self._ring = False
+
+    def _may_use_ring(self) -> bool:
+        return self._ring and self._forks == _Forks.count
+
+    def _number(self) -> int:
+        """The descriptor, for use within this package."""
+        return int(self._sync.fileno())
 
     # Turns
 
@@ -301,16 +361,20 @@ class File(Generic[_Data]):
         self._working = True
         return await outcome(self._loop, job, self._worked)
 
-    async def _on_ring(self, op: _fastaio.FileOp, then: Callable[[Any], object]) -> Any:
-        """The outcome of an operation on a ring, which goes to then() first, whoever waits."""
+    async def _on_ring(self, op: _fastaio.FileOp, then: Callable[[bytes], object]) -> bytes:
+        """Return the bytes of a read on a ring; call then() with them first, whoever waits.
+
+        A read that has failed gives then() no bytes.
+        """
 
         def landed() -> None:
-            if not op.future.cancelled() and op.future.exception() is None:
-                then(op.future.result())
+            done = not op.future.cancelled() and op.future.exception() is None
+            then(op.future.result() if done else b"")
             self._worked()
 
         self._working = True
-        return await outcome(self._loop, op.future, landed)
+        data: bytes = await outcome(self._loop, op.future, landed)
+        return data
 
     # Output
 
@@ -331,15 +395,14 @@ class File(Generic[_Data]):
         output = self._output
         output.hand_over()
         try:
-            if self._ring and self._start_op(os.lseek(self._fd, 0, os.SEEK_CUR)):
-                return
-            self._start_job()
+            if not self._start_op():
+                self._start_job()
         except BaseException:
             output.restore()
             raise
 
-    def _start_op(self, place: int) -> bool:
-        future = self._output.start_op(self._loop, place)
+    def _start_op(self) -> bool:
+        future = self._output.start_op(self._loop) if self._may_use_ring() else None
         if future is None:
             return False
         self._output.busy = True
@@ -350,15 +413,12 @@ class File(Generic[_Data]):
     def _written(self, future: Future[int]) -> None:
         error = future.exception()
         try:
-            if error is None and self._start_next_op():
+            self._output.end_op()
+            if error is None and self._output.handed and self._start_op():
                 return
         except Exception as exc:
             error = exc
         self._drained(error)
-
-    def _start_next_op(self) -> bool:
-        place = self._output.end_op()
-        return bool(self._output.handed) and self._start_op(place)
 
     def _start_job(self) -> None:
         drain = self._loop.run_in_executor(self._executor, self._write_in_thread)
@@ -466,8 +526,9 @@ class File(Generic[_Data]):
         return str(self._sync.mode)
 
     def fileno(self) -> int:
-        """The descriptor."""
-        return int(self._sync.fileno())
+        """The descriptor. Its position is that of what has been written; flush() comes first."""
+        self._share()
+        return self._number()
 
     def readable(self) -> Flag:
         """Whether it can be read; may be awaited or not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import operator
 import os
@@ -10,7 +11,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from .. import _fastaio
-from ._base import NEVER, File
+from ._base import NEVER, File, reserve
 from ._work import BREATHER, breathe, running_loop
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class BinaryFile(File[bytes]):
         What is gathered is written first, unless earlier output is still being written.
         """
         self._flush_blocking()
+        self._share()
         raw = self._raw
         assert isinstance(raw, io.FileIO)
         return raw
@@ -122,10 +124,27 @@ class BinaryFile(File[bytes]):
         if not self._fixed and self._block < LAST_BLOCK:
             self._block *= 2
 
-    def _put_from_ring(self, data: bytes) -> None:
-        os.lseek(self._fd, len(data), os.SEEK_CUR)
+    def _put_from_ring(self, size: int, data: bytes) -> None:
+        """Put what the ring has read of the `size` bytes by which the position has moved."""
+        if len(data) < size:
+            os.lseek(self._fd, len(data) - size, os.SEEK_CUR)
         if data:
             self._put(data)
+
+    async def _fill_from_ring(self, size: int) -> int | None:
+        """_fill() by the ring; None if a thread has to do it."""
+        start = reserve(self._fd, size)
+        if start is None:
+            return None
+        op = None
+        try:
+            op = _ring_read(self._loop, self._fd, size, start)
+        finally:
+            if op is None:
+                os.lseek(self._fd, -size, os.SEEK_CUR)
+        if op is None:
+            return None
+        return len(await self._on_ring(op, functools.partial(self._put_from_ring, size)))
 
     def _fill_blocking(self, size: int) -> int:
         """Read up to `size` bytes more, in a thread; 0 at the end, -1 if nothing is there yet."""
@@ -144,10 +163,9 @@ class BinaryFile(File[bytes]):
         data = _read_now(self._fd, size) if size <= NOW_MAX else None
         if data is None:
             if self._ring_for(size):
-                here = os.lseek(self._fd, 0, os.SEEK_CUR)
-                op = _ring_read(self._loop, self._fd, size, here)
-                if op is not None:
-                    return len(await self._on_ring(op, self._put_from_ring))
+                got = await self._fill_from_ring(size)
+                if got is not None:
+                    return got
             return await self._thread(self._fill_blocking, size)
         if data:
             self._put(data)
@@ -159,7 +177,7 @@ class BinaryFile(File[bytes]):
 
     def _ring_for(self, size: int) -> bool:
         # What is larger than one request is better copied by a thread, without the loop.
-        return self._ring and size <= NOW_MAX
+        return size <= NOW_MAX and self._may_use_ring()
 
     async def _begin_reading(self, name: str, *args: Any) -> None:
         if not self._readable:
@@ -381,6 +399,8 @@ class BinaryFile(File[bytes]):
         await self._begin("flush")
         try:
             await self._settle()
+            if isinstance(self._sync, io.BufferedRandom):
+                self._unread()  # as io does: whoever else has the descriptor goes on from here
         finally:
             self._end()
 

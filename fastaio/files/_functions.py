@@ -14,6 +14,7 @@ import stat as modes
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _fastaio
+from ._base import File
 from ._work import BREATHER, breathe, in_thread
 
 if TYPE_CHECKING:
@@ -118,6 +119,14 @@ async def _called(
 
 
 def _fileno(fd: Descriptor) -> int:
+    """The number of a descriptor for what leaves its position alone."""
+    if isinstance(fd, int):
+        return fd
+    return fd._number() if isinstance(fd, File) else fd.fileno()
+
+
+def _moving_fileno(fd: Descriptor) -> int:
+    """The number of a descriptor for what moves its position: a file shares it from now on."""
     return fd if isinstance(fd, int) else fd.fileno()
 
 
@@ -160,7 +169,7 @@ async def pread(fd: Descriptor, size: int, offset: int) -> bytes:
 
 async def read(fd: Descriptor, size: int) -> bytes:
     """Read up to `size` bytes from where the descriptor is, as os.read(); b"" at the end."""
-    number = _fileno(fd)
+    number = _moving_fileno(fd)
     data = _read_now(number, size)
     if data is None:
         data = await _threaded(os.read, number, size)
@@ -174,7 +183,7 @@ async def readinto(fd: Descriptor, buffer: Buffer, offset: int | None = None) ->
 
     It is smaller than the buffer only where the file ends.
     """
-    number = _fileno(fd)
+    number = _moving_fileno(fd) if offset is None else _fileno(fd)
     view = memoryview(buffer).cast("B")
     if view.readonly:
         raise TypeError("a buffer that can be written to is needed")
@@ -209,7 +218,7 @@ def _write_all(fd: int, data: bytes, offset: int) -> int:
 
 async def _write(fd: Descriptor, data: Buffer, offset: int) -> int:
     piece = bytes(memoryview(data))
-    number = _fileno(fd)
+    number = _fileno(fd) if offset >= 0 else _moving_fileno(fd)
     op = None
     if offset >= 0:
         op = _fastaio._ring_write(asyncio.get_running_loop(), number, piece, offset)

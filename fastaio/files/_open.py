@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import io
+import os
 import types
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator
@@ -167,7 +168,10 @@ async def _open(
             return builtins.open(path, mode, buffering, encoding, errors, newline, closefd, opener)
 
         sync = await make_in_thread(running, executor, make)
-    return wrap(sync, running, executor, mode=mode, buffering=buffering, newline=newline)
+    file = wrap(sync, running, executor, mode=mode, buffering=buffering, newline=newline)
+    if opener is not None or not isinstance(path, str | bytes | os.PathLike):
+        file._share()  # somebody else has the number
+    return file
 
 
 @overload

@@ -242,6 +242,7 @@ class TextFile(File[str]):
     @property
     def buffer(self) -> Any:
         """The binary file of io below, which knows nothing of what is read ahead."""
+        self._share()
         return self._text.buffer
 
     @property

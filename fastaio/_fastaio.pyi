@@ -204,7 +204,7 @@ class Loop(asyncio.SelectorEventLoop):
     _debug: bool
     _stopping: bool
     _thread_id: int | None
-    spin_us: int
+    spin_us: int | None
     warn_slow_callbacks: bool
     @property
     def backend(self) -> str | None: ...

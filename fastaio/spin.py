@@ -1,8 +1,9 @@
 """How long a loop may spin before it blocks: a default for loop.spin_us.
 
-Waking a halted CPU costs tens of microseconds, so a loop whose waits have been short lately asks
-the kernel again and again for a moment. That only helps where another CPU does the work that is
-waited for: with less than two of them the loop always blocks at once.
+A wait that is shorter than the CPU time that blocking takes is cheaper if the loop asks the kernel
+again and again instead. The native loop measures that time and spins no longer. Spinning only helps
+where another CPU does the work that is waited for: with less than two of them the loop always blocks
+at once.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import os
 from pathlib import Path
 
 __all__ = ("default_spin_us",)
-
-DEFAULT_US = 50
 
 
 def _quota(directory: Path) -> float | None:
@@ -53,10 +52,10 @@ def _cgroup_cpus() -> float | None:
 _cgroup_cpus_once = functools.cache(_cgroup_cpus)
 
 
-def default_spin_us() -> int:
-    """Return the microseconds that a new loop may spin: 50, or 0 with less than two CPUs.
+def default_spin_us() -> int | None:
+    """Return loop.spin_us for a new loop: None (the loop measures), or 0 with less than two CPUs.
 
-    The environment variable FASTAIO_SPIN_US sets another number; 0 switches spinning off.
+    The environment variable FASTAIO_SPIN_US sets a number of microseconds; 0 switches spinning off.
     """
     given = os.environ.get("FASTAIO_SPIN_US")
     if given:
@@ -65,4 +64,4 @@ def default_spin_us() -> int:
     quota = _cgroup_cpus_once()
     if quota is not None:
         cpus = min(cpus, quota)
-    return DEFAULT_US if cpus >= 2 else 0
+    return None if cpus >= 2 else 0

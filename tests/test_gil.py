@@ -1,4 +1,4 @@
-"""A busy loop shares the GIL: other threads of the process get it as readily as beside asyncio's."""
+"""A busy loop shares the GIL: other threads get it as readily as beside asyncio's."""
 
 import asyncio
 import os
@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-# How much longer than beside asyncio's loop, in the same run. Where another thread got the GIL only by
-# force, every 5 ms, it was 20 to 40 times as long.
+# How much longer than beside asyncio's loop, in the same run. Where another thread got the GIL by
+# force alone, every 5 ms, it was 20 to 40 times as long.
 FACTOR = 5
 ROUNDS = 3
 

@@ -19,12 +19,6 @@
    worth fewer wake-ups. A lone timer is waited for to the nanosecond. */
 #define TIMER_CROWD 16
 #define TIMER_CROWD_WAIT_NS 300000
-/* Spinning: what counts as a short wait (waking a halted CPU included), the share of short waits
-   below which it is not tried, and the share of wall time that may be lost to spins in vain. */
-#define SPIN_SHORT_WAIT_NS 90000
-#define SPIN_MIN_HITS 0.5
-#define SPIN_LOST_SHARE 20
-
 static int
 set_current_task(LoopObject *loop, PyObject *task)
 {
@@ -171,13 +165,6 @@ poll_timeout(LoopObject *loop, int64_t *timeout_ns)
 
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
-static bool
-may_spin(LoopObject *loop)
-{
-    return loop->spin_us > 0 && loop->spin_hits >= SPIN_MIN_HITS
-           && (loop->clock.now_ns - loop->spin_lost_since_ns) / SPIN_LOST_SHARE >= loop->spin_lost_ns;
-}
-
 /* Return true if another thread has called the waiting loop. Needs no GIL. A look at the poller
    consumes the wake-up, so the poller alone does not tell. */
 static inline bool
@@ -186,28 +173,20 @@ is_called(LoopObject *loop)
     return !atomic_load(&loop->blocked);
 }
 
-/* Asks again and again for a little while: cheaper than letting the CPU halt, where the next event
-   is that near. Without the GIL. */
+/* Ask the poller again and again, for limit_ns at most. Needs no GIL. Return what the poller has found. */
 static int
-spin(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
+spin(LoopObject *loop, int64_t limit_ns, PollEvent *events)
 {
-    int64_t begin = clock_ns(), limit_ns = loop->spin_us * INT64_C(1000);
-    if (timeout_ns >= 0 && timeout_ns < limit_ns) {
-        return 0;
-    }
+    int64_t begin_ns = clock_ns();
+    int64_t spent_ns;
     int count;
     do {
         count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
-    } while (count == 0 && !is_called(loop) && clock_ns() - begin < limit_ns);
-    int64_t spent = clock_ns() - begin;
+        spent_ns = clock_ns() - begin_ns;
+    } while (count == 0 && !is_called(loop) && spent_ns < limit_ns);
     loop->metrics.spins++;
-    loop->metrics.spin_ns += spent;
-    if (count > 0 || is_called(loop)) {
-        loop->metrics.spin_hits++;
-    }
-    else {
-        loop->spin_lost_ns += spent;
-    }
+    loop->metrics.spin_ns += (uint64_t)spent_ns;
+    loop->metrics.spin_hits += count != 0 || is_called(loop);
     return count;
 }
 
@@ -215,14 +194,15 @@ static int
 wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
 {
     int count = 0;
-    bool spinning = may_spin(loop);
+    int64_t before_ns = loop->clock.now_ns;
+    int64_t limit_ns = spin_limit(&loop->spin, before_ns, timeout_ns, loop->metrics.callbacks);
     atomic_store(&loop->blocked, true);
     if (ready_len(&loop->ready)) { /* by another thread, before it could see `blocked` */
         timeout_ns = 0;
     }
     Py_BEGIN_ALLOW_THREADS
-    if (spinning) {
-        count = spin(loop, timeout_ns, events);
+    if (limit_ns) {
+        count = spin(loop, limit_ns, events);
     }
     if (count == 0) {
         count = loop->poller->methods->wait(loop->poller, is_called(loop) ? 0 : timeout_ns, events,
@@ -230,13 +210,10 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     }
     Py_END_ALLOW_THREADS
     atomic_store(&loop->blocked, false);
-    int64_t before = loop->clock.now_ns;
     clock_read(&loop->clock);
     gil_was_released(&loop->gil, loop->clock.now_ns);
     loop->metrics.blocks++;
-    bool found = count > 0 || ready_len(&loop->ready);
-    double hit = found && loop->clock.now_ns - before < SPIN_SHORT_WAIT_NS ? 1.0 : 0.0;
-    loop->spin_hits += (hit - loop->spin_hits) / 8;
+    spin_learn(&loop->spin, loop->clock.now_ns - before_ns, count > 0 || ready_len(&loop->ready));
     return count;
 }
 
@@ -531,8 +508,7 @@ loop_run(LoopObject *loop)
     clock_read(&loop->clock);
     gil_was_released(&loop->gil, loop->clock.now_ns);
     loop->io_happened = true; /* the first turn polls */
-    loop->spin_lost_since_ns = loop->clock.now_ns;
-    loop->spin_lost_ns = 0;
+    spin_start_run(&loop->spin);
     do {
         result = turn(loop);
     } while (result == 0 && !loop->stopping);

@@ -9,6 +9,7 @@
 #include "metrics.h"
 #include "poller.h"
 #include "ready.h"
+#include "spin.h"
 #include "state.h"
 #include "timers.h"
 #include "watch.h"
@@ -66,10 +67,7 @@ struct LoopObject {
     bool timed;               /* measure each callback (debug mode or asked for) */
     bool warn_slow;
     atomic_bool blocked;      /* the loop is in a wait, and nobody has woken it yet */
-    int spin_us;              /* longest spin before blocking; 0: never */
-    double spin_hits;         /* moving share of waits that were short */
-    int64_t spin_lost_ns;     /* spent spinning in vain since spin_lost_since_ns */
-    int64_t spin_lost_since_ns;
+    Spin spin;                /* what is learnt of spinning before a wait blocks */
     LoopObject *next_forked; /* in st->forked_loops: whose poller wants to hear of a fork */
     LoopObject **forked_link;
 };

@@ -429,21 +429,26 @@ loop_set_slow_callback(LoopObject *loop, PyObject *value, void *Py_UNUSED(closur
 static PyObject *
 loop_get_spin_us(LoopObject *loop, void *Py_UNUSED(closure))
 {
-    return PyLong_FromLong(loop->spin_us);
+    int us = loop->spin.forced_us;
+    return us == SPIN_MEASURED ? Py_NewRef(Py_None) : PyLong_FromLong(us);
 }
 
 static int
 loop_set_spin_us(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
 {
+    if (value == Py_None) {
+        loop->spin.forced_us = SPIN_MEASURED;
+        return 0;
+    }
     long us = value ? PyLong_AsLong(value) : 0;
     if (us == -1 && PyErr_Occurred()) {
         return -1;
     }
     if (us < 0 || us > 1000) {
-        PyErr_SetString(PyExc_ValueError, "spin_us must be from 0 to 1000");
+        PyErr_SetString(PyExc_ValueError, "spin_us must be None or from 0 to 1000");
         return -1;
     }
-    loop->spin_us = (int)us;
+    loop->spin.forced_us = (int)us;
     return 0;
 }
 
@@ -661,8 +666,9 @@ static PyGetSetDef loop_getset[] = {
     ATTRIBUTE("warn_slow_callbacks", loop_get_warn_slow_attr, loop_set_warn_slow_attr,
               "Log slow callbacks as debug mode does, without the rest of debug mode."),
     ATTRIBUTE("spin_us", loop_get_spin_us, loop_set_spin_us,
-              "How many microseconds the loop may ask the kernel again and again before it\n"
-              "blocks, where that has paid lately; 0: never."),
+              "How many microseconds a wait may ask the kernel again and again before it blocks.\n"
+              "None: as long as blocking costs on this machine, which the loop measures, and only\n"
+              "while that spares CPU time. 0: never."),
     ATTRIBUTE("backend", loop_get_backend, NULL, "The poller's name; None once closed."),
     {NULL, NULL, NULL, NULL, NULL},
 };

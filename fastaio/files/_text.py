@@ -41,6 +41,11 @@ NOW_MAX = 1024 * 1024
 _WIDTH = {"utf-8": 4, "ascii": 2, "iso8859-1": 2}
 
 
+#: Within a position of tell(): the place in the file, and above the decoder's state (32 bits) how
+#: many bytes and characters lie between that place and the reader.
+_PLACE = (1 << 64) - 1
+_BEYOND = ((1 << 64) - 1) << 96
+
 _ANY_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -297,10 +302,21 @@ class TextFile(File[str]):
             if not self._parts:
                 return  # there are no positions to go back to
             part = self._part_of(self._off)
-            self._text.seek(part.position)
+            self._seek_text(part.position)
             if self._off > part.start:
                 self._text.read(self._off - part.start)
         self._forget()
+
+    def _seek_text(self, position: int, whence: int = os.SEEK_SET) -> int:
+        """Move the TextIOWrapper, to the start of the file as one that was never read.
+
+        Its tell() notes the decoder's state there, once it has read: with that state in its
+        position a seek() makes it leave out the byte order mark of the next write.
+        """
+        if whence == os.SEEK_SET and isinstance(position, int) and position > 0:
+            if not position & (_PLACE | _BEYOND):
+                position = 0
+        return self._text.seek(position, whence)
 
     def _forget(self) -> None:
         self._ahead, self._off = "", 0
@@ -337,7 +353,7 @@ class TextFile(File[str]):
         try:
             data = text.read(size)
         except UnicodeError:
-            text.seek(position)
+            self._seek_text(position)
             self._direct = True
             return False
         if data:
@@ -530,7 +546,7 @@ class TextFile(File[str]):
         """Put what is below the TextIOWrapper, too, where the user is: it has read a block."""
         if self._both and self._seekable and not self._writing:
             with contextlib.suppress(OSError):  # an encoding without positions
-                self._text.seek(self._text.tell())
+                self._seek_text(self._text.tell())
 
     async def _stop_writing(self) -> None:
         """Have all output written, so that the file can be read or its position moved."""
@@ -587,7 +603,7 @@ class TextFile(File[str]):
     def _seek_blocking(self, cookie: int, whence: int) -> int:
         if whence == os.SEEK_CUR:
             self._go_back()
-        position = self._text.seek(cookie, whence)
+        position = self._seek_text(cookie, whence)
         self._forget()
         self._direct = not self._seekable
         return position

@@ -18,6 +18,13 @@
    more than that ahead of the tasks behind stream readers. */
 #define STREAM_LARGE (64 * 1024)
 
+/* What can cut a read before the data ends: see stream_read.c. */
+typedef enum {
+    SOCKET_OTHER,
+    SOCKET_TCP,
+    SOCKET_UNIX, /* a Unix stream socket */
+} SocketKind;
+
 typedef struct {
     PyObject_HEAD
     PyObject *extra;                     /* here asyncio.BaseTransport has its slot _extra */
@@ -45,9 +52,12 @@ typedef struct {
     int fd;
     unsigned
         conn_lost; /* 0: alive; else connection_lost() is queued; counts writes from there on */
-    /* What the kernel is believed to answer: cleared by EAGAIN and by short counts alone. */
+    SocketKind kind;
+    /* What the kernel is believed to answer. `readable` is cleared only where the input is proved to
+       be exhausted, `writable` by EAGAIN and by a short count. */
     bool readable;
     bool writable;
+    bool urgent;   /* urgent data may have been received: EPOLLPRI was reported */
     bool hung_up;  /* HUP, RDHUP or ERR was seen: only EAGAIN or EOF ends reading */
     bool foreign;  /* not exactly socket.socket: its own methods are called */
     bool buffered; /* the protocol is a BufferedProtocol */

@@ -121,7 +121,7 @@ stream_watch(StreamObject *self)
     /* Room to write is asked for once it was missed: on a Unix socket each message that the peer
        reads would be an event otherwise. */
     bool out = self->watched_out || !self->writable;
-    uint32_t events = EPOLLIN | EPOLLRDHUP | (out ? EPOLLOUT : 0u);
+    uint32_t events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | (out ? EPOLLOUT : 0u);
     if (self->lent) {
         return 0;
     }
@@ -172,6 +172,10 @@ stream_io(LoopObject *Py_UNUSED(loop), PyObject *op)
     }
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         self->hung_up = true;
+    }
+    /* io_uring reports EPOLLPRI with ordinary data too: that costs a sockatmark() per read there. */
+    if (events & EPOLLPRI) {
+        self->urgent = true;
     }
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
         self->writable = true;
@@ -514,7 +518,30 @@ get_int(PyObject *obj, PyObject *name, bool call, long *value)
     return *value == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
-/* Finds out what sort of socket this is; sets TCP_NODELAY as asyncio does. */
+static int
+socket_option(int fd, int option)
+{
+    int value;
+    socklen_t size = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+/* The kind of a socket whose Python object does not say that it is TCP. */
+static SocketKind
+ask_kind(int fd)
+{
+    switch (socket_option(fd, SO_DOMAIN)) {
+    case AF_UNIX:
+        return socket_option(fd, SO_TYPE) == SOCK_STREAM ? SOCKET_UNIX : SOCKET_OTHER;
+    case AF_INET:
+    case AF_INET6:
+        return socket_option(fd, SO_PROTOCOL) == IPPROTO_TCP ? SOCKET_TCP : SOCKET_OTHER;
+    default:
+        return SOCKET_OTHER;
+    }
+}
+
+/* Find out what kind of socket this is. Set TCP_NODELAY where asyncio does. */
 static int
 inspect_socket(StreamObject *self, fastaio_state *st, PyObject *sock)
 {
@@ -531,12 +558,16 @@ inspect_socket(StreamObject *self, fastaio_state *st, PyObject *sock)
     if (get_int(sock, st->str_proto, false, &proto) < 0) {
         return -1;
     }
+    if (proto != IPPROTO_TCP) {
+        self->kind = ask_kind(self->fd);
+        return 0;
+    }
     int on = 1;
-    if (proto == IPPROTO_TCP &&
-        setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
+    if (setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
+    self->kind = SOCKET_TCP;
     return 0;
 }
 

@@ -2,6 +2,22 @@
  *
  * The descriptor is watched edge-triggered: a turn reads once, and whatever
  * stops early leaves `readable` set and comes back by the ready queue.
+ *
+ * `readable` is cleared only by proof that the input is exhausted.  EAGAIN is
+ * proof on every socket.  A short read is proof where nothing but the end of
+ * the data can have cut it:
+ *
+ * - TCP: a read stops early only at urgent data.  The poller reports urgent
+ *   data (EPOLLPRI) before or with what lies behind it, and sockatmark() tells
+ *   whether the read stopped there.  (Kernel TLS also stops before a record
+ *   that is not data.  The next read would fail there and brings no data.)
+ * - Unix stream sockets: a read stops early at urgent data, as above, and at
+ *   ancillary data: descriptors, or another writer's credentials or security
+ *   label.  recvmsg() without room for ancillary data sets MSG_CTRUNC then.
+ * - All other sockets (messages, MPTCP, vsock, a subclass of socket.socket):
+ *   a short read proves nothing.
+ *
+ * Data that arrives after the read makes an event of its own.
  */
 #include "stream_impl.h"
 
@@ -13,13 +29,25 @@ enum { READ_ERROR = -1, READ_NOTHING = 0, READ_DONE = 1 };
 
 /* ---- the system call ------------------------------------------------------------------------- */
 
+/* Receive up to `size` bytes. Set *cut where ancillary data may have ended the read. */
 static ssize_t
-recv_retrying(int fd, void *buffer, size_t size)
+receive(StreamObject *self, void *buffer, size_t size, bool *cut)
 {
+    int fd = stream_fd(self);
     ssize_t count;
+    *cut = false;
+    if (self->kind != SOCKET_UNIX) {
+        do {
+            count = recv(fd, buffer, size, 0);
+        } while (count < 0 && errno == EINTR);
+        return count;
+    }
+    struct iovec vector = {.iov_base = buffer, .iov_len = size};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
     do {
-        count = recv(fd, buffer, size, 0);
+        count = recvmsg(fd, &message, 0);
     } while (count < 0 && errno == EINTR);
+    *cut = count >= 0 && (message.msg_flags & MSG_CTRUNC);
     return count;
 }
 
@@ -34,20 +62,30 @@ recv_failed(StreamObject *self)
     return READ_ERROR;
 }
 
-/* After `count` bytes where there was room for more, or no more than `count` to read: what comes
-   next makes a new event. That an earlier event has told of the end only a read can show. */
+/* Return whether a read that left room in its buffer, or took all that FIONREAD had counted, proves
+   that the input is exhausted: see the top of this file. */
+static bool
+proves_exhausted(const StreamObject *self, bool cut)
+{
+    /* Once the end has been reported there is no further event: EOF is found by reading on. */
+    if (self->hung_up || cut || self->kind == SOCKET_OTHER) {
+        return false;
+    }
+    return !self->urgent || sockatmark(stream_fd(self)) != 1;
+}
+
+/* Record a read of `count` bytes. `ended_early`: there was room for more, or no more was counted. */
 static void
-note_read(StreamObject *self, ssize_t count, bool drained)
+note_read(StreamObject *self, ssize_t count, bool ended_early, bool cut)
 {
     self->last_read = count;
     self->loop->metrics.bytes_received += (uint64_t)count;
-    if (drained && !self->hung_up) {
+    if (ended_early && proves_exhausted(self, cut)) {
         self->readable = false;
     }
 }
 
-/* By way of the loop's hot buffer: a bytes object of exactly the right size, and no memory that
-   is not used. */
+/* Receive into the loop's hot buffer, then make a bytes object of exactly the right size. */
 static int
 recv_copying(StreamObject *self, PyObject **data)
 {
@@ -55,22 +93,22 @@ recv_copying(StreamObject *self, PyObject **data)
     if (buffer == NULL) {
         return READ_ERROR;
     }
-    ssize_t count = recv_retrying(stream_fd(self), buffer, HOT_BUFFER_SIZE);
+    bool cut;
+    ssize_t count = receive(self, buffer, HOT_BUFFER_SIZE, &cut);
     if (count < 0) {
         return recv_failed(self);
     }
-    note_read(self, count, count < HOT_BUFFER_SIZE);
+    note_read(self, count, count < HOT_BUFFER_SIZE, cut);
     *data = PyBytes_FromStringAndSize(buffer, count);
     return *data != NULL ? READ_DONE : READ_ERROR;
 }
 
-/* For a connection that brings much at a time: straight into a bytes object. */
+/* Receive straight into a bytes object. Used when reads bring much at a time. */
 static int
 recv_straight(StreamObject *self, PyObject **data)
 {
-    int fd = stream_fd(self);
     int available;
-    if (ioctl(fd, FIONREAD, &available) < 0 || available < STREAM_LARGE) {
+    if (ioctl(stream_fd(self), FIONREAD, &available) < 0 || available < STREAM_LARGE) {
         return recv_copying(self, data);
     }
     bool all = available <= HOT_BUFFER_SIZE;
@@ -79,14 +117,15 @@ recv_straight(StreamObject *self, PyObject **data)
     if (bytes == NULL) {
         return READ_ERROR;
     }
-    ssize_t count = recv_retrying(fd, PyBytes_AS_STRING(bytes), (size_t)size);
+    bool cut;
+    ssize_t count = receive(self, PyBytes_AS_STRING(bytes), (size_t)size, &cut);
     if (count < 0) {
         int error = errno;
         Py_DECREF(bytes);
         errno = error;
         return recv_failed(self);
     }
-    note_read(self, count, all);
+    note_read(self, count, all, cut);
     if (count < size && _PyBytes_Resize(&bytes, count) < 0) {
         return READ_ERROR;
     }
@@ -94,8 +133,7 @@ recv_straight(StreamObject *self, PyObject **data)
     return READ_DONE;
 }
 
-/* A method of a foreign socket. READ_NOTHING where it would block. Only that shows that there is
-   no more: such a socket may well give less than there is. */
+/* Call a method of a foreign socket. READ_NOTHING where it would block. */
 static int
 call_foreign(StreamObject *self, PyObject *name, PyObject *arg, PyObject **result)
 {
@@ -128,7 +166,7 @@ recv_foreign(StreamObject *self, PyObject **data)
     int rc = call_foreign(self, self->loop->st->str_recv, size, data);
     Py_DECREF(size);
     if (rc == READ_DONE && PyBytes_Check(*data)) {
-        note_read(self, PyBytes_GET_SIZE(*data), false);
+        note_read(self, PyBytes_GET_SIZE(*data), false, false);
     }
     return rc;
 }
@@ -257,13 +295,14 @@ recv_into(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
         }
         return READ_ERROR;
     }
-    *count = recv_retrying(stream_fd(self), view.buf, (size_t)view.len);
+    bool cut;
+    *count = receive(self, view.buf, (size_t)view.len, &cut);
     int rc = READ_DONE;
     if (*count < 0) {
         rc = recv_failed(self);
     }
     else {
-        note_read(self, *count, *count < view.len);
+        note_read(self, *count, *count < view.len, cut);
     }
     PyBuffer_Release(&view);
     return rc;
@@ -285,7 +324,7 @@ recv_into_foreign(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
         }
         return READ_ERROR;
     }
-    note_read(self, *count, false);
+    note_read(self, *count, false, false);
     return READ_DONE;
 }
 
@@ -334,11 +373,12 @@ read_into_tls(StreamObject *self)
     if (buffer == NULL) {
         return read_failed(self);
     }
-    ssize_t count = recv_retrying(stream_fd(self), buffer, HOT_BUFFER_SIZE);
+    bool cut;
+    ssize_t count = receive(self, buffer, HOT_BUFFER_SIZE, &cut);
     if (count < 0) {
         return recv_failed(self) == READ_ERROR ? read_failed(self) : 0;
     }
-    note_read(self, count, count < HOT_BUFFER_SIZE);
+    note_read(self, count, count < HOT_BUFFER_SIZE, cut);
     if (count == 0) {
         return received_eof(self);
     }

@@ -30,3 +30,21 @@ keyword_arguments(const char *method, const NamedArgument *known, PyObject *keyw
     }
     return 0;
 }
+
+int
+parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **name,
+                 PyObject **fallback)
+{
+    *name = count > 0 ? args[0] : NULL;
+    *fallback = count > 1 ? args[1] : NULL;
+    const NamedArgument known[] = {{"name", name}, {"default", fallback}, {NULL, NULL}};
+    if (keyword_arguments("get_extra_info", known, keywords, args + count) < 0) {
+        return -1;
+    }
+    if (*name == NULL || count > 2) {
+        PyErr_Format(PyExc_TypeError, "get_extra_info() takes 1 or 2 arguments (%zd given)",
+                     count);
+        return -1;
+    }
+    return 0;
+}

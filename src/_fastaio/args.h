@@ -46,4 +46,9 @@ only_argument(const char *method, const char *name, PyObject *const *args, Py_ss
 
 #define KEYWORDS(function) (PyCFunction)(void (*)(void))(function)
 
+/* Parse get_extra_info(name, default=None): borrowed references, *fallback may become NULL. Return 0, or
+   -1 with TypeError. */
+int parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **name,
+                     PyObject **fallback);
+
 #endif

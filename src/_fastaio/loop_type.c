@@ -1,45 +1,8 @@
 /* loop_type.c: the Loop type: its life, attributes and what is not scheduling (loop_call.c). */
 #include "loop.h"
 
-#include "sockops.h"
-#include "stream.h"
 #include "task.h"
 #include <errno.h>
-
-/* ---- checks ---------------------------------------------------------------------------------- */
-
-int
-loop_check_closed(LoopObject *loop)
-{
-    if (loop->closed || loop->poller == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
-        return -1;
-    }
-    return 0;
-}
-
-int
-loop_check_thread(LoopObject *loop)
-{
-    if (loop->thread_id == 0 || loop->thread_id == PyThread_get_thread_ident()) {
-        return 0;
-    }
-    PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop other "
-                                        "than the current one");
-    return -1;
-}
-
-char *
-loop_hot_buffer(LoopObject *loop)
-{
-    if (loop->hot_buffer == NULL) {
-        loop->hot_buffer = PyMem_RawMalloc(HOT_BUFFER_SIZE);
-        if (loop->hot_buffer == NULL) {
-            PyErr_NoMemory();
-        }
-    }
-    return loop->hot_buffer;
-}
 
 /* ---- futures and tasks ----------------------------------------------------------------------- */
 
@@ -326,24 +289,6 @@ loop_close_native(LoopObject *loop, PyObject *Py_UNUSED(ignored))
     }
     close_native(loop);
     Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(make_stream_transport_doc,
-"_make_stream_transport($self, sock, protocol, waiter=None, extra=None, server=None)\n--\n\n"
-"Return a native transport over a connected, non-blocking socket.");
-
-static PyObject *
-loop_make_stream_transport(LoopObject *loop, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"sock", "protocol", "waiter", "extra", "server", NULL};
-    PyObject *sock, *protocol, *waiter = Py_None, *extra = Py_None, *server = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOO:_make_stream_transport", names, &sock,
-                                     &protocol, &waiter, &extra, &server)) {
-        return NULL;
-    }
-    return stream_transport_new(loop, sock, protocol, waiter == Py_None ? NULL : waiter,
-                                extra == Py_None ? NULL : extra,
-                                server == Py_None ? NULL : server);
 }
 
 /* ---- attributes ------------------------------------------------------------------------------ */
@@ -647,8 +592,6 @@ static PyMethodDef loop_methods[] = {
      "For tests, in builds with assertions only: what the next calls of a kind fail with."},
 #endif
     {"_close_native", (PyCFunction)loop_close_native, METH_NOARGS, close_native_doc},
-    {"_make_stream_transport", KEYWORDS(loop_make_stream_transport), METH_VARARGS | METH_KEYWORDS,
-     make_stream_transport_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -696,23 +639,6 @@ static PyType_Spec loop_spec = {
     .slots = loop_slots,
 };
 
-/* Methods that other rooms have for the loop. */
-static int
-add_methods(PyTypeObject *type, PyMethodDef *methods)
-{
-    for (; methods->ml_name != NULL; methods++) {
-        PyObject *descriptor = PyDescr_NewMethod(type, methods);
-        int result = descriptor ? PyObject_SetAttrString((PyObject *)type, methods->ml_name,
-                                                         descriptor)
-                                : -1;
-        Py_XDECREF(descriptor);
-        if (result < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
 int
 loop_types_init(PyObject *module)
 {
@@ -721,9 +647,8 @@ loop_types_init(PyObject *module)
     if (st->LoopType == NULL) {
         return -1;
     }
-    return add_methods(st->LoopType, loop_call_methods) < 0
-                   || add_methods(st->LoopType, watch_methods) < 0
-                   || add_methods(st->LoopType, sockops_methods) < 0
+    return state_add_methods(st->LoopType, loop_call_methods) < 0
+                   || state_add_methods(st->LoopType, watch_methods) < 0
                ? -1
                : 0;
 }

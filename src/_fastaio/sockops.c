@@ -440,12 +440,6 @@ look_up_connect(SockOp *op)
 
 /* The loop's methods */
 
-int
-sockops_types_init(PyObject *module)
-{
-    return sockop_type_init(module);
-}
-
 static int
 find_param(const OpKind *kind, PyObject *name)
 {
@@ -552,7 +546,7 @@ SOCKET_OPERATIONS(X)
             PyDoc_STR(text)                                                                     \
     }
 
-PyMethodDef sockops_methods[] = {
+static PyMethodDef sockops_methods[] = {
     METHOD(recv, "sock_recv($self, sock, n)\n--\n\nReceive at most n bytes."),
     METHOD(recv_into, "sock_recv_into($self, sock, buf)\n--\n\n"
                       "Receive into a buffer; gives the number of bytes."),
@@ -567,3 +561,12 @@ PyMethodDef sockops_methods[] = {
     METHOD(accept, "sock_accept($self, sock)\n--\n\nAccept a connection; gives (sock, address)."),
     {NULL, NULL, 0, NULL},
 };
+
+int
+sockops_types_init(PyObject *module)
+{
+    if (sockop_type_init(module) < 0) {
+        return -1;
+    }
+    return state_add_methods(state_of_module(module)->LoopType, sockops_methods);
+}

@@ -4,10 +4,8 @@
 
 #include "loop.h"
 
+/* Adds to the Loop type: sock_recv, sock_recv_into, sock_recvfrom, sock_recvfrom_into, sock_sendall,
+   sock_sendto, sock_connect (addresses that need no look-up), sock_accept. */
 int sockops_types_init(PyObject *module);
-
-/* sock_recv, sock_recv_into, sock_recvfrom, sock_recvfrom_into, sock_sendall, sock_sendto,
-   sock_connect (addresses that need no look-up), sock_accept. */
-extern PyMethodDef sockops_methods[];
 
 #endif

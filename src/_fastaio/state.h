@@ -162,7 +162,14 @@ drop_result(PyObject *result)
     return result != NULL ? 0 : -1;
 }
 
-/* Makes a heap type of this module and adds it under its name; NULL with an exception. */
+/* Make a heap type of this module and add it under its name. Return NULL with an exception. */
 PyTypeObject *state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
+/* Add methods to a type that another room has made. Return 0, or -1 with an exception. */
+int state_add_methods(PyTypeObject *type, PyMethodDef *methods);
+
+/* The parts of the module's life that concern the state itself. */
+int state_init_names(fastaio_state *st);
+int state_traverse(fastaio_state *st, visitproc visit, void *arg);
+void state_clear(fastaio_state *st);
 
 #endif

@@ -262,24 +262,6 @@ stream_get_protocol(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 /* (name, default=None), by position or keyword: web servers ask for each request. */
-int
-parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **name,
-                 PyObject **fallback)
-{
-    *name = count > 0 ? args[0] : NULL;
-    *fallback = count > 1 ? args[1] : NULL;
-    const NamedArgument known[] = {{"name", name}, {"default", fallback}, {NULL, NULL}};
-    if (keyword_arguments("get_extra_info", known, keywords, args + count) < 0) {
-        return -1;
-    }
-    if (*name == NULL || count > 2) {
-        PyErr_Format(PyExc_TypeError, "get_extra_info() takes 1 or 2 arguments (%zd given)",
-                     count);
-        return -1;
-    }
-    return 0;
-}
-
 /* Whoever asks for the socket may write to it: what was written here comes first. */
 static PyObject *
 stream_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
@@ -567,6 +549,30 @@ complete_type(fastaio_state *st, PyTypeObject *type)
     return rc;
 }
 
+PyDoc_STRVAR(make_stream_transport_doc,
+"_make_stream_transport($self, sock, protocol, waiter=None, extra=None, server=None)\n--\n\n"
+"Return a native transport over a connected, non-blocking socket.");
+
+static PyObject *
+loop_make_stream_transport(LoopObject *loop, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"sock", "protocol", "waiter", "extra", "server", NULL};
+    PyObject *sock, *protocol, *waiter = Py_None, *extra = Py_None, *server = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOO:_make_stream_transport", names, &sock,
+                                     &protocol, &waiter, &extra, &server)) {
+        return NULL;
+    }
+    return stream_transport_new(loop, sock, protocol, waiter == Py_None ? NULL : waiter,
+                                extra == Py_None ? NULL : extra,
+                                server == Py_None ? NULL : server);
+}
+
+static PyMethodDef loop_methods[] = {
+    {"_make_stream_transport", KEYWORDS(loop_make_stream_transport), METH_VARARGS | METH_KEYWORDS,
+     make_stream_transport_doc},
+    {NULL, NULL, 0, NULL},
+};
+
 int
 stream_types_init(PyObject *module)
 {
@@ -576,5 +582,8 @@ stream_types_init(PyObject *module)
         return -1;
     }
     st->StreamTransportType = state_add_type(module, &stream_spec, st->asyncio_Transport);
-    return st->StreamTransportType != NULL ? complete_type(st, st->StreamTransportType) : -1;
+    if (st->StreamTransportType == NULL || complete_type(st, st->StreamTransportType) < 0) {
+        return -1;
+    }
+    return state_add_methods(st->LoopType, loop_methods);
 }

@@ -14,9 +14,6 @@ PyObject *stream_transport_new(LoopObject *loop, PyObject *sock, PyObject *proto
 int stream_send(fastaio_state *st, PyObject *transport, PyObject *data);
 /* transport.is_closing() where the transport is native: 1 or 0; -1 without an exception elsewhere. */
 int stream_tells_closing(fastaio_state *st, PyObject *transport);
-/* The arguments of get_extra_info(name, default=None), borrowed; *fallback may become NULL. 0 or -1. */
-int parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **name,
-                     PyObject **fallback);
 
 int stream_types_init(PyObject *module);
 

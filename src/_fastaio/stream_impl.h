@@ -57,6 +57,7 @@ typedef struct {
        be exhausted, `writable` by EAGAIN and by a short count. */
     bool readable;
     bool writable;
+    bool has_room; /* EPOLLOUT was reported, and refused output has not been offered again */
     bool urgent;   /* urgent data may have been received: EPOLLPRI was reported */
     bool hung_up;  /* HUP, RDHUP or ERR was seen: only EAGAIN or EOF ends reading */
     bool foreign;  /* not exactly socket.socket: its own methods are called */

@@ -139,16 +139,40 @@ stream_watch_again(StreamObject *self)
     return self->started && self->io.fd >= 0 ? stream_watch(self) : 0;
 }
 
+/* Offer the kernel again what it has refused. */
+static int
+flush_refused(StreamObject *self)
+{
+    self->has_room = false;
+    self->writable = true;
+    return stream_flush(self);
+}
+
+static int
+write_ready(LoopObject *Py_UNUSED(loop), PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    return self->has_room ? stream_run_in(self, self->context, flush_refused) : 0;
+}
+
+/* There is room again for output that the kernel has refused. As on asyncio, reading comes first,
+   and may end the connection: that output then stays unsent, and cannot hide the cause. */
 static int
 read_and_flush(StreamObject *self)
 {
-    if (stream_read(self) < 0) {
-        if (self->pieces.count && self->loop != NULL) {
-            loop_flush_later(self->loop, &self->flush);
-        }
+    /* Where reading raises what leaves the loop, or runs the loop itself, this entry flushes. */
+    if (loop_call_native(self->loop, write_ready, (PyObject *)self) < 0 || stream_read(self) < 0) {
         return -1;
     }
-    return stream_flush(self);
+    return self->has_room ? flush_refused(self) : 0;
+}
+
+/* The connection has ended or failed. Output that the kernel has not been offered comes before the
+   read that tells why: on asyncio write() has sent it. */
+static int
+flush_and_read(StreamObject *self)
+{
+    return stream_flush(self) < 0 ? -1 : stream_read(self);
 }
 
 static bool
@@ -177,15 +201,19 @@ stream_io(LoopObject *Py_UNUSED(loop), PyObject *op)
     if (events & EPOLLPRI) {
         self->urgent = true;
     }
-    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
+    if (blocked && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
+        if (self->pieces.count) {
+            self->has_room = true;
+            return stream_run_in(self, self->context, read_and_flush);
+        }
         self->writable = true;
     }
-    if (blocked && self->writable && self->pieces.count) {
-        return stream_run_in(self, self->context, read_and_flush);
+    if (!self->readable || !stream_may_read(self)) {
+        return 0;
     }
     /* What the protocol writes now may wait for more of this turn. */
-    return self->readable && stream_may_read(self) ? stream_run_in(self, self->context, stream_read)
-                                                   : 0;
+    bool ended = (events & (EPOLLHUP | EPOLLERR)) && self->pieces.count;
+    return stream_run_in(self, self->context, ended ? flush_and_read : stream_read);
 }
 
 /* connection_made() has been called: now data may come, and the one who connects is told. */

@@ -199,9 +199,15 @@ received_eof(StreamObject *self)
     return 0;
 }
 
+/* After an error of the socket nothing more is sent: a failure to send would hide the cause. */
 static int
 read_failed(StreamObject *self)
 {
+    if (PyErr_ExceptionMatches(PyExc_OSError)) {
+        PyObject *exc = PyErr_GetRaisedException();
+        stream_drop_output(self);
+        PyErr_SetRaisedException(exc);
+    }
     return stream_fatal_raised(self, "Fatal read error on socket transport");
 }
 

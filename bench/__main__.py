@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import native, plot, report, system
+from bench import figures, native, plot, report, system
 from bench.cells import Cell, Settings, all_cells, select
 from bench.loops import LOOPS
 from bench.progress import Progress
 from bench.runner import Run, missing, probe
-
-_ROUNDS = 4
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -23,12 +21,18 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("cells", nargs="*", help="families, names or globs (default: everything)")
     parser.add_argument("--loops", help="comma-separated (default: all that are installed)")
-    parser.add_argument("--rounds", type=int, help=f"interleaved rounds (default: {_ROUNDS})")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds (default: 4; neighbours 2)")
     parser.add_argument("--quick", action="store_true", help="one round of short measurements")
     parser.add_argument("--list", action="store_true", help="show the cells and loops, then leave")
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured")
     parser.add_argument("--plot", metavar="FILE", help="draw the ratios (.png or .svg)")
     parser.add_argument("--from", dest="source", metavar="FILE", help="show an earlier --json file")
+    parser.add_argument(
+        "--figures",
+        metavar="FILE",
+        nargs="+",
+        help="renew the tables in README.md or docs/ (see figures.py)",
+    )
     options = parser.parse_args(argv)
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -58,14 +62,21 @@ def measure(cells: Sequence[Cell], options: argparse.Namespace) -> dict[str, Any
         raise SystemExit("none of these loops works here: " + "; ".join(absent.values()))
     skipped = {cell.name: f"needs {', '.join(missing(cell))}" for cell in cells if missing(cell)}
     cells = [cell for cell in cells if cell.name not in skipped]
-    rounds = options.rounds or (1 if options.quick else _ROUNDS)
+    if options.quick:
+        cells = [cell for cell in cells if cell.quick or cell.name in options.cells]
+    rounds = options.rounds or (1 if options.quick else None)
+    machine = system.describe()  # before the run, which is a load itself
+    if busy := report.load_warning(machine):
+        print(busy, file=sys.stderr)
     for name in ("load", "echo_server"):
         native.program(name)
     run = Run(cells, list(present), rounds, Settings.quick() if options.quick else Settings())
     progress = Progress(run.total())
     try:
         run.go(
-            lambda turn, cell, loop: progress.begin(f"round {turn + 1}/{rounds} {cell.name}", loop),
+            lambda turn, cell, loop: progress.begin(
+                f"round {turn + 1}/{run.rounds_of(cell)} {cell.name}", loop
+            ),
             progress.end,
         )
     except KeyboardInterrupt:
@@ -73,9 +84,8 @@ def measure(cells: Sequence[Cell], options: argparse.Namespace) -> dict[str, Any
     finally:
         progress.close()
     return {
-        "machine": system.describe(),
+        "machine": machine,
         "command": sys.argv[1:],
-        "rounds": rounds,
         "loops": present,
         "absent": absent,
         "skipped": skipped,
@@ -103,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
     print(report.text(document), end="")
+    if options.figures:
+        print(*figures.write([Path(path) for path in options.figures], document), sep="\n")
     if options.plot:
         plot.draw(document, options.plot)
     return 0

@@ -9,6 +9,7 @@ A cell runs in a process of its own (see child.py), for one loop, once per round
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import fnmatch
 import importlib
 import socket
@@ -18,7 +19,7 @@ from typing import TypeAlias
 
 from bench import loops, system
 
-#: What one run of a cell gives: `value` (the figure of the table, lower is better) and more.
+#: What one run of a cell gives: `value` (the figure of the table) and more.
 Sample: TypeAlias = dict[str, float]
 
 #: Starts a server on a listening socket; what it returns is kept as long as the server runs.
@@ -41,11 +42,13 @@ class Settings:
     load_seconds: float = 0.4
     idle_seconds: float = 1.5
     scale: float = 1.0
+    #: By this a cell's patience is multiplied.
+    patience: float = 1.0
 
     @staticmethod
     def quick() -> Settings:
         """Short ones, to see that everything works and where things stand roughly."""
-        return Settings(0.01, 2, 0.08, 0.12, 0.5, 0.2)
+        return Settings(0.01, 2, 0.08, 0.12, 0.5, 0.2, 0.6)
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,46 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A figure of a sample that is shown beside its value."""
+
+    key: str
+    #: One of those in units.py.
+    unit: str = "s"
+
+
+@dataclass(frozen=True)
 class Cell:
     """One row of a table."""
 
     name: str
     title: str
-    #: The unit of `Sample["value"]`: "s" (CPU time per operation), "B" or "s/s".
+    #: The unit of `Sample["value"]`, one of those in units.py. "s" is CPU time, unless the title
+    #: or the family's heading says otherwise.
     unit: str = "s"
     #: The loop that the others are compared to; without one the table shows plain figures.
     baseline: str | None = "uvloop"
     #: Seconds after which a process counts as hung.
     patience: float = 20.0
+    #: Figures that share the field of the value.
+    beside: tuple[Figure, ...] = field(default=(), kw_only=True)
+    more_is_better: bool = field(default=False, kw_only=True)
+    #: Whether the table shows the median of the rounds instead of the best one: where the point is
+    #: what goes wrong now and then.
+    typical: bool = field(default=False, kw_only=True)
+    #: Whether --quick has it too, even where nobody asks for this very cell.
+    quick: bool = field(default=True, kw_only=True)
+    #: By this the seconds under load are multiplied: a family of many cells has short ones.
+    window: float = field(default=1.0, kw_only=True)
+    #: Interleaved rounds, unless the command line asks for another number.
+    rounds: int = field(default=4, kw_only=True)
+    #: Modules without which the cell is left out.
+    needs: tuple[str, ...] = field(default=(), kw_only=True)
+    #: The part of the family that has a table of its own; "" is the family's first table.
+    group: str = field(default="", kw_only=True)
+    #: Whether the cell compares each loop that can spin to itself with spinning off. No other loop
+    #: takes part.
+    spinning: bool = field(default=False, kw_only=True)
 
     @property
     def family(self) -> str:
@@ -112,6 +144,17 @@ class Cell:
     def has_limit(self) -> bool:
         """Whether the cell has a `limit` row."""
         return False
+
+    def settings(self, asked: Settings) -> Settings:
+        """Return what is asked for, as it applies to this cell."""
+        return dataclasses.replace(asked, load_seconds=asked.load_seconds * self.window)
+
+    def runners(self, names: Sequence[str]) -> list[str]:
+        """Return who takes part, of the loops that there are."""
+        if self.spinning:
+            able = [name for name in names if loops.can_spin(name)]
+            return [each for name in able for each in (name, name + loops.NO_SPIN)]
+        return [*names, LIMIT] if self.has_limit else list(names)
 
 
 @dataclass(frozen=True)
@@ -126,6 +169,11 @@ class Work(Cell):
         return self.limited
 
 
+def cpu_per_request(sample: Sample) -> float:
+    """Return the CPU time of the servers per request."""
+    return sample["server_cpu"] / sample["requests"]
+
+
 @dataclass(frozen=True)
 class Served(Cell):
     """A cell with a server, which accepts once `serve` has returned."""
@@ -133,8 +181,10 @@ class Served(Cell):
     serve: Serve = field(kw_only=True)
     load: Load = field(kw_only=True)
     limited: bool = field(default=False, kw_only=True)
-    #: Modules without which the cell is left out.
-    needs: tuple[str, ...] = field(default=(), kw_only=True)
+    #: How many servers run at a time, all on one core, each with a load generator of its own.
+    servers: int = field(default=1, kw_only=True)
+    #: Makes the value of what the load generator has measured.
+    value: Callable[[Sample], float] = field(default=cpu_per_request, kw_only=True)
     #: What the server's process finds in its environment.
     environment: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 

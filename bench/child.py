@@ -11,14 +11,13 @@ import asyncio
 import gc
 import json
 import os
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from bench import loops, system  # noqa: E402
+from bench import loops, sockets, system  # noqa: E402
 from bench.cells import Context, Served, Settings, Work, find  # noqa: E402
 
 Report = Callable[[dict[str, object]], None]
@@ -35,19 +34,6 @@ def private_stdout() -> Report:
     return report
 
 
-def listening_socket(cubic: bool) -> socket.socket:
-    """A listening socket on a free port; accepted ones inherit its congestion control."""
-    # The protocol is named, as in what `create_server(host, port)` makes: asyncio and others switch
-    # Nagle's algorithm off only for sockets that say so.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if cubic:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
-    sock.bind(("127.0.0.1", 0))
-    sock.listen(4096)
-    sock.setblocking(False)
-    return sock
-
-
 def probe(name: str, report: Report) -> None:
     """Say whether the loop is there, and which version."""
     loop = loops.make(name)
@@ -59,7 +45,7 @@ def probe(name: str, report: Report) -> None:
 def serve(cell: Served, context: Context, report: Report) -> None:
     """Run the server of a cell until the parent ends this process."""
     loop = context.new_loop()
-    sock = listening_socket(cell.load.cubic)
+    sock = sockets.listening(cell.load.cubic)
     port = sock.getsockname()[1]  # asked now: some loops take the descriptor away
 
     async def main() -> None:

@@ -65,11 +65,28 @@ def _ratios(document: dict[str, Any], family: str) -> list[dict[str, Any]]:
     for name, cell in document["cells"].items():
         if name.partition("/")[0] != family:
             continue
-        ratios = {loop: ratio(cell, loop) for loop in cell["loops"] if loop != cell["baseline"]}
-        ratios = {loop: times for loop, times in ratios.items() if times is not None}
+        ratios = {
+            loop: times
+            for loop in cell["loops"]
+            if loop != cell["baseline"] and (times := ratio(cell, loop)) is not None
+        }
         if ratios:
-            found.append({"title": cell["title"], "baseline": cell["baseline"], "ratios": ratios})
+            worst = {loop: times * _steadiness(cell, loop) for loop, times in ratios.items()}
+            found.append(
+                {
+                    "title": cell["title"],
+                    "baseline": cell["baseline"],
+                    "ratios": ratios,
+                    "worst": worst,
+                }
+            )
     return found
+
+
+def _steadiness(cell: dict[str, Any], loop: str) -> float:
+    """Return the best round divided by the worst one: 1 where all were alike."""
+    values = [sample["value"] for sample in cell["loops"][loop]["rounds"]]
+    return float(min(values) / max(values))
 
 
 def _panel(axis: Any, cells: list[dict[str, Any]], colours: dict[str, Any]) -> None:
@@ -82,6 +99,10 @@ def _panel(axis: Any, cells: list[dict[str, Any]], colours: dict[str, Any]) -> N
             label = loop if loop not in labelled else None
             labelled.add(loop)
             axis.barh(position, times - 1, left=1, height=0.9, color=colours[loop], label=label)
+            if cell["worst"][loop] < times:  # a line from the best round to the worst one
+                axis.plot(
+                    [cell["worst"][loop], times], [position] * 2, color="black", linewidth=0.6
+                )
             axis.text(times, position, f" {times:.2f}", va="center", fontsize=5)
             position += 1
         ticks.append(((first + position - 1) / 2, cell["title"]))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bench.cells import FAMILIES, LIMIT
+from bench.loops import NO_SPIN
+from bench.units import figure, spread
 
 Results = dict[str, Any]
 Row = list[str]
+#: Makes the field of a cell and a loop.
+Show = Callable[[Results, str], str]
 
+#: Rounds that differ by more than this share of their median were disturbed.
+BELIEVABLE_SPREAD = 0.15
+
+#: By table: a family, or a family and the group of its cells.
 _HEADINGS = {
     "sched": "Scheduling: CPU time per operation",
     "echo": "Echo: server CPU time per message",
@@ -19,70 +28,108 @@ _HEADINGS = {
     "files": "Files: CPU time per operation",
     "memory": "Memory: bytes for each",
     "idle": "Idle: CPU seconds per second",
+    "neighbours": "Neighbours: what the loop leaves to others",
+    "neighbours/spinning": "Spinning: CPU time per request / requests per second, with and without",
 }
-_DETAILS = {
-    "echo": "messages/s, latency p50/p99 in us",
-    "servers": "requests/s, latency p50/p99 in us",
-    "tls": "messages or requests/s, latency p50/p99 in us",
-    "channels": "wall time per operation",
-    "idle": "context switches/s, system calls/s (where strace is there)",
-}
-
-
-def figure(value: float, unit: str) -> str:
-    """A figure with its unit."""
-    if unit == "B":
-        return f"{value:.0f} B"
-    if unit == "s/s":
-        return f"{value * 1e6:.0f} us/s"
-    if value < 1e-6:
-        return f"{value * 1e9:.0f} ns"
-    for factor, name in ((1e6, "us"), (1e3, "ms")):
-        if value * factor < 1000:
-            return f"{value * factor:.{value * factor < 100:d}f} {name}"
-    return f"{value:.2f} s"
 
 
 def ratio(cell: Results, loop: str, key: str = "value") -> float | None:
     """How many times better than the baseline a loop is, or None where one of them is missing."""
-    entry = cell["loops"].get(loop, {}).get("best")
-    base = cell["loops"].get(cell["baseline"], {}).get("best")
+    entry = cell["loops"].get(loop, {}).get("shown")
+    base = cell["loops"].get(cell["baseline"], {}).get("shown")
     if not entry or not base or entry[key] <= 0 or base[key] <= 0:
         return None
-    return float(entry[key] / base[key] if key == "rps" else base[key] / entry[key])
+    more = key == "rps" or (key == "value" and cell["more_is_better"])
+    return float(entry[key] / base[key] if more else base[key] / entry[key])
 
 
-def _shown(cell: Results, loop: str) -> str:
-    """One field of the main table."""
+def failure(error: str) -> str:
+    """Name in one word what became of a loop that has no result."""
+    if error.startswith("hangs"):
+        return "hangs"
+    return "lacks it" if error.startswith("NotImplementedError") else "fails"
+
+
+def shown(cell: Results, loop: str) -> str:
+    """Return one field of the main table: a ratio to the baseline, or plain figures."""
     entry = cell["loops"].get(loop)
     if entry is None:
         return ""
-    if "best" not in entry:
-        return "hangs" if entry["error"].startswith("hangs") else "fails"
+    if "shown" not in entry:
+        return failure(entry["error"])
     times = ratio(cell, loop)
     if times is None or loop == cell["baseline"]:
-        text = figure(entry["best"]["value"], cell["unit"])
+        figures = [("value", cell["unit"]), *cell["beside"]]
+        found = entry["shown"]
+        text = " / ".join(figure(found[key], unit) for key, unit in figures if key in found)
     else:
         text = f"{times:.2f}"
     return text + ("*" if "error" in entry else "")
 
 
-def _count(value: float) -> str:
-    return f"{value / 1000:.1f}k" if value >= 1000 else f"{value:.0f}"
+def _served(cell: Results, loop: str) -> str:
+    """Return what a client sees: throughput, latency and fairness."""
+    found = cell["loops"].get(loop, {}).get("shown", {})
+    if "rps" not in found:
+        return ""
+    latency = f"{found['p50_us']:.0f}/{found['p99_us']:.0f}"
+    share = figure(found["share"], "share") if "share" in found else "?"
+    return f"{figure(found['rps'], '1/s')}, {latency}, {share}"
 
 
-def _detail(cell: Results, loop: str) -> str:
-    """One field of the second table: throughput and latency, or switches and calls."""
-    best = cell["loops"].get(loop, {}).get("best", {})
-    if "rps" in best:
-        return f"{_count(best['rps'])}, {best['p50_us']:.0f}/{best['p99_us']:.0f}"
-    if "switches" in best:
-        calls = f"{best['syscalls']:.1f}" if "syscalls" in best else "?"
-        return f"{best['switches']:.1f}, {calls}"
-    return figure(best["wall"], "s") if "wall" in best else ""
+def _wall(cell: Results, loop: str) -> str:
+    found = cell["loops"].get(loop, {}).get("shown", {})
+    return figure(found["wall"], "s") if "wall" in found else ""
 
 
-def _table(head: Row, rows: Sequence[Row]) -> str:
+def _idle(cell: Results, loop: str) -> str:
+    found = cell["loops"].get(loop, {}).get("shown", {})
+    if "switches" not in found:
+        return ""
+    calls = f"{found['syscalls']:.1f}" if "syscalls" in found else "?"
+    return f"{found['switches']:.1f}, {calls}"
+
+
+def spinning(cell: Results, loop: str) -> str:
+    """Return what spinning costs and brings: CPU time and requests, of those without."""
+    pair = [cell["loops"].get(name, {}).get("rounds") for name in (loop, loop + NO_SPIN)]
+    if not all(pair):
+        return ""
+    with_it, without = (
+        {key: statistics.median(sample[key] for sample in samples) for key in ("value", "rps")}
+        for samples in pair
+        if samples
+    )
+    cpu, requests = (with_it[key] / without[key] for key in ("value", "rps"))
+    return f"{cpu:.2f}, {requests:.2f}"
+
+
+def _rounds(cell: Results, loop: str) -> str:
+    """Return the least, the median and the most of the rounds."""
+    values = [sample["value"] for sample in cell["loops"].get(loop, {}).get("rounds", [])]
+    if len(values) < 2:
+        return ""
+    return spread([min(values), statistics.median(values), max(values)], cell["unit"])
+
+
+_CLIENT = "/s, latency p50/p99 in us, answers of the least served connection to the mean"
+
+#: What else is shown of a table's cells.
+_DETAILS: dict[str, tuple[str, Show]] = {
+    "echo": (f"messages{_CLIENT}", _served),
+    "servers": (f"requests{_CLIENT}", _served),
+    "tls": (f"messages or requests{_CLIENT}", _served),
+    "channels": ("wall time per operation", _wall),
+    "idle": ("context switches/s, system calls/s (where strace is there)", _idle),
+    "neighbours/spinning": (
+        "with spinning, of the same loop's without: CPU time per request, requests/s",
+        spinning,
+    ),
+}
+
+
+def table(head: Row, rows: Sequence[Row]) -> str:
+    """Return a Markdown table whose columns are aligned in plain text too."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(row: Row) -> str:
@@ -96,37 +143,66 @@ def _table(head: Row, rows: Sequence[Row]) -> str:
     return "\n".join([line(head), rule + "|", *(line(row) for row in rows)])
 
 
-def _family(
-    cells: dict[str, Results], loops: Sequence[str], show: Callable[[Results, str], str]
-) -> str:
-    limited = any(LIMIT in cell["loops"] for cell in cells.values())
-    columns = [*loops, LIMIT] if limited else list(loops)
-    rows = [[cell["title"], *(show(cell, loop) for loop in columns)] for cell in cells.values()]
-    return _table(["", *columns], rows)
+def _columns(loops: Sequence[str]) -> Iterator[str]:
+    """Yield the names that a table may have columns for, in their order."""
+    for loop in loops:
+        yield loop
+        yield loop + NO_SPIN
+    yield LIMIT
 
 
-def _baseline(cells: dict[str, Results], loops: Sequence[str]) -> str:
-    name = next(iter(cells.values()))["baseline"]
-    return f"; ratio to {name}, higher is better" if name in loops else ""
+def fields(cells: dict[str, Results], loops: Sequence[str], show: Show) -> tuple[Row, list[Row]]:
+    """Return the head and the rows of a table, without the columns and rows that stay empty."""
+    made = {
+        name: column
+        for name in _columns(loops)
+        if any(column := [show(cell, name) for cell in cells.values()])
+    }
+    rows = [
+        [cell["title"], *row]
+        for cell, *row in zip(cells.values(), *made.values(), strict=True)
+        if any(row)
+    ]
+    return ["", *made], rows
+
+
+def sections(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Results]]]:
+    """Yield the tables of a run by name, each with its cells."""
+    for family in FAMILIES:
+        found: dict[str, dict[str, Results]] = {}
+        for name, cell in document["cells"].items():
+            if name.partition("/")[0] == family and cell["loops"]:
+                section = f"{family}/{cell['group']}" if cell["group"] else family
+                found.setdefault(section, {})[name] = cell
+        yield from found.items()
+
+
+def _heading(section: str, cells: dict[str, Results], loops: Sequence[str]) -> str:
+    """Return what a table shows, and how it came out of the rounds."""
+    first = next(iter(cells.values()))
+    counts = [len(e.get("rounds", ())) for cell in cells.values() for e in cell["loops"].values()]
+    heading = _HEADINGS[section]
+    if max(counts, default=0) > 1:
+        heading += f" ({'median' if first['typical'] else 'best'} of {max(counts)} rounds)"
+    if first["baseline"] in loops:
+        heading += f"; ratio to {first['baseline']}, higher is better"
+    return heading
 
 
 def text(document: dict[str, Any]) -> str:
-    """The whole report."""
+    """Return the whole report."""
     loops: list[str] = list(document["loops"])
     parts = [_facts(document)]
-    for family in FAMILIES:
-        cells = {
-            name: cell
-            for name, cell in document["cells"].items()
-            if name.partition("/")[0] == family and cell["loops"]
-        }
-        if not cells:
-            continue
-        parts.append(f"{_HEADINGS[family]}{_baseline(cells, loops)}")
-        parts.append(_family(cells, loops, _shown))
-        if family in _DETAILS:
-            parts.append(_DETAILS[family])
-            parts.append(_family(cells, loops, _detail))
+    parts += warnings(document)
+    for section, cells in sections(document):
+        parts.append(_heading(section, cells, loops))
+        parts.append(table(*fields(cells, loops, shown)))
+        details = [_DETAILS[section]] if section in _DETAILS else []
+        details.append(("the rounds: least/median/most", _rounds))
+        for title, show in details:
+            head, rows = fields(cells, loops, show)
+            if rows:
+                parts += [title, table(head, rows)]
     problems = _problems(document)
     if problems:
         parts.append("What did not work (* in some rounds only)\n" + "\n".join(problems))
@@ -138,8 +214,45 @@ def _facts(document: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in document["loops"].items())
     return (
         f"CPython {machine['python']}, Linux {machine['kernel']}, {machine['cpus']} CPUs "
-        f"({machine['cpu_model']}), best of {document['rounds']} rounds\n{versions}"
+        f"({machine['cpu_model']})\n{versions}"
     )
+
+
+def load_warning(machine: dict[str, Any]) -> str | None:
+    """Return a warning where the machine had more to do than it has CPUs before the run began."""
+    load, cpus = machine.get("load", 0.0), machine["cpus"]
+    if load <= cpus:
+        return None
+    return (
+        f"WARNING: the load was {load:.1f} on {cpus} CPUs at the start. "
+        "Other work ran beside the benchmark; do not believe its figures."
+    )
+
+
+def warnings(document: dict[str, Any]) -> list[str]:
+    """Return the reasons for which the figures are not to be believed."""
+    busy = load_warning(document["machine"])
+    uneven, count = [], 0
+    for name, cell in document["cells"].items():
+        if cell["typical"]:
+            continue  # shows what varies, so it may
+        for loop, entry in cell["loops"].items():
+            values = [sample["value"] for sample in entry.get("rounds", ())]
+            if len(values) < 2:
+                continue
+            count += 1
+            differ = (max(values) - min(values)) / (statistics.median(values) or 1.0)
+            if differ > BELIEVABLE_SPREAD:
+                extremes = spread([min(values), max(values)], cell["unit"])
+                uneven.append((differ, f"{name} on {loop}: {extremes}"))
+    found = [busy] if busy else []
+    if uneven:
+        worst = "; ".join(line for _, line in sorted(uneven, reverse=True)[:3])
+        found.append(
+            f"WARNING: rounds differ by more than {BELIEVABLE_SPREAD:.0%} in {len(uneven)} of "
+            f"{count} figures (most: {worst}). The machine was not quiet."
+        )
+    return found
 
 
 def _problems(document: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ ago, so loops are compared within a round, and each keeps its best round.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -122,71 +123,110 @@ def probe(names: Sequence[str] = LOOPS) -> tuple[dict[str, str], dict[str, str]]
 
 def missing(cell: Cell) -> list[str]:
     """The modules a cell needs and this interpreter lacks."""
-    needs = cell.needs if isinstance(cell, Served) else ()
-    return [name for name in needs if importlib.util.find_spec(name) is None]
+    return [name for name in cell.needs if importlib.util.find_spec(name) is None]
 
 
 def measure(cell: Cell, loop: str, settings: Settings) -> Sample:
     """One measurement of one cell on one loop."""
+    settings = cell.settings(settings)
     if isinstance(cell, Served):
         return _measure_served(cell, loop, settings)
-    with Measured(python_child(loop, cell, settings), cell.patience) as process:
+    patience = cell.patience * settings.patience
+    with Measured(python_child(loop, cell, settings), patience) as process:
         return process.answer()
 
 
 def _measure_served(cell: Served, loop: str, settings: Settings) -> Sample:
-    load = cell.load
-    cubic = ["--cubic"] if load.cubic else []
-    server_core, client_core = system.cores()
-    if loop == LIMIT:
-        command = [native.program("echo_server"), *cubic]
-    else:
-        command = python_child(loop, cell, settings)
-    with Measured(command, cell.patience, cell.environment) as server:
-        if loop == LIMIT:
-            system.pin(server_core, server.pid)
-        options = {
-            "port": server.answer()["port"],
-            "pid": server.pid,
-            "mode": load.mode,
-            "connections": load.connections,
-            "size": load.size,
-            "pipeline": load.pipeline,
-            "path": load.path,
-            "warmup": settings.warmup_seconds,
-            "seconds": settings.load_seconds,
-        }
-        arguments = [f"--{key}={value}" for key, value in options.items()]
-        try:
-            generator = native.program("load", tls=load.tls)
-        except native.BuildError as error:
-            raise Failure(str(error)) from None
-        with Measured([generator, *arguments, *cubic], cell.patience) as client:
-            system.pin(client_core, client.pid)
-            sample: Sample = client.answer()
-    requests = sample["requests"]
-    sample["value"] = sample.pop("server_cpu") / requests
-    sample["wall"] = sample["seconds"] / requests
-    sample["switches"] = sample.pop("server_switches") / requests
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(_server(cell, loop, settings)) for _ in range(cell.servers)]
+        ports = [server.answer()["port"] for server in servers]
+        clients = [
+            stack.enter_context(_client(cell, server, port, settings))
+            for server, port in zip(servers, ports, strict=True)
+        ]
+        sample = together([client.answer() for client in clients], cell.load.connections)
+    sample["value"] = cell.value(sample)
+    sample["wall"] = sample["seconds"] / sample["requests"]
+    sample["switches"] = sample.pop("server_switches") / sample["requests"]
     return sample
 
 
-def best(samples: Sequence[Sample]) -> Sample:
-    """The best of each figure, and the median of the one that counts."""
-    found = {
-        key: (max if key in _MORE_IS_BETTER else min)(sample[key] for sample in samples)
-        for key in samples[0]
-        if all(key in sample for sample in samples)
+def _server(cell: Served, loop: str, settings: Settings) -> Measured:
+    """Start the server of a cell, or the C program that is its limit."""
+    patience = cell.patience * settings.patience
+    if loop != LIMIT:
+        return Measured(python_child(loop, cell, settings), patience, cell.environment)
+    cubic = ["--cubic"] if cell.load.cubic else []
+    server = Measured([native.program("echo_server"), *cubic], patience, cell.environment)
+    system.pin(system.cores()[0], server.pid)
+    return server
+
+
+def _client(cell: Served, server: Measured, port: int, settings: Settings) -> Measured:
+    """Start the load generator against a server."""
+    load = cell.load
+    options = {
+        "port": port,
+        "pid": server.pid,
+        "mode": load.mode,
+        "connections": load.connections,
+        "size": load.size,
+        "pipeline": load.pipeline,
+        "path": load.path,
+        "warmup": settings.warmup_seconds,
+        "seconds": settings.load_seconds,
     }
+    arguments = [f"--{key}={value}" for key, value in options.items()]
+    try:
+        generator = native.program("load", tls=load.tls)
+    except native.BuildError as error:
+        raise Failure(str(error)) from None
+    cubic = ["--cubic"] if load.cubic else []
+    client = Measured([generator, *arguments, *cubic], cell.patience * settings.patience)
+    system.pin(system.cores()[1], client.pid)
+    return client
+
+
+def together(answers: Sequence[Sample], connections: int) -> Sample:
+    """Join what several load generators, each with so many connections, measured at a time.
+
+    Counts are added, latencies are the worst, and the share is that of the least served connection
+    of all.
+    """
+    sums = {"requests", "rps", "server_cpu", "server_switches"}
+    sample = {
+        key: (sum if key in sums else max)(answer[key] for answer in answers) for key in answers[0]
+    }
+    least = min(answer["share"] * answer["requests"] for answer in answers) / connections
+    sample["share"] = least * connections * len(answers) / sample["requests"]
+    return sample
+
+
+def summary(samples: Sequence[Sample], cell: Cell) -> Sample:
+    """Return what the tables show of several rounds: the best of each figure, or the median where
+    the cell asks for that. The share of a connection is always the median: the best one says
+    nothing. `median` is the median of the value in any case."""
+    found: Sample = {}
+    for key in samples[0]:
+        if not all(key in sample for sample in samples):
+            continue
+        figures = [sample[key] for sample in samples]
+        if cell.typical or key == "share":
+            found[key] = statistics.median(figures)
+        elif key in _MORE_IS_BETTER or (key == "value" and cell.more_is_better):
+            found[key] = max(figures)
+        else:
+            found[key] = min(figures)
     found["median"] = statistics.median(sample["value"] for sample in samples)
     return found
 
 
 class Run:
-    """One interleaved run over cells and loops; `results` grows while it goes on."""
+    """One interleaved run over cells and loops; `results` grows while it goes on. Each cell says
+    how many rounds it has, unless a number is given."""
 
     def __init__(
-        self, cells: Sequence[Cell], loops: Sequence[str], rounds: int, settings: Settings
+        self, cells: Sequence[Cell], loops: Sequence[str], rounds: int | None, settings: Settings
     ) -> None:
         self.cells = cells
         self.loops = list(loops)
@@ -195,19 +235,21 @@ class Run:
         self.samples: dict[str, dict[str, list[Sample]]] = {cell.name: {} for cell in cells}
         self.errors: dict[str, dict[str, str]] = {cell.name: {} for cell in cells}
 
-    def runners(self, cell: Cell) -> list[str]:
-        """Who takes part in a cell."""
-        return [*self.loops, LIMIT] if cell.has_limit else self.loops
+    def rounds_of(self, cell: Cell) -> int:
+        """Return how many rounds a cell has."""
+        return cell.rounds if self.rounds is None else self.rounds
 
     def total(self) -> int:
-        """How many measurements the run has."""
-        return self.rounds * sum(len(self.runners(cell)) for cell in self.cells)
+        """Return how many measurements the run has."""
+        return sum(self.rounds_of(cell) * len(cell.runners(self.loops)) for cell in self.cells)
 
     def go(self, begin: Callable[[int, Cell, str], None], end: Callable[[], None]) -> None:
         """Measure everything; `begin` and `end` are called around each measurement."""
-        for turn in range(self.rounds):
+        for turn in range(max(map(self.rounds_of, self.cells), default=0)):
             for cell in self.cells:
-                runners = self.runners(cell)
+                runners = cell.runners(self.loops)
+                if not runners or turn >= self.rounds_of(cell):
+                    continue
                 shift = turn % len(runners)  # nobody always comes first
                 for loop in runners[shift:] + runners[:shift]:
                     begin(turn, cell, loop)
@@ -230,11 +272,11 @@ class Run:
         cells: dict[str, Any] = {}
         for cell in self.cells:
             loops: dict[str, Any] = {}
-            for loop in self.runners(cell):
+            for loop in cell.runners(self.loops):
                 samples = self.samples[cell.name].get(loop, [])
                 entry: dict[str, Any] = {}
                 if samples:
-                    entry = {"best": best(samples), "rounds": samples}
+                    entry = {"shown": summary(samples, cell), "rounds": samples}
                 if loop in self.errors[cell.name]:
                     entry["error"] = self.errors[cell.name][loop]
                 if entry:
@@ -243,6 +285,10 @@ class Run:
                 "title": cell.title,
                 "unit": cell.unit,
                 "baseline": cell.baseline,
+                "beside": [[figure.key, figure.unit] for figure in cell.beside],
+                "more_is_better": cell.more_is_better,
+                "typical": cell.typical,
+                "group": cell.group,
                 "loops": loops,
             }
         return cells

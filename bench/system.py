@@ -72,6 +72,7 @@ def describe() -> dict[str, object]:
         "kernel": platform.release(),
         "machine": platform.machine(),
         "cpus": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
         "cpu_model": _cpu_model(),
         "server_core": server,
         "client_core": client,

@@ -7,6 +7,8 @@
  * the warm-up is checked (an echo must come back byte for byte) and not counted; the window that counts ends after
  * SECONDS, or after N requests if that comes first. The CPU time of the server, when its process id is known, is read
  * at both ends of the window. The result is one line of JSON; a failure is one too, {"error": ...}, and exit status 1.
+ * A latency is the time from sending a batch to one answer of the batch. `share` is the number of answers that the
+ * least served connection got in the window, divided by the mean of all connections: 1 is fair, 0 is starved.
  * Built with -DLOAD_TLS and OpenSSL it speaks TLS on every connection; the server's certificate is not verified.
  * `short` is an echo with a new connection for each batch, which the client closes once the answers are there.
  * `hold` opens the connections, prints {"connections": N} and keeps them idle until standard input ends.
@@ -60,6 +62,7 @@ struct conn {
     uint64_t body;      /* HTTP, WebSocket: bytes of the body that are still to come */
     int in_body;
     uint64_t started;   /* ns, when the batch was sent */
+    uint64_t completed; /* answers since the window began */
     char header[HEADER];
 };
 
@@ -70,7 +73,7 @@ static char buffer[BUFFER];
 static char *batch;             /* what each connection sends, again and again */
 static size_t batch_size;
 static int checking = 1;        /* the warm-up: compare what comes back */
-static uint64_t completed;      /* answers since the window began */
+static uint64_t completed;      /* answers since the window began, all connections */
 
 static void fail(const char *format, ...)
 {
@@ -299,6 +302,7 @@ static void conn_answered(struct conn *conn)
     if (conn->answers++ >= options.pipeline)
         fail("more answers than requests");
     latency_add(now_ns(CLOCK_MONOTONIC) - conn->started);
+    conn->completed++;
     completed++;
 }
 
@@ -425,7 +429,9 @@ static void conn_ready(struct conn *conn, uint32_t events)
             if (options.mode == SHORT)
                 close(conn->fd);
             conn_begin(conn);
-            if (options.mode == SHORT)
+            /* One batch a turn, so that the generator itself prefers no connection. Answers to the new batch make a new
+               event: the socket is edge-triggered, and all that was sent to it has been read. */
+            if (options.mode == SHORT || !(events & EPOLLRDHUP))
                 return;
         }
         if (conn_is_drained((size_t)got) && !(events & EPOLLRDHUP))
@@ -494,7 +500,36 @@ static void serve_events(void)
         conn_ready(events[i].data.ptr, events[i].events);
 }
 
-static void run(void)
+/* Return the answers of the least served connection, divided by the mean. */
+static double least_share(const struct conn *conns)
+{
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i < options.connections; i++)
+        if (conns[i].completed < least)
+            least = conns[i].completed;
+    return (double)least * options.connections / (double)completed;
+}
+
+/* Start the window that counts: forget what the warm-up has recorded. */
+static void begin_window(struct conn *conns)
+{
+    checking = 0;
+    completed = 0;
+    memset(histogram, 0, sizeof histogram);
+    for (int i = 0; i < options.connections; i++)
+        conns[i].completed = 0;
+}
+
+/* Record the age of the request of each connection that got no answer at all in the window: else a starved connection
+   would not show in the latencies. */
+static void count_starved(const struct conn *conns, uint64_t now)
+{
+    for (int i = 0; i < options.connections; i++)
+        if (conns[i].completed == 0)
+            latency_add(now - conns[i].started);
+}
+
+static void run(struct conn *conns)
 {
     clockid_t clock = CLOCK_MONOTONIC;
     if (options.pid > 0 && clock_getcpuclockid(options.pid, &clock) != 0)
@@ -503,9 +538,7 @@ static void run(void)
     while (now_ns(CLOCK_MONOTONIC) < begin || completed < (uint64_t)options.connections)
         serve_events();
 
-    checking = 0;
-    completed = 0;
-    memset(histogram, 0, sizeof histogram);
+    begin_window(conns);
     long slept = switches();
     begin = now_ns(CLOCK_MONOTONIC);
     uint64_t cpu = now_ns(clock), end = begin, limit = begin + (uint64_t)(options.seconds * 1e9);
@@ -517,11 +550,13 @@ static void run(void)
     slept = switches() - slept;
     if (completed == 0)
         fail("nothing came back");
+    count_starved(conns, end);
     double seconds = (double)(end - begin) / 1e9;
-    printf("{\"requests\": %llu, \"seconds\": %.6f, \"rps\": %.1f, \"p50_us\": %.2f, \"p90_us\": %.2f, "
-           "\"p99_us\": %.2f, \"p999_us\": %.2f, \"server_cpu\": %.9f, \"server_switches\": %ld}\n",
-           (unsigned long long)completed, seconds, (double)completed / seconds, latency_us(0.5), latency_us(0.9),
-           latency_us(0.99), latency_us(0.999), options.pid > 0 ? (double)cpu / 1e9 : 0.0, slept);
+    printf("{\"requests\": %llu, \"seconds\": %.6f, \"rps\": %.1f, \"share\": %.4f, ", (unsigned long long)completed,
+           seconds, (double)completed / seconds, least_share(conns));
+    printf("\"p50_us\": %.2f, \"p90_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, ", latency_us(0.5), latency_us(0.9),
+           latency_us(0.99), latency_us(0.999));
+    printf("\"server_cpu\": %.9f, \"server_switches\": %ld}\n", options.pid > 0 ? (double)cpu / 1e9 : 0.0, slept);
 }
 
 static void parse(int argc, char **argv)
@@ -580,6 +615,6 @@ int main(int argc, char **argv)
         fail("out of memory");
     for (int i = 0; i < options.connections; i++)
         options.mode == WS ? handshake(&conns[i]) : conn_begin(&conns[i]);
-    run();
+    run(conns);
     return 0;
 }

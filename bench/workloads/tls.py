@@ -22,7 +22,8 @@ from bench.workloads.servers import uvicorn_plain
 _LARGE_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "536870912"}
 
 
-def _context() -> ssl.SSLContext:
+def server_context() -> ssl.SSLContext:
+    """Make a context with a certificate of its own for 127.0.0.1."""
     import trustme
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -33,7 +34,7 @@ def _context() -> ssl.SSLContext:
 async def serve_protocol(sock: socket.socket) -> object:
     """An echo server made of a protocol."""
     loop = asyncio.get_running_loop()
-    return await loop.create_server(EchoProtocol, sock=sock, backlog=BACKLOG, ssl=_context())
+    return await loop.create_server(EchoProtocol, sock=sock, backlog=BACKLOG, ssl=server_context())
 
 
 async def serve_streams(sock: socket.socket) -> object:
@@ -45,7 +46,7 @@ async def serve_streams(sock: socket.socket) -> object:
             await writer.drain()
         writer.close()
 
-    return await asyncio.start_server(handle, sock=sock, backlog=BACKLOG, ssl=_context())
+    return await asyncio.start_server(handle, sock=sock, backlog=BACKLOG, ssl=server_context())
 
 
 _PLAIN: Mapping[str, str] = {}
@@ -65,7 +66,7 @@ def _cell(
     )
 
 
-_uvicorn = functools.partial(uvicorn_plain, context=_context)
+_uvicorn = functools.partial(uvicorn_plain, context=server_context)
 _SMALL = Load(connections=10)
 _LARGE = Load(connections=10, size=102400)
 _HTTP = Load(mode="http", connections=32)

@@ -68,7 +68,7 @@ def measure(cells: Sequence[Cell], options: argparse.Namespace) -> dict[str, Any
     machine = system.describe()  # before the run, which is a load itself
     if busy := report.load_warning(machine):
         print(busy, file=sys.stderr)
-    for name in ("load", "echo_server"):
+    for name in ("load", "echo_server", "peer"):
         native.program(name)
     run = Run(cells, list(present), rounds, Settings.quick() if options.quick else Settings())
     progress = Progress(run.total())

@@ -28,7 +28,7 @@ Serve: TypeAlias = Callable[[socket.socket], Awaitable[object]]
 #: The row that no event loop can pass: the interpreter alone, or a server in plain C.
 LIMIT = "limit"
 
-FAMILIES = ("sched", "echo", "servers", "tls", "channels", "files", "memory", "idle")
+FAMILIES = ("sched", "echo", "servers", "tls", "channels", "files", "memory", "idle", "neighbours")
 _MODULES = {"sched": "scheduling"}
 
 

@@ -1,0 +1,410 @@
+"""The benchmark: figures, summaries, tables and warnings, and what its C programs count."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from bench import figures, native, report, runner, units
+from bench.cells import LIMIT, Figure, Load, Served, Settings, Work, all_cells
+from bench.loops import NO_SPIN, can_spin
+
+from .support import GUARD
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+
+
+# ---- figures ----
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (3.3e-8, "s", "33 ns"),
+        (1.25e-6, "s", "1.2 us"),
+        (250e-6, "s", "250 us"),
+        (0.0417, "s", "41.7 ms"),
+        (2.5, "s", "2.50 s"),
+        (-2e-6, "s", "-2.0 us"),
+        (units.NEVER, "s", "never"),
+        (7700.0, "us", "7.7 ms"),
+        (0.0005, "share", "0.0005"),
+        (0.0, "share", "0.00"),
+        (0.996, "share", "1.00"),
+        (1513.0, "B", "1513 B"),
+        (83e6, "B", "83.0 MB"),
+        (2.5e9, "B/s", "2.50 GB/s"),
+        (45_250.0, "1/s", "45.2k"),
+        (12e-6, "s/s", "12 us/s"),
+    ],
+)
+def test_a_figure_has_its_unit(value, unit, text):
+    assert units.figure(value, unit) == text
+
+
+def test_a_spread_has_one_unit():
+    assert units.spread([3.2e-6, 4e-6, 1200e-6], "s") == "3.2/4.0/1200 us"
+    assert units.spread([0.001, units.NEVER, units.NEVER], "s") == "1.0/never/never ms"
+    assert units.spread([units.NEVER] * 2, "s") == "never/never"
+
+
+# ---- summaries ----
+
+
+def work(**options):
+    return Work("sched/x", "x", run=lambda context: {}, **options)
+
+
+SAMPLES = [
+    {"value": 3.0, "rps": 10.0, "share": 0.5, "p99_us": 40.0},
+    {"value": 1.0, "rps": 30.0, "share": 0.9, "p99_us": 7.0},
+    {"value": 8.0, "rps": 20.0, "share": 0.1, "p99_us": 8.0, "syscalls": 1.0},
+]
+
+
+def test_a_summary_has_the_best_of_each_figure_but_the_median_of_shares():
+    found = runner.summary(SAMPLES, work())
+    assert found == {"value": 1.0, "rps": 30.0, "share": 0.5, "p99_us": 7.0, "median": 3.0}
+
+
+def test_the_best_is_the_most_where_more_is_better():
+    assert runner.summary(SAMPLES, work(more_is_better=True))["value"] == 8.0
+
+
+def test_a_typical_summary_has_medians():
+    found = runner.summary(SAMPLES, work(typical=True))
+    assert found == {"value": 3.0, "rps": 20.0, "share": 0.5, "p99_us": 8.0, "median": 3.0}
+
+
+def test_servers_side_by_side_are_one_sample():
+    common = {"seconds": 1.0, "server_switches": 5}
+    found = runner.together(
+        [
+            common
+            | {"requests": 300, "rps": 300.0, "share": 1.0, "p99_us": 9.0, "server_cpu": 0.5},
+            common
+            | {"requests": 100, "rps": 100.0, "share": 0.5, "p99_us": 70.0, "server_cpu": 0.25},
+        ],
+        2,
+    )
+    assert found["requests"] == 400
+    assert found["rps"] == 400.0
+    assert found["server_cpu"] == 0.75
+    assert found["p99_us"] == 70.0
+    assert found["seconds"] == 1.0
+    assert found["share"] == pytest.approx(25 / 100)  # 25 of the least one, 100 on the average
+
+
+def test_who_takes_part():
+    assert work().runners(["asyncio", "fastaio"]) == ["asyncio", "fastaio"]
+    assert work(limited=True).runners(["asyncio"]) == ["asyncio", LIMIT]
+    spinning = work(spinning=True).runners(["asyncio", "fastaio", "fastaio-io_uring"])
+    assert spinning == [
+        "fastaio",
+        "fastaio" + NO_SPIN,
+        "fastaio-io_uring",
+        "fastaio-io_uring" + NO_SPIN,
+    ]
+    assert not can_spin("uvloop")
+    assert not can_spin("fastaio" + NO_SPIN)
+
+
+def test_each_cell_has_a_name_of_its_own_and_every_family_a_heading():
+    cells = all_cells()
+    assert len({cell.name for cell in cells}) == len(cells)
+    for cell in cells:
+        section = f"{cell.family}/{cell.group}" if cell.group else cell.family
+        assert section in report._HEADINGS
+
+
+def test_a_cell_may_have_a_shorter_window_and_its_own_rounds():
+    cell = work(window=0.5, rounds=2)
+    assert cell.settings(Settings(load_seconds=0.4)).load_seconds == 0.2
+    assert runner.Run([cell], ["asyncio"], None, Settings()).total() == 2
+    assert runner.Run([cell], ["asyncio"], 5, Settings()).total() == 5
+
+
+def run(cells, samples, rounds):
+    """Return the document of a run that measured samples[loop]: a sample a round, or an error."""
+    loops = [loop for loop in samples if loop != LIMIT and not loop.endswith(NO_SPIN)]
+    made = runner.Run(cells, loops, rounds, Settings())
+    turns = dict.fromkeys(samples, 0)
+
+    def measure(cell, loop, settings):
+        given = samples[loop]
+        if isinstance(given, str):
+            raise runner.Failure(given)
+        turns[loop] += 1
+        return dict(given[(turns[loop] - 1) % len(given)])
+
+    original, runner.measure = runner.measure, measure
+    try:
+        made.go(lambda *args: None, lambda: None)
+    finally:
+        runner.measure = original
+    return {
+        "machine": {"python": "3", "kernel": "6", "cpus": 2, "cpu_model": "", "load": 0.5},
+        "loops": dict.fromkeys(loops, "1"),
+        "cells": made.results(),
+    }
+
+
+def row(text, title):
+    """The fields of the row that begins so."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {title}"))
+    return [field.strip() for field in line.strip("|").split("|")][1:]
+
+
+def served(value, rps=1000.0, share=0.9):
+    return {"value": value, "rps": rps, "p50_us": 20.0, "p99_us": 41.0, "share": share, "wall": 1.0}
+
+
+ECHO = Served("echo/x", "x", serve=lambda sock: None, load=Load())
+
+
+def test_a_table_has_ratios_and_says_who_failed():
+    document = run(
+        [ECHO],
+        {
+            "asyncio": "hangs: no result within 8 s",
+            "uvloop": [served(10e-6)],
+            "rloop": "NotImplementedError",
+            "blazio": "ValueError: no",
+            "fastaio": [served(5e-6, rps=45_250.0)],
+        },
+        1,
+    )
+    text = report.text(document)
+    assert "ratio to uvloop" in text
+    assert row(text, "x") == ["hangs", "10.0 us", "lacks it", "fails", "2.00"]
+    detail = text[text.index("messages/s") :]
+    assert row(detail, "x") == ["1.0k, 20/41, 0.90", "45.2k, 20/41, 0.90"]
+    assert "echo/x, blazio: ValueError: no" in text
+    assert "the rounds" not in text  # there was one
+    assert "WARNING" not in text
+
+
+def test_several_rounds_are_shown_and_uneven_ones_warned_of():
+    document = run(
+        [ECHO],
+        {"uvloop": [served(10e-6), served(10.5e-6)], "fastaio": [served(4e-6), served(6e-6)]},
+        2,
+    )
+    text = report.text(document)
+    assert "best of 2 rounds" in text
+    rounds = text[text.index("the rounds") :]
+    assert row(rounds, "x") == ["10.0/10.2/10.5 us", "4.0/5.0/6.0 us"]
+    assert "rounds differ by more than 15% in 1 of 2 figures" in text
+    assert "echo/x on fastaio: 4.0/6.0 us" in text
+
+
+def test_a_cell_that_shows_what_varies_may_vary():
+    cell = work(typical=True, baseline=None)
+    document = run([cell], {"fastaio": [{"value": 1e-6}, {"value": 9e-6}]}, 2)
+    assert report.warnings(document) == []
+    assert "median of 2 rounds" in report.text(document)
+
+
+def test_a_busy_machine_is_warned_of():
+    document = run([ECHO], {"fastaio": [served(1e-6)]}, 1)
+    document["machine"]["load"] = 2.5
+    assert "the load was 2.5 on 2 CPUs" in report.text(document)
+
+
+def test_figures_share_a_field():
+    cell = work(baseline=None, beside=(Figure("p99_us", "us"), Figure("share", "share")))
+    document = run([cell], {"uvloop": [SAMPLES[0] | {"value": 75e-6}]}, 1)
+    assert row(report.text(document), "x") == ["75.0 us / 40.0 us / 0.50"]
+
+
+def test_spinning_is_compared_to_the_same_loop_without():
+    cell = Work(
+        "neighbours/spin-x", "x", run=lambda context: {}, baseline=None, spinning=True,
+        group="spinning", beside=(Figure("rps", "1/s"),),
+    )  # fmt: skip
+    document = run(
+        [cell],
+        {
+            "uvloop": "takes no part",
+            "fastaio": [served(12e-6, rps=3000.0)],
+            "fastaio" + NO_SPIN: [served(10e-6, rps=2000.0)],
+        },
+        1,
+    )
+    text = report.text(document)
+    assert "uvloop" not in text[text.index("Spinning") :]
+    assert row(text, "x") == ["12.0 us / 3.0k", "10.0 us / 2.0k"]
+    assert row(text[text.index("of the same loop's without") :], "x") == ["1.20, 1.50"]
+
+
+def test_the_report_survives_json():
+    document = run([ECHO], {"uvloop": [served(units.NEVER)], "fastaio": [served(5e-6)]}, 1)
+    assert report.text(json.loads(json.dumps(document, allow_nan=False))) == report.text(document)
+
+
+# ---- tables for the documents ----
+
+
+def test_losses_are_listed_and_the_best_is_bold():
+    cells = [ECHO, work(baseline=None, more_is_better=True, unit="share")]
+    document = run(cells, {"uvloop": [served(10e-6)], "fastaio": [served(12e-6)]}, 1)
+    document["cells"]["sched/x"]["loops"]["uvloop"]["shown"]["value"] = 0.5
+    document["cells"]["sched/x"]["loops"]["fastaio"]["shown"]["value"] = 0.9
+    text = figures.losses(document)
+    assert row(text, "`echo/x`") == ["12.0 us", "10.0 us (uvloop)"]
+    assert "`sched/x`" not in text  # more is better there
+    assert figures._fields(document["cells"]["sched/x"], ["uvloop", "fastaio"]) == [
+        "0.50",
+        "**0.90**",
+    ]
+
+
+def test_without_losses_the_table_says_so():
+    document = run([ECHO], {"uvloop": [served(10e-6)], "fastaio": [served(10.2e-6)]}, 1)
+    assert "No other loop is ahead" in figures.losses(document)  # level, not behind
+
+
+def test_a_part_of_a_run_renews_no_block():
+    document = run([ECHO], {"fastaio": [served(1e-6)]}, 1)
+    text = "a\n<!-- bench: losses -->\nold\n<!-- bench: end -->\nb\n"
+    assert figures.renew(text, document) == (text, [])
+    document["skipped"] = {cell.name: "" for cell in all_cells()}
+    renewed, made = figures.renew(text, document)
+    assert made == ["losses"]
+    assert "old" not in renewed
+    assert renewed.startswith("a\n<!-- bench: losses -->\n")
+    assert renewed.endswith("\n<!-- bench: end -->\nb\n")
+    assert figures.renew(renewed, document) == (renewed, ["losses"])
+    with pytest.raises(LookupError):
+        figures.renew("<!-- bench: nobody -->\n<!-- bench: end -->", document)
+
+
+def test_a_whole_run_makes_every_block():
+    sample = served(1e-6) | dict.fromkeys(("p99", "longest", "rate", "switches", "syscalls"), 1.0)
+    names = ["uvloop", "fastaio", "fastaio-io_uring"]
+    names += [name + NO_SPIN for name in names[1:]] + [LIMIT]
+    document = run(all_cells(), dict.fromkeys(names, [sample]), 1)
+    for name in figures.BLOCKS:
+        text = f"<!-- bench: {name} -->\n<!-- bench: end -->"
+        renewed, made = figures.renew(text, document)
+        assert made == [name]
+        assert len(renewed) > len(text)
+    assert figures.ratios(document).count("\n") == len(figures.ROWS) + 1
+    assert "What did not work" not in report.text(document)
+
+
+# ---- the C programs ----
+
+
+class EchoServer:
+    """A server with a thread for each connection; all but the first one wait before they answer."""
+
+    def __init__(self, pause):
+        self._pause = pause
+        self._sock = socket.create_server(("127.0.0.1", 0))
+        self.port = self._sock.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+
+    def __enter__(self):
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *exc):
+        self._sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(GUARD)
+        self._sock.close()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self._sock.accept()
+            except OSError:
+                return
+            pause = self._pause if len(self._threads) > 1 else 0
+            thread = threading.Thread(target=self._echo, args=(connection, pause))
+            self._threads.append(thread)
+            thread.start()
+
+    def _echo(self, connection, pause):
+        with connection:
+            try:
+                while data := connection.recv(65536):
+                    time.sleep(pause)
+                    connection.sendall(data)
+            except ConnectionResetError:
+                return
+
+
+@needs_compiler
+def test_load_counts_the_least_served_connection_and_its_latency():
+    pause = 0.01
+    with EchoServer(pause) as server:
+        command = [native.program("load"), f"--port={server.port}", "--connections=2", "--size=16"]
+        command += ["--warmup=0.02", "--seconds=0.3"]
+        output = subprocess.run(command, capture_output=True, timeout=GUARD, check=True).stdout
+    answer = json.loads(output)
+    # The second connection has at most an answer every 10 ms; the first one has no such bound.
+    least = answer["share"] * answer["requests"] / 2
+    assert least <= answer["seconds"] / pause + 1
+    assert answer["p999_us"] >= pause * 1e6 * 0.98 or least < 0.002 * answer["requests"]
+    assert answer["p50_us"] <= answer["p99_us"] <= answer["p999_us"]
+    assert answer["rps"] == pytest.approx(answer["requests"] / answer["seconds"], rel=0.01)
+
+
+@needs_compiler
+def test_load_gives_equal_connections_equal_shares():
+    with EchoServer(0.005) as server:
+        command = [native.program("load"), f"--port={server.port}", "--connections=1", "--size=16"]
+        command += ["--warmup=0", "--seconds=0.1"]
+        output = subprocess.run(command, capture_output=True, timeout=GUARD, check=True).stdout
+    assert json.loads(output)["share"] == 1.0
+
+
+@needs_compiler
+def test_a_delayed_peer_answers_after_its_delay():
+    ours, theirs = socket.socketpair()
+    delay = 0.002
+    with ours, theirs:
+        command = [
+            native.program("peer"),
+            "delay",
+            str(int(delay * 1e6)),
+            "8",
+            str(theirs.fileno()),
+        ]
+        with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as peer:
+            theirs.close()
+            ours.settimeout(GUARD)
+            for _ in range(3):
+                begin = time.perf_counter()
+                ours.sendall(b"12345678")
+                got = b""
+                while len(got) < 8:
+                    got += ours.recv(8)
+                assert time.perf_counter() - begin >= delay
+            ours.close()
+            assert peer.wait(GUARD) == 0
+
+
+@needs_compiler
+def test_a_flooding_peer_fills_every_connection_alike():
+    pairs = [socket.socketpair() for _ in range(4)]
+    descriptors = [theirs.fileno() for _, theirs in pairs]
+    command = [native.program("peer"), "flood", "4096", *map(str, descriptors)]
+    with subprocess.Popen(command, pass_fds=descriptors) as peer:
+        for _, theirs in pairs:
+            theirs.close()
+        first, second = pairs[0][0], pairs[1][0]
+        first.settimeout(GUARD)
+        second.settimeout(GUARD)
+        for _ in range(64):
+            assert first.recv(4096)  # nobody reads the others: they hold it up no more than this
+        assert second.recv(4096)
+        for ours, _ in pairs:
+            ours.close()
+        assert peer.wait(GUARD) == 0

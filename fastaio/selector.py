@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import selectors
 import weakref
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .loop import EventLoop
+from . import _fastaio
 
 __all__ = ("EpollSelector",)
 
@@ -19,7 +17,7 @@ class EpollSelector:
     name is the one of asyncio's selector here, since a new loop logs it.
     """
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: _fastaio.Loop) -> None:
         self._loop = weakref.ref(loop)
 
     def get_key(self, fd: int) -> selectors.SelectorKey:

@@ -47,7 +47,6 @@ struct LoopObject {
     PyObject *current_task;   /* what asyncio believes to be current; borrowed, NULL: none */
     PyObject *task_factory;   /* or NULL */
     char *hot_buffer;         /* HOT_BUFFER_SIZE bytes, made at the first use */
-    bool hot_buffer_taken;
     Metrics metrics;
     uint64_t received_before; /* metrics.bytes_received at the start of this turn */
     LoopClock clock;          /* read at the start of this turn, or a moment before */

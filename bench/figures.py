@@ -33,6 +33,8 @@ RING = "fastaio-io_uring"
 #: Figures that differ by less than this are level: two runs of the same code differ by as much.
 LEVEL = 0.03
 
+_LEAST = 1e-9
+
 #: The rows of README.md's first table: cells, and what they are called there.
 ROWS = {
     "sched/sleep0": "`await sleep(0)`",
@@ -65,11 +67,13 @@ BACKEND_FAMILIES = ("sched", "echo", "servers", "tls", "memory")
 
 
 def _value(cell: Results, loop: str) -> float | None:
-    """Return a loop's figure so that less is better."""
+    """Return a loop's figure so that less is better and none is zero: a share may be, and a timer
+    may be early."""
     found = cell["loops"].get(loop, {}).get("shown")
-    if found is None or found["value"] <= 0:
+    if found is None:
         return None
-    return 1 / found["value"] if cell["more_is_better"] else float(found["value"])
+    value = max(float(found["value"]), _LEAST)
+    return 1 / value if cell["more_is_better"] else value
 
 
 def _best(cell: Results, names: Sequence[str]) -> str | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bench.cells import FAMILIES, LIMIT
 from bench.loops import NO_SPIN
-from bench.units import figure, spread
+from bench.units import figure, median, spread
 
 Results = dict[str, Any]
 Row = list[str]
@@ -96,7 +95,7 @@ def spinning(cell: Results, loop: str) -> str:
     if not all(pair):
         return ""
     with_it, without = (
-        {key: statistics.median(sample[key] for sample in samples) for key in ("value", "rps")}
+        {key: median(sample[key] for sample in samples) for key in ("value", "rps")}
         for samples in pair
         if samples
     )
@@ -109,7 +108,7 @@ def _rounds(cell: Results, loop: str) -> str:
     values = [sample["value"] for sample in cell["loops"].get(loop, {}).get("rounds", [])]
     if len(values) < 2:
         return ""
-    return spread([min(values), statistics.median(values), max(values)], cell["unit"])
+    return spread([min(values), median(values), max(values)], cell["unit"])
 
 
 _CLIENT = "/s, latency p50/p99 in us, answers of the least served connection to the mean"
@@ -241,7 +240,7 @@ def warnings(document: dict[str, Any]) -> list[str]:
             if len(values) < 2:
                 continue
             count += 1
-            differ = (max(values) - min(values)) / (statistics.median(values) or 1.0)
+            differ = (max(values) - min(values)) / (median(values) or 1.0)
             if differ > BELIEVABLE_SPREAD:
                 extremes = spread([min(values), max(values)], cell["unit"])
                 uneven.append((differ, f"{name} on {loop}: {extremes}"))

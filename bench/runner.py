@@ -13,7 +13,6 @@ import json
 import os
 import select
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 from bench import native, system
 from bench.cells import LIMIT, Cell, Sample, Served, Settings
 from bench.loops import LOOPS
+from bench.units import median
 
 _CHILD = str(Path(__file__).with_name("child.py"))
 #: Figures of a sample where more is better; of everything else the least is the best.
@@ -212,12 +212,12 @@ def summary(samples: Sequence[Sample], cell: Cell) -> Sample:
             continue
         figures = [sample[key] for sample in samples]
         if cell.typical or key == "share":
-            found[key] = statistics.median(figures)
+            found[key] = median(figures)
         elif key in _MORE_IS_BETTER or (key == "value" and cell.more_is_better):
             found[key] = max(figures)
         else:
             found[key] = min(figures)
-    found["median"] = statistics.median(sample["value"] for sample in samples)
+    found["median"] = median(sample["value"] for sample in samples)
     return found
 
 

@@ -6,7 +6,8 @@ Units: "s" (seconds), "us" (microseconds), "s/s" (CPU seconds per second), "B" (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 
 #: The value, in seconds, of a cell that waited for something that did not happen.
 NEVER = 1e9
@@ -41,6 +42,12 @@ def _number(value: float, unit: str, suffix: str) -> str:
     if suffix in ("us", "ms", "MB", "MB/s"):
         return f"{value:.{abs(value) < 100:d}f}"
     return f"{value:.0f}"
+
+
+def median(figures: Iterable[float]) -> float:
+    """Return the median. Between a value and NEVER nothing is in the middle: that is NEVER."""
+    values = list(figures)
+    return statistics.median_high(values) if NEVER in values else statistics.median(values)
 
 
 def figure(value: float, unit: str) -> str:

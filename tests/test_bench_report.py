@@ -52,6 +52,12 @@ def test_a_spread_has_one_unit():
     assert units.spread([units.NEVER] * 2, "s") == "never/never"
 
 
+def test_half_of_never_is_never():
+    assert units.median([1.0, 2.0]) == 1.5
+    assert units.median([1.0, units.NEVER]) == units.NEVER
+    assert units.median([1.0, 2.0, units.NEVER]) == 2.0
+
+
 # ---- summaries ----
 
 
@@ -261,6 +267,15 @@ def test_losses_are_listed_and_the_best_is_bold():
         "0.50",
         "**0.90**",
     ]
+
+
+def test_who_starves_is_behind_and_who_never_comes_too():
+    share = work(baseline=None, more_is_better=True, unit="share")
+    document = run([share], {"uvloop": [{"value": 1.0}], "fastaio": [{"value": 0.0}]}, 1)
+    assert row(figures.losses(document), "`sched/x`") == ["0.00", "1.00 (uvloop)"]
+    waits = {"uvloop": [{"value": -1e-6}], "fastaio": [{"value": units.NEVER}]}
+    document = run([work(baseline=None)], waits, 1)
+    assert row(figures.losses(document), "`sched/x`") == ["never", "-1.0 us (uvloop)"]
 
 
 def test_without_losses_the_table_says_so():

@@ -15,6 +15,8 @@
 #define LARGE_WRITE (64 * 1024)
 /* Small writes are gathered up to what a record holds. */
 #define RECORD      (16 * 1024)
+/* What is encrypted at a time: so many whole records. */
+#define SLICE       (16 * RECORD)
 /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
 #define LOST_WRITES_UNTIL_WARNING 5
 
@@ -141,9 +143,9 @@ gather(const TlsObject *self, char *record)
     return size;
 }
 
-/* Encrypts the first piece, or several small ones; CIPHER_*. */
+/* Encrypt some of the first piece, or several small ones; CIPHER_*. */
 static int
-encrypt_some(TlsObject *self)
+encrypt_some(TlsObject *self, Py_ssize_t *count)
 {
     char record[RECORD];
     PyObject *first = Py_NewRef(pieces_at(&self->pieces, 0)); /* callbacks of ssl may drop it */
@@ -153,46 +155,88 @@ encrypt_some(TlsObject *self)
         size = gather(self, record);
         data = record;
     }
-    Py_ssize_t count;
-    int rc = cipher_write(self, data, size, &count);
-    if (rc == CIPHER_DONE && count <= self->queued) {
-        note_encrypted(self, count);
+    else if (size > SLICE) {
+        size = SLICE;
+    }
+    self->encrypting = true;
+    int rc = cipher_write(self, data, size, count);
+    self->encrypting = false;
+    if (rc == CIPHER_DONE && *count <= self->queued) {
+        note_encrypted(self, *count);
     }
     Py_DECREF(first);
     return rc;
 }
 
+/* Hand what is encrypted to the raw transport. */
+static int
+pass_on(TlsObject *self)
+{
+    PyObject *data;
+    Py_ssize_t size;
+    do {
+        if (self->transport == NULL) {
+            return 0;
+        }
+        if (cipher_take(self, &data) < 0) {
+            return -1;
+        }
+        if (data == NULL) {
+            return 0;
+        }
+        size = PyObject_Size(data);
+        int rc = size < 0 ? -1 : stream_send(self->loop->st, self->transport, data);
+        Py_DECREF(data);
+        if (rc < 0) {
+            return -1;
+        }
+    } while (size == CIPHER_TAKE);
+    return 0;
+}
+
+/* A large output goes slice by slice: other threads run while OpenSSL works on one, and little is in
+   memory twice. The raw transport gets all of an output or none, as on asyncio: that it pauses
+   writing counts from the next output on. */
 int
 tls_encrypt(TlsObject *self)
 {
     int rc = CIPHER_DONE;
-    if (self->encrypting) {
-        return 0;
+    bool passes = !self->wire_writing_paused;
+    Py_ssize_t kept = 0; /* encrypted since the last pass_on() */
+    Py_INCREF(self);
+    while (rc == CIPHER_DONE) {
+        cipher_wait(self);
+        if (self->encrypting) { /* called by a callback of ssl: the caller goes on with the rest */
+            Py_DECREF(self);
+            return 0;
+        }
+        if (self->pieces.count == 0) {
+            break;
+        }
+        Py_ssize_t count;
+        rc = encrypt_some(self, &count);
+        kept += count;
+        if (rc == CIPHER_DONE && passes && kept >= SLICE) {
+            rc = pass_on(self) < 0 ? CIPHER_ERROR : CIPHER_DONE;
+            kept = 0;
+        }
     }
-    self->encrypting = true;
-    while (self->pieces.count && rc == CIPHER_DONE) {
-        rc = encrypt_some(self);
-    }
-    self->encrypting = false;
     self->blocked = rc == CIPHER_AGAIN;
-    return rc == CIPHER_ERROR ? -1 : tls_send(self);
+    if (rc != CIPHER_ERROR && passes) {
+        rc = pass_on(self);
+    }
+    if (rc != CIPHER_ERROR) {
+        rc = tls_control_writing(self);
+    }
+    Py_DECREF(self);
+    return rc == CIPHER_ERROR ? -1 : 0;
 }
 
 int
 tls_send(TlsObject *self)
 {
-    if (!self->wire_writing_paused && self->transport != NULL) {
-        PyObject *data;
-        if (cipher_take(self, &data) < 0) {
-            return -1;
-        }
-        if (data != NULL) {
-            int rc = stream_send(self->loop->st, self->transport, data);
-            Py_DECREF(data);
-            if (rc < 0) {
-                return -1;
-            }
-        }
+    if (!self->wire_writing_paused && pass_on(self) < 0) {
+        return -1;
     }
     return tls_control_writing(self);
 }
@@ -338,28 +382,6 @@ tls_control_writing(TlsObject *self)
 
 /* ---- in -------------------------------------------------------------------------------------- */
 
-/* Decrypts until there is no more (CIPHER_AGAIN), the buffer is full (CIPHER_DONE), or the end. */
-static int
-fill(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
-{
-    *total = 0;
-    for (;;) {
-        Py_ssize_t count;
-        int rc = cipher_read(self, buffer + *total, size - *total, &count);
-        if (rc != CIPHER_DONE) {
-            return rc;
-        }
-        *total += count;
-        int more = cipher_has_more(self);
-        if (more <= 0) {
-            return more < 0 ? CIPHER_ERROR : CIPHER_AGAIN;
-        }
-        if (*total == size) {
-            return CIPHER_DONE;
-        }
-    }
-}
-
 /* By way of the loop's hot buffer: a bytes object of exactly the right size. */
 static int
 decrypt_copying(TlsObject *self, PyObject **data)
@@ -369,7 +391,7 @@ decrypt_copying(TlsObject *self, PyObject **data)
     if (buffer == NULL) {
         return CIPHER_ERROR;
     }
-    int rc = fill(self, buffer, HOT_BUFFER_SIZE, &size);
+    int rc = cipher_read(self, buffer, HOT_BUFFER_SIZE, &size);
     if (rc != CIPHER_ERROR && size > 0) {
         *data = PyBytes_FromStringAndSize(buffer, size);
         if (*data == NULL) {
@@ -388,7 +410,7 @@ decrypt_straight(TlsObject *self, Py_ssize_t size, PyObject **data)
     if (bytes == NULL) {
         return CIPHER_ERROR;
     }
-    int rc = fill(self, PyBytes_AS_STRING(bytes), size, &total);
+    int rc = cipher_read(self, PyBytes_AS_STRING(bytes), size, &total);
     if (rc == CIPHER_ERROR || total == 0) {
         Py_DECREF(bytes);
         return rc;
@@ -479,7 +501,7 @@ read_buffered(TlsObject *self)
         return -1;
     }
     /* asyncio takes a buffer without room for the end */
-    int rc = view.len > 0 ? fill(self, view.buf, view.len, &count) : CIPHER_EOF;
+    int rc = view.len > 0 ? cipher_read(self, view.buf, view.len, &count) : CIPHER_EOF;
     PyBuffer_Release(&view);
     Py_DECREF(buffer);
     if (rc == CIPHER_ERROR) {

@@ -7,6 +7,51 @@
  */
 #include "tls_impl.h"
 
+#include <time.h>
+
+/* How often a thread that must wait for another one looks whether it may go on. */
+#define WAIT_NS (50 * 1000)
+
+/* ---- one thread at a time -------------------------------------------------------------------- */
+
+static void
+set_busy(TlsObject *self)
+{
+    self->busy = true;
+    self->busy_in = PyThread_get_thread_ident();
+    self->busy_forks = self->loop->st->forks;
+}
+
+void
+cipher_wait_idle(TlsObject *self)
+{
+    unsigned long thread = PyThread_get_thread_ident();
+    /* A callback of ssl runs in the thread that works: that thread must not wait for itself. */
+    while (self->busy && self->busy_in != thread && self->busy_forks == self->loop->st->forks) {
+        struct timespec pause = {.tv_nsec = WAIT_NS};
+        Py_BEGIN_ALLOW_THREADS
+        nanosleep(&pause, NULL);
+        Py_END_ALLOW_THREADS
+    }
+}
+
+/* Call a method of _ssl, which releases the GIL itself. */
+static PyObject *
+call_busy(TlsObject *self, PyObject *method, PyObject *const *args, size_t count)
+{
+    bool nested = self->busy;
+    Py_INCREF(method);
+    if (!nested) {
+        set_busy(self);
+    }
+    PyObject *result = PyObject_Vectorcall(method, args, count, NULL);
+    if (!nested) {
+        self->busy = false;
+    }
+    Py_DECREF(method);
+    return result;
+}
+
 /* ---- methods of Python's objects ------------------------------------------------------------- */
 
 /* After a method has failed: whether that only means "later". */
@@ -30,7 +75,7 @@ read_into(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
     PyObject *result = NULL;
     if (number != NULL && view != NULL) {
         PyObject *args[] = {number, view};
-        result = PyObject_Vectorcall(self->read, args, 2, NULL);
+        result = call_busy(self, self->read, args, 2);
     }
     Py_XDECREF(number);
     Py_XDECREF(view);
@@ -75,7 +120,7 @@ read_and_copy(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
 }
 
 static int
-objects_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
+objects_read_once(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
 {
     return self->exact ? read_into(self, buffer, size, count)
                        : read_and_copy(self, buffer, size, count);
@@ -90,7 +135,8 @@ objects_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *co
     if (bytes == NULL) {
         return CIPHER_ERROR;
     }
-    PyObject *result = PyObject_CallOneArg(self->write, bytes);
+    PyObject *result = self->exact ? call_busy(self, self->write, &bytes, 1)
+                                   : PyObject_CallOneArg(self->write, bytes);
     Py_DECREF(bytes);
     if (result == NULL) {
         return again_or_error(self);
@@ -132,6 +178,27 @@ objects_has_more(TlsObject *self)
     int more = number != NULL ? PyObject_IsTrue(number) : -1;
     Py_XDECREF(number);
     return more;
+}
+
+/* Read records until there is no more or the buffer is full. */
+static int
+objects_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
+{
+    for (;;) {
+        Py_ssize_t count;
+        int rc = objects_read_once(self, buffer + *total, size - *total, &count);
+        if (rc != CIPHER_DONE) {
+            return rc;
+        }
+        *total += count;
+        int more = objects_has_more(self);
+        if (more <= 0) {
+            return more < 0 ? CIPHER_ERROR : CIPHER_AGAIN;
+        }
+        if (*total == size) {
+            return CIPHER_DONE;
+        }
+    }
 }
 
 static int
@@ -184,43 +251,157 @@ forget_errors(OpenSSL *lib)
     }
 }
 
+/* ---- OpenSSL without the GIL ----------------------------------------------------------------- */
+
+/* What one stretch of work needs, and what it says. No Python object is touched on the way: `data`,
+   the SSL and its BIOs are kept alive by whoever calls. */
+typedef struct {
+    OpenSSL *lib;
+    void *ssl;
+    void *source; /* the BIO that the SSL reads from */
+    char *data;
+    size_t size;
+    size_t done; /* bytes */
+    int error;   /* of SSL_get_error(); 0: none */
+} Work;
+
+static void
+work_write(Work *work)
+{
+    int result = work->lib->SSL_write_ex(work->ssl, work->data, work->size, &work->done);
+    work->error = result > 0 ? 0 : work->lib->SSL_get_error(work->ssl, result);
+}
+
+/* Read records until there is no more or the buffer is full: SSL_read_ex() gives one at a time. */
+static void
+work_read(Work *work)
+{
+    OpenSSL *lib = work->lib;
+    bool more = true;
+    while (more && work->done < work->size && work->error == 0) {
+        size_t count = 0;
+        int result = lib->SSL_read_ex(work->ssl, work->data + work->done, work->size - work->done,
+                                      &count);
+        work->error = result > 0 ? 0 : lib->SSL_get_error(work->ssl, result);
+        work->done += count;
+        more = lib->BIO_ctrl_pending(work->source) > 0 || lib->SSL_pending(work->ssl) > 0;
+    }
+    if (!more && work->error == 0) {
+        work->error = OPENSSL_ERROR_WANT_READ; /* the next call would say so */
+    }
+    if (work->error == OPENSSL_ERROR_ZERO_RETURN &&
+        lib->SSL_get_shutdown(work->ssl) != OPENSSL_RECEIVED_SHUTDOWN) {
+        work->error = OPENSSL_ERROR_SSL;
+    }
+}
+
+/* Do the work; what may last releases the GIL. Return false if the connection has been exchanged
+   for another one in the meantime. */
+static bool
+work_run(TlsObject *self, Work *work, void (*job)(Work *), size_t expected)
+{
+    forget_errors(work->lib);
+    if (expected < CIPHER_RELEASE || self->busy) {
+        job(work);
+        return true;
+    }
+    PyObject *inner = Py_NewRef(self->inner); /* keeps the SSL and its BIOs */
+    set_busy(self);
+    Py_BEGIN_ALLOW_THREADS
+    job(work);
+    Py_END_ALLOW_THREADS
+    self->busy = false;
+    bool same = self->inner == inner;
+    Py_DECREF(inner);
+    return same;
+}
+
+/* tp_traverse's visitor. */
+static int
+is_exception(PyObject *obj, void *Py_UNUSED(arg))
+{
+    return PyExceptionInstance_Check(obj) || PyExceptionClass_Check(obj);
+}
+
+/* Whether a callback of the context has raised. Such a callback (_msg_callback, a key log) leaves its
+   exception in the object of _ssl, whose method then raises it. The garbage collector's way of
+   looking finds it without knowledge of the layout. */
+static bool
+callback_failed(TlsObject *self)
+{
+    traverseproc traverse = Py_TYPE(self->inner)->tp_traverse;
+    return traverse != NULL && traverse(self->inner, is_exception, NULL) != 0;
+}
+
+/* Raise it by a method that has nothing else to do. */
+static int
+raise_from_callback(TlsObject *self)
+{
+    PyObject *inner = Py_NewRef(self->inner);
+    PyObject *result = PyObject_CallMethod(inner, "do_handshake", NULL);
+    Py_DECREF(inner);
+    return drop_result(result);
+}
+
 /* An error is left in OpenSSL's queue: the method of _ssl, called again, finds the connection in
    that state and raises the exception that it always raises. */
 static int
-openssl_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
+openssl_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
 {
     OpenSSL *lib = library(self);
-    void *ssl = self->handles.ssl;
-    size_t got = 0;
-    forget_errors(lib);
-    int result = lib->SSL_read_ex(ssl, buffer, (size_t)size, &got);
-    if (result > 0) {
-        *count = (Py_ssize_t)got;
-        return CIPHER_DONE;
-    }
-    int error = lib->SSL_get_error(ssl, result);
-    if (error == OPENSSL_ERROR_WANT_READ) {
+    Work work = {
+        .lib = lib,
+        .ssl = self->handles.ssl,
+        .source = openssl_source(self),
+        .data = buffer,
+        .size = (size_t)size,
+    };
+    size_t waiting = lib->BIO_ctrl_pending(work.source);
+    bool same = work_run(self, &work, work_read, waiting < work.size ? waiting : work.size);
+    *total = (Py_ssize_t)work.done;
+    if (!same) {
         return CIPHER_AGAIN;
     }
-    if (error == OPENSSL_ERROR_ZERO_RETURN &&
-        lib->SSL_get_shutdown(ssl) == OPENSSL_RECEIVED_SHUTDOWN) {
-        return CIPHER_EOF;
+    bool failed = callback_failed(self);
+    if (failed && work.done > 0 && raise_from_callback(self) < 0) {
+        return CIPHER_ERROR;
     }
-    return objects_read(self, buffer, size, count);
+    switch (work.error) {
+    case 0:
+        return CIPHER_DONE;
+    case OPENSSL_ERROR_ZERO_RETURN:
+        return CIPHER_EOF;
+    case OPENSSL_ERROR_WANT_READ:
+        if (!failed) {
+            return CIPHER_AGAIN;
+        }
+        break;
+    }
+    Py_ssize_t count = 0;
+    int rc = objects_read_once(self, buffer + *total, size - *total, &count);
+    *total += count;
+    return rc;
 }
 
 static int
 openssl_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *count)
 {
-    OpenSSL *lib = library(self);
-    size_t put = 0;
-    forget_errors(lib);
-    int result = lib->SSL_write_ex(self->handles.ssl, data, (size_t)size, &put);
-    if (result > 0) {
-        *count = (Py_ssize_t)put;
+    Work work = {
+        .lib = library(self),
+        .ssl = self->handles.ssl,
+        .data = (char *)data,
+        .size = (size_t)size,
+    };
+    bool same = work_run(self, &work, work_write, work.size);
+    *count = (Py_ssize_t)work.done;
+    if (!same) {
         return CIPHER_DONE;
     }
-    if (lib->SSL_get_error(self->handles.ssl, result) == OPENSSL_ERROR_WANT_READ) {
+    bool failed = callback_failed(self);
+    if (work.error == 0) {
+        return failed && raise_from_callback(self) < 0 ? CIPHER_ERROR : CIPHER_DONE;
+    }
+    if (work.error == OPENSSL_ERROR_WANT_READ && !failed) {
         return CIPHER_AGAIN;
     }
     return objects_write(self, data, size, count);
@@ -288,8 +469,8 @@ openssl_take(TlsObject *self, PyObject **data)
     if (size == 0) {
         return 0;
     }
-    if (size > INT_MAX) { /* the rest comes with the next one */
-        size = INT_MAX;
+    if (size > CIPHER_TAKE) {
+        size = CIPHER_TAKE;
     }
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
     if (bytes == NULL) {
@@ -310,12 +491,14 @@ openssl_take(TlsObject *self, PyObject **data)
 void
 cipher_unbind(TlsObject *self)
 {
+    cipher_wait(self);
     if (self->lent != NULL && openssl_settle(self) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
     self->cipher = CIPHER_UNBOUND;
     self->exact = false;
     self->handles = (SslHandles){0};
+    Py_CLEAR(self->inner);
     Py_CLEAR(self->read);
     Py_CLEAR(self->write);
     Py_CLEAR(self->pending);
@@ -371,12 +554,30 @@ behind(TlsState *tls, TlsObject *self)
     return inner;
 }
 
+/* Whether Python is called for each message of the connection (the context's _msg_callback): 1, 0,
+   -1. */
 static int
-wants_openssl(TlsObject *self)
+has_message_callback(PyObject *inner)
+{
+    PyObject *context = PyObject_GetAttrString(inner, "context");
+    PyObject *callback = context ? PyObject_GetAttrString(context, "_msg_callback") : NULL;
+    int has = callback != NULL ? callback != Py_None : -1;
+    Py_XDECREF(callback);
+    Py_XDECREF(context);
+    return has;
+}
+
+static int
+wants_openssl(TlsObject *self, PyObject *inner)
 {
     PyObject *wanted = PyObject_GetAttrString((PyObject *)self, "direct");
     int rc = wanted != NULL ? PyObject_IsTrue(wanted) : -1;
     Py_XDECREF(wanted);
+    if (rc > 0) {
+        /* Such a callback sees, and stops, each call of a method. */
+        int has = has_message_callback(inner);
+        rc = has < 0 ? -1 : !has;
+    }
     return rc;
 }
 
@@ -407,14 +608,14 @@ bind_cipher(TlsObject *self)
     int rc = bind_methods(self, inner != NULL ? inner : self->sslobj);
     int direct = 0;
     self->exact = inner != NULL;
+    Py_XSETREF(self->inner, inner);
     if (rc == 0 && self->exact) {
-        direct = wants_openssl(self);
+        direct = wants_openssl(self, inner);
         if (direct > 0) {
             direct = openssl_handles(&tls->openssl, inner, self->incoming, self->outgoing,
                                      &self->handles);
         }
     }
-    Py_XDECREF(inner);
     if (rc < 0 || direct < 0) {
         cipher_unbind(self);
         return -1;
@@ -426,29 +627,18 @@ bind_cipher(TlsObject *self)
 /* ---- the seam -------------------------------------------------------------------------------- */
 
 #define BIND(self)                                                   \
+    cipher_wait(self);                                               \
     if ((self)->cipher == CIPHER_UNBOUND && bind_cipher(self) < 0) { \
         return -1;                                                   \
     }
 
 int
-cipher_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
+cipher_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
 {
-    *count = 0;
+    *total = 0;
     BIND(self)
-    return self->cipher == CIPHER_OPENSSL ? openssl_read(self, buffer, size, count)
-                                          : objects_read(self, buffer, size, count);
-}
-
-int
-cipher_has_more(TlsObject *self)
-{
-    BIND(self)
-    if (self->cipher == CIPHER_OBJECTS) {
-        return objects_has_more(self);
-    }
-    OpenSSL *lib = library(self);
-    return lib->BIO_ctrl_pending(openssl_source(self)) > 0 ||
-           lib->SSL_pending(self->handles.ssl) > 0;
+    return self->cipher == CIPHER_OPENSSL ? openssl_read(self, buffer, size, total)
+                                          : objects_read(self, buffer, size, total);
 }
 
 int

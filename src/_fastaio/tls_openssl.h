@@ -10,6 +10,7 @@
 #include "compat.h"
 
 enum {
+    OPENSSL_ERROR_SSL = 1,
     OPENSSL_ERROR_WANT_READ = 2,
     OPENSSL_ERROR_ZERO_RETURN = 6,
     OPENSSL_RECEIVED_SHUTDOWN = 2,

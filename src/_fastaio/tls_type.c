@@ -34,6 +34,7 @@ protocol_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->sslobj);
     Py_VISIT(self->incoming);
     Py_VISIT(self->outgoing);
+    Py_VISIT(self->inner);
     Py_VISIT(self->read);
     Py_VISIT(self->write);
     Py_VISIT(self->pending);
@@ -308,6 +309,7 @@ set_state(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     if (st == NULL) {
         return -1;
     }
+    cipher_wait(self); /* at an end asyncio calls ssl's methods next */
     self->mode = TLS_UNWRAPPED;
     for (int mode = 0; mode < TLS_MODES; mode++) {
         if (value == st->tls->modes[mode]) {

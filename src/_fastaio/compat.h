@@ -38,6 +38,37 @@
    and connection_lost() each have a copy of the one that they are asked for in. */
 #define CONNECTION_HAS_ONE_CONTEXT (PY_VERSION_HEX >= 0x030F0000)
 
+/* Run drop(self), the body of `dealloc`, unless deallocations are nested too deeply: then the
+   interpreter calls `dealloc` again once the stack has unwound. `self` must be untracked. A subclass
+   written in Python is bounded by its own dealloc, and from 3.14 on the interpreter bounds all. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define DEALLOC_BOUNDED(self, dealloc, drop) drop(self)
+#else
+#define DEALLOC_BOUNDED(self, dealloc, drop)                                                       \
+    do {                                                                                           \
+        PyObject *const dying_ = (PyObject *)(self);                                               \
+        if (Py_TYPE(dying_)->tp_dealloc != (destructor)(dealloc)) {                                \
+            drop(self);                                                                            \
+            break;                                                                                 \
+        }                                                                                          \
+        Py_TRASHCAN_BEGIN(dying_, dealloc)                                                         \
+        drop(self);                                                                                \
+        Py_TRASHCAN_END                                                                            \
+    } while (0)
+#endif
+
+/* Run the finalizer of an untracked object in its dealloc: -1 where it lives on, tracked again. */
+static inline int
+dealloc_finalize(PyObject *self)
+{
+    PyObject_GC_Track(self); /* the finalizer may keep it */
+    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return -1;
+    }
+    PyObject_GC_UnTrack(self);
+    return 0;
+}
+
 /* The garbage collector's two words in front of an untracked object, as they are when it is new:
    a finalizer leaves a mark there that an object made from the same memory must not inherit. */
 static inline void

@@ -242,7 +242,9 @@ coro_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
     if (inner != NULL) {
         PyObject *result;
         coro->running = true;
+        Py_INCREF(inner);
         PySendResult sent = throw_into(coro, inner, args, count, &result);
+        Py_DECREF(inner);
         coro->running = false;
         return sent_object(sent, result);
     }
@@ -259,8 +261,9 @@ coro_close(PyObject *self, PyObject *Py_UNUSED(ignored))
     if (check_not_running(coro) < 0) {
         return NULL;
     }
-    PyObject *inner = inner_iterator(coro);
+    PyObject *inner = Py_XNewRef(inner_iterator(coro));
     PyObject *closed = inner ? PyObject_CallMethod(inner, "close", NULL) : Py_NewRef(Py_None);
+    Py_XDECREF(inner);
     if (coro->phase != CORO_CLOSED) {
         coro_end(coro);
     }

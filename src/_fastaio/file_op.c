@@ -458,13 +458,19 @@ op_clear(PyObject *obj)
 }
 
 static void
-op_dealloc(PyObject *obj)
+op_drop(PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
-    PyObject_GC_UnTrack(obj);
     op_clear(obj);
     PyObject_GC_Del(obj);
     Py_DECREF(type);
+}
+
+static void
+op_dealloc(PyObject *obj)
+{
+    PyObject_GC_UnTrack(obj);
+    DEALLOC_BOUNDED(obj, op_dealloc, op_drop);
 }
 
 static PyMethodDef op_methods[] = {

@@ -140,8 +140,9 @@ schedule_callbacks(FutureCore *core)
         result = call_callback_soon(core, callback, context);
     }
     for (Py_ssize_t i = 0; others != NULL && result == 0 && i < PyList_GET_SIZE(others); i++) {
-        PyObject *pair = PyList_GET_ITEM(others, i);
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(others, i));
         result = call_callback_soon(core, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+        Py_DECREF(pair);
     }
     Py_XDECREF(callback);
     Py_XDECREF(context);
@@ -159,12 +160,14 @@ append_callback(FutureCore *core, PyObject *callback, PyObject *context)
         return -1;
     }
     int result = -1;
-    if (core->callbacks == NULL) {
-        core->callbacks = PyList_New(0);
+    PyObject *list = core->callbacks ? Py_NewRef(core->callbacks) : PyList_New(0);
+    if (list != NULL) {
+        result = PyList_Append(list, pair);
     }
-    if (core->callbacks != NULL) {
-        result = PyList_Append(core->callbacks, pair);
+    if (core->callbacks == NULL && result == 0) {
+        core->callbacks = Py_NewRef(list);
     }
+    Py_XDECREF(list);
     Py_DECREF(pair);
     return result;
 }
@@ -245,7 +248,8 @@ core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count
     Py_RETURN_NONE;
 }
 
-/* Both kinds of first callback as an ordinary one, in the list's form. */
+/* Remove the first callback if it equals `callback`; return how many were removed, or -1. Comparing
+   and dropping run code that may change the callbacks: nothing is left half removed then. */
 static int
 remove_first_callback(FutureCore *core, PyObject *callback)
 {
@@ -259,9 +263,11 @@ remove_first_callback(FutureCore *core, PyObject *callback)
     int equal = PyObject_RichCompareBool(first, callback, Py_EQ);
     Py_DECREF(first);
     if (equal > 0) {
+        PyObject *old = core->callback, *context = core->context;
+        core->callback = core->context = NULL;
         core->waiter_is_task = false;
-        Py_CLEAR(core->callback);
-        Py_CLEAR(core->context);
+        Py_XDECREF(old);
+        Py_XDECREF(context);
     }
     return equal;
 }
@@ -319,12 +325,14 @@ core_get__callbacks(FutureCore *core)
         return core->callbacks ? PyList_GetSlice(core->callbacks, 0, PY_SSIZE_T_MAX)
                                : Py_NewRef(Py_None);
     }
-    PyObject *list = PyList_New(0), *pair = NULL, *first = first_callback(core);
-    if (list == NULL || first == NULL) {
-        goto error;
-    }
+    /* References first: making the list may start the collector, which runs code. */
     PyObject *context =
         core->waiter_is_task ? ((TaskObject *)core->callback)->context : core->context;
+    context = Py_NewRef(context ? context : Py_None);
+    PyObject *list = NULL, *pair = NULL, *first = first_callback(core);
+    if (first == NULL || (list = PyList_New(0)) == NULL) {
+        goto error;
+    }
     pair = PyTuple_Pack(2, first, context);
     if (pair == NULL || PyList_Append(list, pair) < 0) {
         goto error;
@@ -335,11 +343,13 @@ core_get__callbacks(FutureCore *core)
     }
     Py_DECREF(pair);
     Py_DECREF(first);
+    Py_DECREF(context);
     return list;
 error:
     Py_XDECREF(pair);
     Py_XDECREF(first);
     Py_XDECREF(list);
+    Py_DECREF(context);
     return NULL;
 }
 
@@ -440,9 +450,12 @@ future_cancel(FutureCore *core, PyObject *message)
     if (core->state != FUTURE_PENDING) {
         return 0;
     }
+    PyObject *old_message = core->cancel_message;
     core->state = FUTURE_CANCELLED;
-    Py_XSETREF(core->cancel_message, Py_XNewRef(message));
-    return schedule_callbacks(core) < 0 ? -1 : 1;
+    core->cancel_message = Py_XNewRef(message);
+    int result = schedule_callbacks(core) < 0 ? -1 : 1;
+    Py_XDECREF(old_message);
+    return result;
 }
 
 PyObject *
@@ -737,12 +750,14 @@ future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop)
     if (loop == NULL) {
         return -1;
     }
-    future_core_clear(core); /* __init__ may be called again */
-    core->st = st;
-    core->state = FUTURE_PENDING;
-    core->waiter_is_task = core->blocking = core->log_traceback = false;
-    core->loop = loop;
-    core->native = loop_is_native(st, loop) ? (LoopObject *)loop : NULL;
+    FutureCore old = *core; /* __init__ may be called again */
+    *core = (FutureCore){
+        .st = st,
+        .loop = loop,
+        .native = loop_is_native(st, loop) ? (LoopObject *)loop : NULL,
+        .offset = old.offset,
+    };
+    future_core_drop(&old);
     return future_keep_source_traceback(core);
 }
 
@@ -765,19 +780,24 @@ future_core_traverse(FutureCore *core, visitproc visit, void *arg)
 void
 future_core_clear(FutureCore *core)
 {
-    core->native = NULL;
-    core->waiter_is_task = false;
-    core->state = FUTURE_PENDING; /* a state without its result is none */
-    Py_CLEAR(core->loop);
-    Py_CLEAR(core->callback);
-    Py_CLEAR(core->context);
-    Py_CLEAR(core->callbacks);
-    Py_CLEAR(core->result);
-    Py_CLEAR(core->exception);
-    Py_CLEAR(core->exception_tb);
-    Py_CLEAR(core->cancel_message);
-    Py_CLEAR(core->cancelled_exc);
-    Py_CLEAR(core->source_tb);
+    FutureCore old = *core;
+    *core = (FutureCore){.st = old.st, .offset = old.offset};
+    future_core_drop(&old);
+}
+
+void
+future_core_drop(const FutureCore *core)
+{
+    Py_XDECREF(core->loop);
+    Py_XDECREF(core->callback);
+    Py_XDECREF(core->context);
+    Py_XDECREF(core->callbacks);
+    Py_XDECREF(core->result);
+    Py_XDECREF(core->exception);
+    Py_XDECREF(core->exception_tb);
+    Py_XDECREF(core->cancel_message);
+    Py_XDECREF(core->cancelled_exc);
+    Py_XDECREF(core->source_tb);
 }
 
 int

@@ -75,7 +75,10 @@ future_core_alloc(FutureCore *core, size_t offset)
 }
 int future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop);
 int future_core_traverse(FutureCore *core, visitproc visit, void *arg);
+/* Make the core that of an uninitialised future, then drop what it held. */
 void future_core_clear(FutureCore *core);
+/* Drop the references of a core that nobody can reach any more: a copy, or in a dealloc. */
+void future_core_drop(const FutureCore *core);
 /* Reports an exception that nobody retrieved; called by finalizers. */
 void future_report_unretrieved(FutureCore *core);
 /* Whether entries may go straight into the native queue: 1, or 0 where loop.call_soon() is to be

@@ -186,14 +186,20 @@ await_clear(AwaitObject *await)
 }
 
 static void
-await_dealloc(AwaitObject *await)
+await_drop(AwaitObject *await)
 {
     PyTypeObject *type = Py_TYPE(await);
-    PyObject_GC_UnTrack(await);
     Py_CLEAR(await->future);
     fastaio_state *st = state_of_dying(type);
     pool_give(st ? &st->await_pool : NULL, (PyObject *)await);
     Py_DECREF(type);
+}
+
+static void
+await_dealloc(AwaitObject *await)
+{
+    PyObject_GC_UnTrack(await);
+    DEALLOC_BOUNDED(await, await_dealloc, await_drop);
 }
 
 static PyMethodDef await_methods[] = {

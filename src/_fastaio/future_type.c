@@ -131,16 +131,15 @@ future_clear(PyObject *self)
 static void future_free(void *self);
 
 static void
-future_dealloc(PyObject *self)
+future_drop(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     FutureCore *core = &((FutureObject *)self)->core;
     bool exact = type->tp_free == future_free;
-    if ((!exact || core->log_traceback) && PyObject_CallFinalizerFromDealloc(self) < 0) {
+    if ((!exact || core->log_traceback) && dealloc_finalize(self) < 0) {
         return; /* resurrected */
     }
-    PyObject_GC_UnTrack(self);
-    future_core_clear(core);
+    future_core_drop(core);
     if (exact && future_base_is_blank(self, offsetof(FutureObject, core))) {
         future_free(self);
         Py_DECREF(type);
@@ -148,6 +147,30 @@ future_dealloc(PyObject *self)
     else {
         future_base_dealloc(self, future_dealloc);
     }
+}
+
+/* Whether dropping what the future holds may deallocate another object that holds more. */
+static inline bool
+holds_containers(const FutureCore *core)
+{
+    return (core->result != NULL && core->result != Py_None) || core->exception != NULL
+           || core->callback != NULL || core->callbacks != NULL || core->cancelled_exc != NULL;
+}
+
+static void
+future_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    FutureCore *core = &((FutureObject *)self)->core;
+    PyObject_GC_UnTrack(self);
+    if (type->tp_free == future_free && !core->log_traceback && !holds_containers(core)
+        && future_base_is_blank(self, offsetof(FutureObject, core))) {
+        future_core_drop(core);
+        future_free(self);
+        Py_DECREF(type);
+        return;
+    }
+    DEALLOC_BOUNDED(self, future_dealloc, future_drop);
 }
 
 static PyTypeObject *

@@ -244,12 +244,23 @@ handle_run(fastaio_state *st, HandleObject *handle)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* Give the handle `count` other arguments, whose references it takes over, then drop the old ones:
+   what is dropped may run code that asks for the arguments or sets them again. */
 static void
-handle_drop_args(HandleObject *handle)
+handle_replace_args(HandleObject *handle, PyObject *const *args, int count, bool packed)
 {
-    handle->packed = false; /* before code runs that may ask for them */
-    while (handle->arg_count) {
-        Py_DECREF(handle->args[--handle->arg_count]);
+    PyObject *old[HANDLE_INLINE_ARGS];
+    int old_count = handle->arg_count;
+    for (int i = 0; i < old_count; i++) {
+        old[i] = handle->args[i];
+    }
+    for (int i = 0; i < count; i++) {
+        handle->args[i] = args[i];
+    }
+    handle->arg_count = (uint8_t)count;
+    handle->packed = packed;
+    while (old_count) {
+        Py_DECREF(old[--old_count]);
     }
 }
 
@@ -257,7 +268,7 @@ static void
 handle_drop_call(HandleObject *handle)
 {
     Py_CLEAR(handle->callback);
-    handle_drop_args(handle);
+    handle_replace_args(handle, NULL, 0, false);
 }
 
 static int
@@ -293,10 +304,9 @@ handle_traverse(HandleObject *handle, visitproc visit, void *arg)
 }
 
 static void
-handle_dealloc(HandleObject *handle)
+handle_drop(HandleObject *handle)
 {
     PyTypeObject *type = Py_TYPE(handle);
-    PyObject_GC_UnTrack(handle);
     if (handle->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)handle);
     }
@@ -305,6 +315,13 @@ handle_dealloc(HandleObject *handle)
     fastaio_state *st = state_of_dying(type);
     pool_give(st ? &st->handle_pool : NULL, (PyObject *)handle);
     Py_DECREF(type);
+}
+
+static void
+handle_dealloc(HandleObject *handle)
+{
+    PyObject_GC_UnTrack(handle);
+    DEALLOC_BOUNDED(handle, handle_dealloc, handle_drop);
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */
@@ -451,9 +468,20 @@ handle_get_args(HandleObject *handle, void *Py_UNUSED(closure))
     if (handle->packed) {
         return Py_NewRef(handle->args[0]);
     }
-    PyObject *args = PyTuple_New(handle->arg_count);
-    for (int i = 0; args != NULL && i < handle->arg_count; i++) {
-        PyTuple_SET_ITEM(args, i, Py_NewRef(handle->args[i]));
+    /* References first: making the tuple may start the collector, which runs code. */
+    PyObject *items[HANDLE_INLINE_ARGS];
+    int count = handle->arg_count;
+    for (int i = 0; i < count; i++) {
+        items[i] = Py_NewRef(handle->args[i]);
+    }
+    PyObject *args = PyTuple_New(count);
+    for (int i = 0; i < count; i++) {
+        if (args != NULL) {
+            PyTuple_SET_ITEM(args, i, items[i]);
+        }
+        else {
+            Py_DECREF(items[i]);
+        }
     }
     return args;
 }
@@ -465,15 +493,7 @@ handle_assign_args(HandleObject *handle, PyObject *value, void *Py_UNUSED(closur
     if (args == NULL) {
         return -1;
     }
-    PyObject *old[HANDLE_INLINE_ARGS];
-    int count = handle->arg_count;
-    memcpy(old, handle->args, sizeof(old));
-    handle->args[0] = args;
-    handle->arg_count = 1;
-    handle->packed = true;
-    while (count) {
-        Py_DECREF(old[--count]);
-    }
+    handle_replace_args(handle, &args, 1, true);
     return 0;
 }
 

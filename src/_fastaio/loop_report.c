@@ -110,7 +110,7 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
     }
     int result = -1;
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *message = NULL, *context = NULL, *source = NULL, *args = NULL;
+    PyObject *message = NULL, *context = NULL, *source = NULL, *args = NULL, *callback = NULL;
     HandleObject *handle = entry_handle(loop, entry);
     if (handle == NULL) {
         goto done;
@@ -120,9 +120,9 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
     if (args == NULL) {
         goto done;
     }
-    source = PyObject_CallFunctionObjArgs(loop->st->format_callback_source,
-                                          handle->callback ? handle->callback : Py_None, args,
-                                          NULL);
+    callback = Py_NewRef(handle->callback ? handle->callback : Py_None);
+    source =
+        PyObject_CallFunctionObjArgs(loop->st->format_callback_source, callback, args, NULL);
     message = source ? PyUnicode_FromFormat("Exception in callback %U", source) : NULL;
     context = message ? new_context(loop, message, exception) : NULL;
     if (context == NULL || PyDict_SetItem(context, loop->st->str_handle, (PyObject *)handle) < 0
@@ -133,6 +133,7 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
     }
     result = call_handler(loop, context);
 done:
+    Py_XDECREF(callback);
     Py_XDECREF(args);
     Py_XDECREF(source);
     Py_XDECREF(message);

@@ -418,11 +418,10 @@ listener_clear(PyObject *op)
 }
 
 static void
-listener_dealloc(PyObject *op)
+listener_drop(PyObject *op)
 {
     ListenerObject *self = (ListenerObject *)op;
     PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
@@ -432,6 +431,13 @@ listener_dealloc(PyObject *op)
     Py_CLEAR(self->proto);
     type->tp_free(op);
     Py_DECREF(type);
+}
+
+static void
+listener_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    DEALLOC_BOUNDED(op, listener_dealloc, listener_drop);
 }
 
 static PyObject *

@@ -342,20 +342,26 @@ op_clear(PyObject *self)
 }
 
 static void
-op_dealloc(PyObject *self)
+op_drop(PyObject *self)
 {
-    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+    if (dealloc_finalize(self) < 0) {
         return;
     }
     SockOp *op = (SockOp *)self;
     PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
     if (op->coro.weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
     op_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);
+}
+
+static void
+op_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    DEALLOC_BOUNDED(self, op_dealloc, op_drop);
 }
 
 static PyType_Slot op_slots[] = {

@@ -121,13 +121,12 @@ stream_finalize(PyObject *op)
 }
 
 static void
-stream_dealloc(PyObject *op)
+stream_drop(PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
-    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+    if (dealloc_finalize(op) < 0) {
         return;
     }
-    PyObject_GC_UnTrack(op);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
@@ -136,6 +135,13 @@ stream_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     type->tp_free(op);
     Py_DECREF(type);
+}
+
+static void
+stream_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    DEALLOC_BOUNDED(op, stream_dealloc, stream_drop);
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */

@@ -72,7 +72,8 @@ classes_are_intact(fastaio_state *st)
 int
 reader_is_native(ReaderCore *core)
 {
-    return core->altered ? 0 : classes_are_intact(core->st);
+    int intact = core->altered ? 0 : classes_are_intact(core->st);
+    return core->altered ? 0 : intact; /* looking at the classes may run code */
 }
 
 /* ---- the state ------------------------------------------------------------------------------- */
@@ -174,13 +175,19 @@ core_clear(PyObject *self)
 }
 
 static void
-core_dealloc(PyObject *self)
+core_drop(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
     core_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+static void
+core_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    DEALLOC_BOUNDED(self, core_dealloc, core_drop);
 }
 
 /* ---- the buffer ------------------------------------------------------------------------------ */
@@ -425,17 +432,20 @@ streamreader_feed(ReaderCore *core, PyObject *protocol, PyObject *data)
     if (core->eof != Py_False || !PyBytes_CheckExact(data)) {
         return 0;
     }
-    int native = reader_is_native(core);
-    if (native > 0) {
-        native = protocol_is_ours(core, protocol);
-    }
-    if (native <= 0) {
-        return native;
-    }
+    /* The looks may run code (a key's __eq__): the reader's own state is looked at last. */
     Py_INCREF(core);
-    int rc = feed(core, data);
+    int native = protocol_is_ours(core, protocol);
+    if (native > 0) {
+        native = reader_is_native(core);
+    }
+    if (native > 0 && core->eof != Py_False) {
+        native = 0;
+    }
+    if (native > 0 && feed(core, data) < 0) {
+        native = -1;
+    }
     Py_DECREF(core);
-    return rc < 0 ? -1 : 1;
+    return native;
 }
 
 /* ---- adoption -------------------------------------------------------------------------------- */
@@ -460,7 +470,9 @@ has_own_methods(fastaio_state *st, PyObject *dict)
             continue;
         }
         PyObject *method;
+        Py_INCREF(name);
         int found = PyObject_GetOptionalAttr(st->asyncio_StreamReader, name, &method);
+        Py_DECREF(name);
         Py_XDECREF(method);
         if (found != 0) {
             return found;
@@ -533,12 +545,14 @@ streamreader_adopt(LoopObject *loop, PyObject *protocol, ReaderCore **link)
     int rc = find_reader(st, protocol, &ref, &reader);
     ReaderCore *core = rc > 0 ? become_native(loop, reader) : NULL;
     if (core != NULL) {
+        Py_INCREF(core);
         if (core->link != NULL) {
             streamreader_unlink(core->link);
         }
         core->link = link;
         *link = core;
         Py_XSETREF(core->reader_ref, Py_NewRef(ref));
+        Py_DECREF(core);
     }
     Py_XDECREF(ref);
     Py_XDECREF(reader);

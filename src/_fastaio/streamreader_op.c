@@ -41,6 +41,9 @@ static PyObject *
 take_rest(ReadOp *op)
 {
     Py_ssize_t available;
+    if (reader_check(op->core) < 0) {
+        return NULL;
+    }
     reader_view(op->core, &available);
     return reader_take(op->core, available);
 }
@@ -115,11 +118,23 @@ find_separator(ReadOp *op, const char *data, Py_ssize_t size, Py_ssize_t *length
     return found != NULL ? found - data : -1;
 }
 
+/* Take `size` bytes, or what there is: making the exception has run code since `size` was known. */
+static PyObject *
+take_at_most(ReadOp *op, Py_ssize_t size)
+{
+    Py_ssize_t available;
+    if (reader_check(op->core) < 0) {
+        return NULL;
+    }
+    reader_view(op->core, &available);
+    return reader_take(op->core, size < available ? size : available);
+}
+
 /* What readline() makes of an overrun: a ValueError, and the line, or all, is dropped. */
 static Outcome
 raise_line_too_long(ReadOp *op, const char *text, Py_ssize_t dropped, PyObject *overrun)
 {
-    PyObject *line = dropped < 0 ? take_rest(op) : reader_take(op->core, dropped);
+    PyObject *line = dropped < 0 ? take_rest(op) : take_at_most(op, dropped);
     if (line == NULL || reader_maybe_resume(op->core) < 0) {
         Py_XDECREF(line);
         Py_DECREF(overrun);
@@ -427,14 +442,13 @@ op_clear(PyObject *self)
 }
 
 static void
-op_dealloc(PyObject *self)
+op_drop(PyObject *self)
 {
     ReadOp *op = (ReadOp *)self;
-    if (op->coro.phase != CORO_CLOSED && PyObject_CallFinalizerFromDealloc(self) < 0) {
+    if (op->coro.phase != CORO_CLOSED && dealloc_finalize(self) < 0) {
         return;
     }
     PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
     if (op->coro.weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
@@ -442,6 +456,13 @@ op_dealloc(PyObject *self)
     fastaio_state *st = state_of_dying(type);
     pool_give(st ? &st->read_op_pool : NULL, self);
     Py_DECREF(type);
+}
+
+static void
+op_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    DEALLOC_BOUNDED(self, op_dealloc, op_drop);
 }
 
 static PyType_Slot op_slots[] = {

@@ -466,17 +466,16 @@ task_clear(PyObject *self)
 static void task_free(void *self);
 
 static void
-task_dealloc(PyObject *self)
+task_drop(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     TaskObject *task = (TaskObject *)self;
     bool exact = type->tp_free == task_free;
     bool says_nothing =
         exact && task->core.state != FUTURE_PENDING && !task->core.log_traceback;
-    if (!says_nothing && PyObject_CallFinalizerFromDealloc(self) < 0) {
+    if (!says_nothing && dealloc_finalize(self) < 0) {
         return; /* resurrected */
     }
-    PyObject_GC_UnTrack(self);
     registry_remove(task);
     if (exact) {
         fastaio_state *st = state_of_dying(type);
@@ -484,11 +483,11 @@ task_dealloc(PyObject *self)
             registry_empty_base(task, &st->layout);
         }
     }
-    future_core_clear(&task->core);
-    Py_CLEAR(task->coro);
-    Py_CLEAR(task->name);
-    Py_CLEAR(task->context);
-    Py_CLEAR(task->fut_waiter);
+    future_core_drop(&task->core);
+    Py_XDECREF(task->coro);
+    Py_XDECREF(task->name);
+    Py_XDECREF(task->context);
+    Py_XDECREF(task->fut_waiter);
     if (exact && future_base_is_blank(self, offsetof(TaskObject, core))) {
         task_free(self);
         Py_DECREF(type);
@@ -496,6 +495,13 @@ task_dealloc(PyObject *self)
     else {
         future_base_dealloc(self, task_dealloc);
     }
+}
+
+static void
+task_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    DEALLOC_BOUNDED(self, task_dealloc, task_drop);
 }
 
 /* tp_free of the exact type (subclasses have another): the base's

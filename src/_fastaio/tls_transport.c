@@ -43,13 +43,19 @@ transport_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED
 }
 
 static void
-transport_dealloc(PyObject *op)
+transport_drop(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
     transport_clear(op);
     type->tp_free(op);
     Py_DECREF(type);
+}
+
+static void
+transport_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    DEALLOC_BOUNDED(op, transport_dealloc, transport_drop);
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */

@@ -64,14 +64,20 @@ protocol_clear(PyObject *op)
 }
 
 static void
-protocol_dealloc(PyObject *op)
+protocol_drop(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
     protocol_clear(op);
     pieces_free(&((TlsObject *)op)->pieces);
     type->tp_free(op);
     Py_DECREF(type);
+}
+
+static void
+protocol_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    DEALLOC_BOUNDED(op, protocol_dealloc, protocol_drop);
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */

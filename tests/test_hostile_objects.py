@@ -1,0 +1,345 @@
+"""Objects whose `__del__`, `__eq__` and the like meddle with the future, task or handle at work.
+
+Each scenario runs in a forked child, for a mistake here is a crash.
+"""
+
+import asyncio
+import contextvars
+import functools
+import gc
+import itertools
+import warnings
+
+import pytest
+
+from .hardship import quiet_loop, survives, turn
+
+pytestmark = [
+    pytest.mark.fastaio_only,
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+class Last:
+    """Calls `action()` when the last reference to it goes; can stand in for a callback."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def __del__(self):
+        self.action()
+
+    def __call__(self, *args):
+        pass
+
+
+class Equal(Last):
+    """Equals everything, and meddles when it is compared."""
+
+    def __del__(self):
+        pass
+
+    def __eq__(self, other):
+        action, self.action = self.action, lambda: None
+        action()
+        return True
+
+    __hash__ = None
+
+
+class Same:
+    """Equals the very object that it was made with, without holding it."""
+
+    def __init__(self, wanted):
+        self.wanted = id(wanted)
+
+    def __eq__(self, other):
+        return id(other) == self.wanted
+
+    __hash__ = None
+
+
+def spoil():
+    """Fill memory that has just been freed with something else."""
+    return [bytearray(size) for size in range(16, 600, 8) for _ in range(5)]
+
+
+def nothing(*args):
+    pass
+
+
+# ---- handles -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["cancel", "assign", "close"])
+def test_arguments_that_replace_the_arguments(way):
+    others = [(), (1,), (1, 2, 3, 4), tuple(range(9)), [object()] * 3]
+
+    def action():
+        loop = quiet_loop()
+        for count, new in itertools.product([1, 3, 4, 6], others):
+            handles = [None]
+
+            def meddle(new=new, handles=handles):
+                handles[0]._args = new
+                handles[0]._args  # noqa: B018 - looks at them
+                handles[0].cancel()
+
+            handles[0] = handle = loop.call_soon(nothing, *(Last(meddle) for _ in range(count)))
+            if way == "cancel":
+                handle.cancel()
+            elif way == "assign":
+                handle._args = (1, 2)
+            else:
+                loop.close()
+                loop = quiet_loop()
+            spoil()
+            repr(handle)
+        turn(loop)
+        loop.close()
+
+    survives(action)
+
+
+def test_a_callback_that_replaces_itself():
+    def action():
+        loop = quiet_loop()
+
+        def meddle():
+            handle._callback = nothing
+            handle._args = (1, 2, 3)
+            handle.cancel()
+
+        handle = loop.call_soon(Last(meddle), 1, 2)
+        handle.cancel()
+        handle = loop.call_soon(Last(meddle), 1, 2)
+        handle._callback = print
+        turn(loop)
+        loop.close()
+
+    survives(action)
+
+
+# ---- callbacks of futures ------------------------------------------------------------------------
+
+
+def again(fut):
+    fut.add_done_callback(nothing)
+    fut.add_done_callback(nothing)
+
+
+MEDDLING = {
+    "add": again,
+    "remove": lambda fut: fut.remove_done_callback(nothing),
+    "remove all": lambda fut: fut.remove_done_callback(Equal(nothing)),
+    "finish": lambda fut: fut.done() or fut.set_result(1),
+    "cancel": lambda fut: fut.cancel(),
+    "init": lambda fut: fut.__init__(loop=fut.get_loop()),
+    "init and add": lambda fut: (fut.__init__(loop=fut.get_loop()), again(fut)),
+    "look": lambda fut: (fut._callbacks, repr(fut)),
+}
+
+
+def use_up(fut):
+    """Everything that goes by the callbacks."""
+    fut._callbacks  # noqa: B018
+    again(fut)
+    fut.remove_done_callback(nothing)
+    again(fut)
+    if not fut.done():
+        fut.set_result(None)
+
+
+@pytest.mark.parametrize("what", MEDDLING.values(), ids=MEDDLING)
+def test_removed_callbacks_that_change_the_callbacks(what):
+    def action():
+        loop = quiet_loop()
+        for first, kind, before in itertools.product([True, False], [Last, Equal], [0, 1, 2, 5]):
+            fut = loop.create_future()
+            meddling = kind(lambda fut=fut: what(fut))
+            context = contextvars.Context()
+            if first:
+                fut.add_done_callback(meddling, context=context)
+            for _ in range(before):
+                fut.add_done_callback(nothing)
+            if not first:
+                fut.add_done_callback(meddling, context=context)
+            wanted = Same(meddling) if kind is Last else nothing
+            del meddling, context
+            fut.remove_done_callback(wanted)
+            spoil()
+            use_up(fut)
+            turn(loop, 2)
+        loop.close()
+
+    survives(action)
+
+
+def fill(fut, field, last):
+    """Give the future one thing to drop."""
+    if field == "result":
+        fut.set_result(last)
+    elif field == "exception":
+        fut.set_exception(ValueError(last))
+        fut.exception()
+    elif field == "message":
+        fut.cancel(last)
+    elif field == "callback":
+        fut.add_done_callback(last)
+        again(fut)
+    else:
+        var = contextvars.ContextVar("var")
+        context = contextvars.Context()
+        context.run(var.set, last)
+        fut.add_done_callback(nothing, context=context)
+
+
+@pytest.mark.parametrize("what", MEDDLING.values(), ids=MEDDLING)
+def test_what_a_future_drops_when_it_is_initialised_again(what):
+    def action():
+        loop = quiet_loop()
+        for field in ("result", "exception", "message", "callback", "context"):
+            fut = loop.create_future()
+            fill(fut, field, Last(lambda fut=fut: what(fut)))
+            fut.__init__(loop=loop)
+            spoil()
+            use_up(fut)
+            turn(loop, 2)
+        loop.close()
+
+    survives(action)
+
+
+def test_a_cancel_message_that_initialises_the_future_again():
+    def action():
+        loop = quiet_loop()
+        fut = loop.create_future()
+        fut._cancel_message = Last(lambda: (fut.__init__(loop=loop), again(fut)))
+        again(fut)
+        fut.cancel()
+        use_up(fut)
+        turn(loop, 2)
+        loop.close()
+
+    survives(action)
+
+
+# ---- long chains ---------------------------------------------------------------------------------
+
+LENGTH = 200_000
+
+
+def finished(loop, value):
+    fut = loop.create_future()
+    fut.set_result(value)
+    return fut
+
+
+def failed(loop, value):
+    fut = loop.create_future()
+    fut.set_exception(ValueError(value))
+    fut.exception()
+    return fut
+
+
+def with_attribute(loop, value):
+    fut = loop.create_future()
+    fut.value = value
+    return fut
+
+
+def with_callback(loop, value):
+    fut = loop.create_future()
+    fut.add_done_callback((value or loop).__eq__)
+    return fut
+
+
+def iterator(loop, value):
+    return finished(loop, value).__await__()
+
+
+def handle(loop, value):
+    timer = loop.call_later(1000, nothing, value)
+    timer._args = (value,)
+    return timer
+
+
+def operation(loop, value):
+    return loop.sock_recv(None, value)
+
+
+def subclassed(loop, value):
+    fut = subclass()(loop=loop)
+    fut.set_result(value)
+    return fut
+
+
+@functools.cache
+def subclass():
+    import fastaio
+
+    return type("Future", (fastaio.Future,), {})
+
+
+@pytest.mark.parametrize(
+    "link",
+    [finished, failed, with_attribute, with_callback, iterator, handle, operation, subclassed],
+)
+def test_a_long_chain_is_freed(link):
+    def action():
+        warnings.simplefilter("ignore")
+        gc.disable()
+        loop = quiet_loop()
+        thing = None
+        for _ in range(LENGTH):
+            thing = link(loop, thing)
+        thing = None
+        loop.close()
+
+    survives(action)
+
+
+@pytest.mark.parametrize("by", ["result", "context"])
+def test_a_long_chain_of_tasks_is_freed(by):
+    def action():
+        gc.disable()
+        loop = quiet_loop()
+        var = contextvars.ContextVar("var")
+
+        async def give(value):
+            return value
+
+        async def main():
+            task = None
+            for _ in range(LENGTH):
+                context = contextvars.Context()
+                if by == "context":
+                    context.run(var.set, task)
+                task = loop.create_task(give(task if by == "result" else None), context=context)
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return task
+
+        task = loop.run_until_complete(main())
+        del task
+        loop.close()
+
+    survives(action)
+
+
+def test_unretrieved_exceptions_of_a_long_chain_are_all_reported():
+    def action():
+        gc.disable()
+        loop = quiet_loop()
+        fut = None
+        for _ in range(2000):
+            another = loop.create_future()
+            another.set_exception(ValueError(fut))
+            fut = another
+        kept = []
+        loop.set_exception_handler(lambda loop, context: kept.append(str(context["message"])))
+        fut = another = None
+        loop.close()
+        return len(kept), set(kept)
+
+    assert survives(action) == "(2000, {'Future exception was never retrieved'})"

@@ -434,7 +434,6 @@ turn(LoopObject *loop)
         return -1;
     }
     int64_t begin = loop->clock.now_ns;
-    loop->received_before = loop->metrics.bytes_received;
     int result = run_batch(loop);
     clock_refresh(&loop->clock);
     loop->metrics.iterations++;

@@ -34,6 +34,14 @@ enum {
     OVERRIDE_GET_DEBUG = 1 << 5,
 };
 
+/* Reads of connections whose stream readers get much at a time, the longest waiting first. */
+typedef struct {
+    ReadyQueue queue;
+    uint64_t turn;   /* metrics.iterations of the turn that `size` belongs to */
+    Py_ssize_t size; /* bytes that such reads have brought in that turn */
+    bool scheduled;  /* an entry that serves the queue is in the ready queue */
+} BulkReads;
+
 struct LoopObject {
     PyObject_HEAD
     fastaio_state *st;
@@ -48,7 +56,7 @@ struct LoopObject {
     PyObject *task_factory;   /* or NULL */
     char *hot_buffer;         /* HOT_BUFFER_SIZE bytes, made at the first use */
     Metrics metrics;
-    uint64_t received_before; /* metrics.bytes_received at the start of this turn */
+    BulkReads bulk;           /* reads that wait for their turn (stream_read.c) */
     LoopClock clock;          /* read at the start of this turn, or a moment before */
     GilShare gil;             /* when other threads are let in next */
     int64_t poll_due_ns;      /* until then ready work alone is no reason to poll */

@@ -241,6 +241,7 @@ close_native(LoopObject *loop)
 {
     loop->closed = true;
     ready_clear(&loop->ready);
+    ready_clear(&loop->bulk.queue);
     timers_clear(&loop->timers);
     if (loop->fds != NULL) {
         fd_table_clear(loop->fds);
@@ -531,6 +532,9 @@ loop_traverse(LoopObject *loop, visitproc visit, void *arg)
     Py_VISIT(loop->task_factory);
     int result = ready_traverse(&loop->ready, visit, arg);
     if (result == 0) {
+        result = ready_traverse(&loop->bulk.queue, visit, arg);
+    }
+    if (result == 0) {
         result = timers_traverse(&loop->timers, visit, arg);
     }
     if (result == 0 && loop->fds != NULL) {
@@ -544,6 +548,7 @@ loop_clear(LoopObject *loop)
 {
     Py_CLEAR(loop->task_factory);
     ready_clear(&loop->ready);
+    ready_clear(&loop->bulk.queue);
     timers_clear(&loop->timers);
     if (loop->fds != NULL) {
         fd_table_clear(loop->fds);

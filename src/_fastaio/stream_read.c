@@ -396,15 +396,54 @@ read_into_tls(StreamObject *self)
                                          "Fatal error: protocol.buffer_updated() call failed.");
 }
 
-/* ---- turns ----------------------------------------------------------------------------------- */
+/* ---- turns -----------------------------------------------------------------------------------
+ *
+ * A turn reads each connection once; what has more comes again in the next turn.
+ *
+ * What a stream reader gets is used a turn later, by its task, and costs least while it is in the
+ * CPU's cache.  So connections whose readers get much at a time share one queue: a turn serves as
+ * many of them as bring STREAM_LARGE bytes together, and at least one, the longest waiting first.
+ * Who has more is queued again at the end, so the order turns and equal senders get equal shares.
+ */
 
-/* What a reader gets is used a turn later, by its task. Where much comes at a time the others of this
-   turn read behind these tasks: while it is still in the CPU's cache. */
 static bool
-comes_later(StreamObject *self)
+is_bulk(const StreamObject *self)
 {
-    return self->reader != NULL && self->last_read >= STREAM_LARGE
-           && self->loop->metrics.bytes_received - self->loop->received_before >= STREAM_LARGE;
+    return self->reader != NULL && self->last_read >= STREAM_LARGE;
+}
+
+/* Return whether this turn may read more ahead of the tasks behind stream readers. */
+static bool
+has_bulk_budget(const LoopObject *loop)
+{
+    return loop->bulk.turn != loop->metrics.iterations || loop->bulk.size < STREAM_LARGE;
+}
+
+static void
+spend_bulk_budget(LoopObject *loop, Py_ssize_t size)
+{
+    if (loop->bulk.turn != loop->metrics.iterations) {
+        loop->bulk.turn = loop->metrics.iterations;
+        loop->bulk.size = 0;
+    }
+    loop->bulk.size += size;
+}
+
+static int
+read_once(StreamObject *self)
+{
+    LoopObject *loop = self->loop;
+    bool bulk = is_bulk(self);
+    int rc = self->tls && !self->foreign ? read_into_tls(self)
+             : self->buffered            ? read_into_protocol(self)
+                                         : read_data(self);
+    if (bulk) {
+        spend_bulk_budget(loop, self->last_read);
+    }
+    if (self->readable && stream_may_read(self) && stream_read_later(self) < 0) {
+        return -1;
+    }
+    return rc;
 }
 
 int
@@ -413,17 +452,10 @@ stream_read(StreamObject *self)
     if (!self->readable || !stream_may_read(self)) {
         return 0;
     }
-    if (comes_later(self)) {
+    if (is_bulk(self) && (ready_len(&self->loop->bulk.queue) || !has_bulk_budget(self->loop))) {
         return stream_read_later(self);
     }
-    int rc = self->tls && !self->foreign ? read_into_tls(self)
-             : self->buffered            ? read_into_protocol(self)
-                                         : read_data(self);
-    /* One turn, one read: the others have their turn before the next. */
-    if (self->readable && stream_may_read(self) && stream_read_later(self) < 0) {
-        return -1;
-    }
-    return rc;
+    return read_once(self);
 }
 
 static int
@@ -437,15 +469,71 @@ read_again(LoopObject *Py_UNUSED(loop), PyObject *op)
     return stream_run_in(self, self->context, stream_read);
 }
 
+static int
+read_bulk(LoopObject *Py_UNUSED(loop), PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    self->read_queued = false;
+    if (!self->readable || !stream_may_read(self)) {
+        return 0;
+    }
+    return stream_run_in(self, self->context, read_once);
+}
+
+static int serve_bulk(LoopObject *loop, PyObject *op);
+
+/* Queue an entry that serves the queue, unless there is one. */
+static int
+schedule_bulk(LoopObject *loop)
+{
+    ReadyQueue *queue = &loop->bulk.queue;
+    if (loop->bulk.scheduled || ready_len(queue) == 0) {
+        return 0;
+    }
+    /* The first in the queue is named, so that a failure is reported with its transport. */
+    if (loop_call_native(loop, serve_bulk, ready_at(queue, queue->head)->obj) < 0) {
+        return -1;
+    }
+    loop->bulk.scheduled = true;
+    return 0;
+}
+
+static int
+serve_bulk(LoopObject *loop, PyObject *Py_UNUSED(op))
+{
+    ReadyQueue *queue = &loop->bulk.queue;
+    int rc = 0;
+    loop->bulk.scheduled = false;
+    for (size_t count = ready_len(queue); rc == 0 && count && ready_len(queue); count--) {
+        ReadyEntry entry = ready_pop(queue);
+        rc = entry.fn(loop, entry.obj);
+        ready_drop(&entry);
+        if (!has_bulk_budget(loop)) {
+            break;
+        }
+    }
+    /* Behind the tasks that the reads have woken: these find their data in the cache. */
+    PyObject *failure = rc < 0 ? PyErr_GetRaisedException() : NULL;
+    rc = schedule_bulk(loop);
+    if (failure != NULL) {
+        PyErr_SetRaisedException(failure);
+        rc = -1;
+    }
+    return rc;
+}
+
 int
 stream_read_later(StreamObject *self)
 {
-    if (self->read_queued || self->loop == NULL) {
+    LoopObject *loop = self->loop;
+    if (self->read_queued || loop == NULL) {
         return 0;
     }
-    if (loop_call_native(self->loop, read_again, (PyObject *)self) < 0) {
+    bool bulk = is_bulk(self);
+    if (ready_push_native(bulk ? &loop->bulk.queue : &loop->ready, bulk ? read_bulk : read_again,
+                          (PyObject *)self) < 0) {
         return -1;
     }
     self->read_queued = true;
-    return 0;
+    return bulk ? schedule_bulk(loop) : 0;
 }

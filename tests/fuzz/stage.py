@@ -1,0 +1,326 @@
+"""What differential programs are made of: ``from tests.fuzz.stage import *``.
+
+A program runs twice, on asyncio and on fastaio. All that can be seen is written down as it happens:
+`log()` notes the current task, the virtual time and what was seen. Time is virtual: `loop.time` is
+replaced, as test suites do, and moves by one with each turn, so no machine is too slow.
+"""
+
+import asyncio
+import contextvars
+import functools
+import gc
+import re
+import socket
+import sys
+import threading
+import warnings
+
+import fastaio
+
+from ..support import normalise
+
+__all__ = (
+    "Boom",
+    "Played",
+    "asyncio",
+    "begin",
+    "callback",
+    "context",
+    "contextvars",
+    "finish",
+    "functools",
+    "gc",
+    "log",
+    "look",
+    "logged",
+    "pair",
+    "queues",
+    "spawn",
+    "threadsafe",
+    "var",
+)
+
+TURNS = 60
+QUIET_TURNS = 12  # of a program with I/O: so many turns without an event, and time moves
+var = contextvars.ContextVar("var", default=0)
+_CALL = re.compile(r"callback .*")
+_CREATED = re.compile(r"created at \S+?:\d+")
+
+
+class Boom(Exception):
+    """What programs raise."""
+
+
+class Play:
+    """One run of a program: its loop, its clock and what was seen."""
+
+    factory = None
+    eager = None
+    io = False
+
+    def __init__(self):
+        self.loop = None
+        self.now = 0.0
+        self.events = []
+        self.reports = []
+        self.callbacks = {}
+
+    def time(self):
+        return self.now
+
+
+play = Play()
+Played = play
+
+
+def describe_error(exc, depth=0):
+    """An exception with all that hangs on it."""
+    if exc is None:
+        return None
+    text = f"{type(exc).__name__}({normalise(str(exc))})"
+    if isinstance(exc, BaseExceptionGroup):
+        text += f"[{', '.join(describe_error(part) for part in exc.exceptions)}]"
+    if depth < 4:
+        if exc.__cause__ is not None:
+            text += f" from <{describe_error(exc.__cause__, depth + 1)}>"
+        elif exc.__context__ is not None and not exc.__suppress_context__:
+            text += f" during <{describe_error(exc.__context__, depth + 1)}>"
+    return text
+
+
+def describe(value):
+    """A value as both implementations should show it."""
+    if isinstance(value, BaseException):
+        return describe_error(value)
+    if isinstance(value, asyncio.Future):
+        return show(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(describe, value))}]"
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(describe, value)))}}}"
+    return normalise(repr(value))
+
+
+def show(future):
+    """The state of a future or a task."""
+    name = future.get_name() if isinstance(future, asyncio.Task) else "future"
+    if name.startswith("Task-"):
+        name = "Task-N"
+    if not future.done():
+        return f"{name} pending"
+    if future.cancelled():
+        return f"{name} cancelled"
+    future._log_traceback = False
+    error = future._exception
+    return f"{name} {describe_error(error) if error else describe(future._result)}"
+
+
+def who():
+    try:
+        task = asyncio.current_task(play.loop)
+    except RuntimeError:
+        return "?"
+    if task is None:
+        return "-"
+    name = task.get_name()
+    return "Task-N" if name.startswith("Task-") else name
+
+
+def log(*seen):
+    """Note what is seen, by whom, and when."""
+    when = "" if play.io else f"{play.now:g} "
+    play.events.append((who(), f"{when}{' '.join(map(describe, seen))}"))
+
+
+class logged:
+    """Notes and swallows what its statements raise."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, exc, traceback):
+        if exc is not None:
+            log(self.number, exc)
+        # Let the exceptions of the machinery itself through.
+        return kind is not None and not issubclass(kind, GeneratorExit)
+
+
+def look(number, thing):
+    """Note the repr() of something, but for where it was made: asyncio has frames of its own."""
+    text = _CREATED.sub("created at X", normalise(repr(thing)))
+    log(number, f"repr {text}")
+
+
+def callback(number):
+    """The callback of this number, always the same one."""
+
+    def called(future):
+        log(number, "called with", future, var.get())
+
+    called.__qualname__ = called.__name__ = f"callback{number}"
+    return play.callbacks.setdefault(number, called)
+
+
+def spawn(coro, name, **kwargs):
+    """A task with a name."""
+    return play.loop.create_task(coro, name=name, **kwargs)
+
+
+def threadsafe(function, *args):
+    """call_soon_threadsafe() in another thread, which has ended when this returns."""
+    thread = threading.Thread(target=play.loop.call_soon_threadsafe, args=(function, *args))
+    thread.start()
+    thread.join()
+
+
+def context(value):
+    """A context in which `var` has that value."""
+    made = contextvars.copy_context()
+    made.run(var.set, value)
+    return made
+
+
+async def pair(limit=2**16):
+    """Two connected (reader, writer) pairs on the loop."""
+    ours, theirs = socket.socketpair()
+    return [
+        *await asyncio.open_connection(sock=ours, limit=limit),
+        *await asyncio.open_connection(sock=theirs, limit=limit),
+    ]
+
+
+def queues():
+    """One of each kind of primitive."""
+    return {
+        "queue": asyncio.Queue(2),
+        "lock": asyncio.Lock(),
+        "event": asyncio.Event(),
+        "semaphore": asyncio.Semaphore(2),
+        "condition": asyncio.Condition(),
+    }
+
+
+def on_report(loop, context):
+    """Reports of objects that are dropped come when the collector likes; they are sorted."""
+    message = _CALL.sub("callback F", normalise(str(context.get("message"))))
+    error = describe_error(context.get("exception"))
+    keys = sorted(context.keys() - {"source_traceback"})
+    dropped = "never retrieved" in message or "destroyed" in message
+    if dropped:
+        play.reports.append(f"{message} {error} {keys}")
+    else:
+        log("report", message, error, " ".join(keys))
+
+
+def begin(debug=False, eager=False, io=False):
+    """The loop of this run."""
+    loop = play.loop = play.factory()
+    loop.time = play.time
+    play.io = io
+    loop.set_debug(debug)
+    loop.slow_callback_duration = 1e9
+    loop.set_exception_handler(on_report)
+    asyncio.set_event_loop(loop)
+    var.set(0)
+    if eager:
+        loop.set_task_factory(play.eager)
+    return loop
+
+
+def turn(loop):
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+def run_all(loop, turns):
+    quiet = 0
+    for _ in range(turns):
+        before = len(play.events)
+        turn(loop)
+        if play.io:
+            quiet = 0 if len(play.events) > before else quiet + 1
+            if quiet < QUIET_TURNS:
+                continue
+            quiet = 0
+        play.now += 1
+
+
+def finish(loop, pool):
+    """Run to the end, cancel what is left, and look at all there is."""
+    factor = QUIET_TURNS * 2 if play.io else 1
+    run_all(loop, TURNS * factor)
+    log("what is left")
+    for number in sorted(pool):
+        log(number, pool[number])
+    for task in sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name()):
+        log("left", task)
+        task.cancel()
+    run_all(loop, 10 * factor)
+    for number in sorted(pool):
+        log(number, pool[number])
+    pool.clear()
+    run_all(loop, 2)
+    gc.collect()
+    run_all(loop, 2)
+    loop.close()
+
+
+def play_on(code, factory, eager):
+    """What is seen when the program runs on a loop of this factory."""
+    play.__init__()
+    play.factory, play.eager = factory, eager
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda args: None
+    gc.disable()
+    namespace = {"__name__": "program"}
+    try:
+        exec(code, namespace)
+    except Exception as exc:  # noqa: BLE001 - an event like any other
+        play.events.append(("-", f"the program raised {describe_error(exc)}"))
+    namespace.clear()
+    play.loop = None
+    asyncio.set_event_loop(None)
+    gc.collect()
+    gc.enable()
+    events = play.events
+    if play.io:  # whose bytes come first is not told, but what each task sees is
+        events = sorted(events, key=lambda event: event[0])
+    return [" | ".join(event) for event in events] + sorted(play.reports)
+
+
+FACTORIES = {"asyncio": asyncio.SelectorEventLoop}
+
+
+def eager_factory(kind):
+    """A factory of eager tasks of this class, where there are any."""
+    create = getattr(asyncio, "create_eager_task_factory", None)
+    return create and create(kind)
+
+
+def compare(text, backend):
+    """Run the program on asyncio and on fastaio; return the first difference, or ""."""
+    code = compile(text, "<program>", "exec")
+    expected = play_on(code, asyncio.SelectorEventLoop, eager_factory(asyncio.Task))
+    factory = FACTORIES.get(backend) or functools.partial(
+        fastaio.new_event_loop, backend=backend
+    )
+    kind = asyncio.Task if backend == "asyncio" else fastaio.Task
+    actual = play_on(code, factory, eager_factory(kind))
+    if expected == actual or any("RecursionError" in event for event in expected + actual):
+        return ""  # where recursion ends is not asyncio's to say
+    first = 0
+    while first < min(len(expected), len(actual)) and expected[first] == actual[first]:
+        first += 1
+    lines = [
+        f"asyncio: {expected[first] if first < len(expected) else '(nothing)'}",
+        f"fastaio: {actual[first] if first < len(actual) else '(nothing)'}",
+        "",
+    ]
+    for name, events in (("asyncio", expected), (backend, actual)):
+        lines.append(f"{name}:")
+        shown = range(max(first - 15, 0), min(first + 15, len(events)))
+        lines += [f"  {'>' if number == first else ' '} {events[number]}" for number in shown]
+    return "\n".join(lines)

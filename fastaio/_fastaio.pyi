@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from asyncio import base_events, transports
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from typing import Any, ClassVar, Generic, Self, TypeVar, TypeVarTuple, final
@@ -206,6 +207,8 @@ class Loop(asyncio.SelectorEventLoop):
     _thread_id: int | None
     spin_us: int | None
     warn_slow_callbacks: bool
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
     @property
     def backend(self) -> str | None: ...
     def __init__(self, backend: str = "epoll") -> None: ...

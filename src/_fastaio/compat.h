@@ -160,6 +160,15 @@ compat_type_tag(const PyTypeObject *type)
     return type->tp_version_tag;
 }
 
+#if PY_VERSION_HEX < 0x030C0000
+/* A number that changes with whatever is set in the dict; newer versions have watchers. */
+static inline uint64_t
+compat_dict_version(PyObject *dict)
+{
+    return ((PyDictObject *)dict)->ma_version_tag;
+}
+#endif
+
 /* Where an object of socket.socket keeps its descriptor, -1 once closed or detached: the first
    field behind the object header. Private: to be compared with fileno() before it is believed. */
 static inline const int *

@@ -46,7 +46,7 @@ int
 future_loop_is_direct(FutureCore *core)
 {
     LoopObject *loop = core->native;
-    if (loop == NULL || (loop->overrides & OVERRIDE_CALL_SOON)) {
+    if (loop == NULL || (loop_overrides(loop) & OVERRIDE_CALL_SOON)) {
         return 0;
     }
     if (loop->closed && loop_check_closed(loop) < 0) {
@@ -715,7 +715,7 @@ int
 future_keep_source_traceback(FutureCore *core)
 {
     bool debug;
-    if (core->native != NULL && !(core->native->overrides & OVERRIDE_GET_DEBUG)) {
+    if (core->native != NULL && !(loop_overrides(core->native) & OVERRIDE_GET_DEBUG)) {
         debug = core->native->debug;
     }
     else {

@@ -421,6 +421,20 @@ handle_get_context(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 }
 
 /* asyncio's Handle._run reports what the callback raises, and needs only the attributes below. */
+/* handle._run() of asyncio's class, or what others have put in its place. */
+static PyObject *
+run_by_class(HandleObject *handle)
+{
+    fastaio_state *st = state_of_handle(handle);
+    bool guard_is_replaced =
+        handle->guarded && watched_name_is_replaced(&st->replaced.guarded_run);
+    PyObject *type = guard_is_replaced ? apparent_class(handle) : base_class(handle);
+    PyObject *run = bind_attribute(type, st->str__run, (PyObject *)handle);
+    PyObject *result = run ? PyObject_CallNoArgs(run) : NULL;
+    Py_XDECREF(run);
+    return result;
+}
+
 static PyObject *
 handle_run_method(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
@@ -430,11 +444,22 @@ handle_run_method(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     }
     PyObject *result = handle->guarded && handle->cancelled
                            ? Py_NewRef(Py_None)
-                           : PyObject_CallMethod(base_class(handle), "_run", "O", handle);
+                           : run_by_class(handle);
     if (entered) {
         handle_leave(handle);
     }
     return result;
+}
+
+/* asyncio's _ThreadSafeHandle._run takes this lock. Here the caller of _run has entered already. */
+static PyObject *
+handle_get_lock(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    if (!handle->guarded) {
+        PyErr_SetString(PyExc_AttributeError, "'Handle' object has no attribute '_lock'");
+        return NULL;
+    }
+    return PyObject_CallNoArgs(state_of_handle(handle)->nullcontext);
 }
 
 PyDoc_STRVAR(timer_when_doc, "when($self, /)\n--\n\n"
@@ -600,6 +625,7 @@ static PyMemberDef handle_members[] = {
 
 static PyGetSetDef handle_getset[] = {
     HANDLE_GETSET,
+    {"_lock", (getter)handle_get_lock, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

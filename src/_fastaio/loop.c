@@ -88,7 +88,7 @@ loop_flush_now(LoopObject *loop)
 static int
 timer_time(LoopObject *loop, double *seconds)
 {
-    if (!(loop->overrides & OVERRIDE_TIME)) {
+    if (!(loop_time_overrides(loop) & OVERRIDE_TIME)) {
         *seconds = (double)loop->clock.now_ns / NS_PER_SECOND;
         return 0;
     }
@@ -237,7 +237,7 @@ raise_errno(int error)
 static int
 call_process_events(LoopObject *loop)
 {
-    if (!(loop->overrides & OVERRIDE_PROCESS_EVENTS)) {
+    if (!(loop_overrides(loop) & OVERRIDE_PROCESS_EVENTS)) {
         return 0;
     }
     PyObject *list = PyList_New(0);
@@ -368,18 +368,37 @@ run_entry(LoopObject *loop, ReadyEntry *entry)
     Py_UNREACHABLE();
 }
 
+/* A tracer in the place of Handle._run sees the entry. What it lets through leaves the loop. */
+static int
+run_traced(LoopObject *loop, ReadyEntry *entry)
+{
+    return set_current_task(loop, NULL) < 0 ? -1 : loop_run_traced(loop, entry);
+}
+
+/* Run the entry in debug mode or for a tracer; -1 with what leaves the loop. */
+static int
+run_watched(LoopObject *loop, ReadyEntry *entry, bool traced)
+{
+    if (loop->timed) {
+        return loop_run_timed(loop, entry, traced ? run_traced : run_entry, !traced);
+    }
+    return run_traced(loop, entry);
+}
+
 static int
 run_batch(LoopObject *loop)
 {
     size_t count = ready_len(&loop->ready);
     int result = 0;
+    bool traced = handle_run_is_replaced(&loop->st->replaced);
     loop->metrics.callbacks += count;
     /* A nested run may have taken some of these: it never leaves the count too small. */
     while (count-- && ready_len(&loop->ready) && result == 0) {
         ReadyEntry entry = ready_pop(&loop->ready);
-        int failed = loop->timed ? loop_run_timed(loop, &entry, run_entry)
-                                 : run_entry(loop, &entry);
-        if (failed) {
+        if (loop->timed || traced) {
+            result = run_watched(loop, &entry, traced);
+        }
+        else if (run_entry(loop, &entry) < 0) {
             result = loop_report_entry(loop, &entry);
         }
         ready_drop(&entry);
@@ -495,6 +514,16 @@ end_run(LoopObject *loop)
     }
 }
 
+/* A turn of a loop whose _run_once() is another one. */
+static int
+call_run_once(LoopObject *loop)
+{
+    if (set_current_task(loop, NULL) < 0) {
+        return -1;
+    }
+    return drop_result(PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str__run_once));
+}
+
 int
 loop_run(LoopObject *loop)
 {
@@ -509,7 +538,7 @@ loop_run(LoopObject *loop)
     loop->io_happened = true; /* the first turn polls */
     spin_start_run(&loop->spin);
     do {
-        result = turn(loop);
+        result = loop_overrides(loop) & OVERRIDE_RUN_ONCE ? call_run_once(loop) : turn(loop);
     } while (result == 0 && !loop->stopping);
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
     if (loop_flush_now(loop) < 0) {

@@ -32,6 +32,9 @@ enum {
     OVERRIDE_PROCESS_EVENTS = 1 << 3,
     OVERRIDE_CALL_AT = 1 << 4,
     OVERRIDE_GET_DEBUG = 1 << 5,
+    OVERRIDE_RUN_ONCE = 1 << 6,
+    OVERRIDE_CLOCK = 1 << 7, /* asyncio's clock; always together with OVERRIDE_TIME */
+    OVERRIDE_ALL = (1 << 8) - 1,
 };
 
 /* Reads of connections whose stream readers get much at a time, the longest waiting first. */
@@ -65,7 +68,9 @@ struct LoopObject {
     unsigned timer_crowd;     /* timers fired lately: half as many count each turn */
     unsigned long thread_id;  /* of the running thread, 0: not running */
     unsigned forks;           /* st->forks where the poller is this process's own */
-    unsigned overrides;       /* OVERRIDE_* */
+    unsigned overrides;       /* OVERRIDE_*, as of the last look: ask loop_overrides() */
+    unsigned seen_tag;        /* the version of the loop's class at that look */
+    uint64_t seen_clock;      /* watched_clock_version() at that look */
     bool debug;
     bool closed;
     bool stopping;
@@ -122,12 +127,49 @@ int loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback,
 int loop_report(LoopObject *loop, const char *message, ...);
 /* The same for what an entry of the ready queue raised, in asyncio's words (loop_report.c). */
 int loop_report_entry(LoopObject *loop, ReadyEntry *entry);
-/* run(loop, entry), with asyncio's warning where it took longer than slow_callback_duration. */
+/* run(loop, entry), with asyncio's warning where it took longer than slow_callback_duration. What it
+   raises is reported, or leaves the loop if `reports` is false: -1. */
 int loop_run_timed(LoopObject *loop, ReadyEntry *entry,
-                   int (*run)(LoopObject *loop, ReadyEntry *entry));
+                   int (*run)(LoopObject *loop, ReadyEntry *entry), bool reports);
 /* As BaseEventLoop._check_closed and _check_thread: -1 with RuntimeError. */
 int loop_check_closed(LoopObject *loop);
 int loop_check_thread(LoopObject *loop);
+/* Look at what has been replaced, in the loop's class or on the loop itself. Never fails, and keeps the
+   exception that is set (loop_overrides.c). */
+unsigned loop_refresh_overrides(LoopObject *loop);
+int loop_setattro(PyObject *self, PyObject *name, PyObject *value);
+int loop_overrides_init(fastaio_state *st);
+
+/* Return OVERRIDE_*, without OVERRIDE_CLOCK and OVERRIDE_TIME where only the clock has changed. */
+static inline unsigned
+loop_overrides(LoopObject *loop)
+{
+    return loop->seen_tag == compat_type_tag(Py_TYPE(loop)) ? loop->overrides
+                                                            : loop_refresh_overrides(loop);
+}
+
+/* Return OVERRIDE_* for whoever needs the time. */
+static inline unsigned
+loop_time_overrides(LoopObject *loop)
+{
+    return loop->seen_clock == watched_clock_version(&loop->st->replaced.clock)
+               ? loop_overrides(loop)
+               : loop_refresh_overrides(loop);
+}
+
+/* Return the entry as the Handle that asyncio would have made of it, for others to see; NULL with an
+   exception (loop_view.c). The entry stays as it is. */
+HandleObject *loop_entry_handle(LoopObject *loop, const ReadyEntry *entry);
+/* Run the entry as a Handle, by asyncio's Handle._run, which others have replaced. -1 with what
+   leaves the loop. */
+int loop_run_traced(LoopObject *loop, ReadyEntry *entry);
+/* The attributes _ready and _scheduled. */
+PyObject *loop_get_ready(LoopObject *loop, void *closure);
+int loop_set_ready(LoopObject *loop, PyObject *value, void *closure);
+PyObject *loop_get_scheduled(LoopObject *loop, void *closure);
+int loop_set_scheduled(LoopObject *loop, PyObject *value, void *closure);
+int loop_view_init(PyObject *module);
+
 static inline bool
 loop_is_native(fastaio_state *st, PyObject *obj)
 {

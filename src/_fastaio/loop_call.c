@@ -144,7 +144,7 @@ loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
 static int
 wake(LoopObject *loop)
 {
-    if (loop->overrides & OVERRIDE_WRITE_TO_SELF) {
+    if (loop_overrides(loop) & OVERRIDE_WRITE_TO_SELF) {
         PyObject *result =
             PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str__write_to_self);
         Py_XDECREF(result);
@@ -203,7 +203,7 @@ loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObj
 static int
 loop_seconds(LoopObject *loop, double *seconds)
 {
-    if (!(loop->overrides & OVERRIDE_TIME)) {
+    if (!(loop_time_overrides(loop) & OVERRIDE_TIME)) {
         *seconds = (double)clock_ns() / NS_PER_SECOND;
         return 0;
     }
@@ -277,7 +277,7 @@ call_later_by_objects(LoopObject *loop, const Call *call, double now)
     if (when == NULL) {
         return NULL;
     }
-    if (loop->overrides & OVERRIDE_CALL_AT) {
+    if (loop_overrides(loop) & OVERRIDE_CALL_AT) {
         timer = call_overridden_call_at(loop, call, when);
     }
     else {
@@ -303,7 +303,7 @@ loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObj
     if (loop_seconds(loop, &now) < 0) {
         return NULL;
     }
-    if (!PyFloat_CheckExact(call.time) || (loop->overrides & OVERRIDE_CALL_AT)) {
+    if (!PyFloat_CheckExact(call.time) || (loop_overrides(loop) & OVERRIDE_CALL_AT)) {
         return call_later_by_objects(loop, &call, now);
     }
     HandleObject *handle = make_handle(loop, "call_at", &call, true);
@@ -331,9 +331,23 @@ loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject
 PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
 "Return the loop's clock (CLOCK_MONOTONIC) in seconds, a float.");
 
+/* asyncio's time(), which looks for time.monotonic() each time. */
 static PyObject *
-loop_time(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(ignored))
+replaced_time(LoopObject *loop)
 {
+    fastaio_state *st = loop->st;
+    PyObject *method = bind_attribute(st->asyncio_SelectorLoop, st->str_time, (PyObject *)loop);
+    PyObject *time = method ? PyObject_CallNoArgs(method) : NULL;
+    Py_XDECREF(method);
+    return time;
+}
+
+static PyObject *
+loop_time(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_time_overrides(loop) & OVERRIDE_CLOCK) {
+        return replaced_time(loop);
+    }
     return PyFloat_FromDouble((double)clock_ns() / NS_PER_SECOND);
 }
 

@@ -63,45 +63,6 @@ done:
     return result;
 }
 
-static HandleObject *
-handle_of_task(LoopObject *loop, ReadyEntry *entry)
-{
-    TaskObject *task = (TaskObject *)entry->obj;
-    PyObject *wakeup = task_wakeup_callable(task);
-    if (wakeup == NULL) {
-        return NULL;
-    }
-    HandleObject *handle = handle_new(loop->st, (PyObject *)loop, wakeup, &entry->arg,
-                                      entry->arg != NULL, task->context, false);
-    Py_DECREF(wakeup);
-    return handle;
-}
-
-/* The entry as the Handle that asyncio would have made of it, for others to see. */
-static HandleObject *
-entry_handle(LoopObject *loop, ReadyEntry *entry)
-{
-    PyObject *self = (PyObject *)loop;
-    HandleObject *handle;
-    if (entry->kind == READY_HANDLE) {
-        handle = (HandleObject *)Py_NewRef(entry->obj);
-    }
-    else if (entry->kind == READY_FUTURE_CALLBACK) {
-        handle = handle_new(loop->st, self, entry->obj, &entry->arg, 1, entry->context, false);
-    }
-    else if (entry->kind == READY_NATIVE) {
-        PyObject *owner = entry->obj ? entry->obj : Py_None;
-        handle = handle_new(loop->st, self, owner, NULL, 0, NULL, false);
-    }
-    else {
-        handle = handle_of_task(loop, entry);
-    }
-    if (handle != NULL) {
-        handle_track((PyObject *)handle);
-    }
-    return handle;
-}
-
 int
 loop_report_entry(LoopObject *loop, ReadyEntry *entry)
 {
@@ -111,7 +72,7 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
     int result = -1;
     PyObject *exception = PyErr_GetRaisedException();
     PyObject *message = NULL, *context = NULL, *source = NULL, *args = NULL, *callback = NULL;
-    HandleObject *handle = entry_handle(loop, entry);
+    HandleObject *handle = loop_entry_handle(loop, entry);
     if (handle == NULL) {
         goto done;
     }
@@ -160,7 +121,7 @@ warn_slow(LoopObject *loop, ReadyEntry *entry, int64_t spent_ns)
         what = PyObject_Repr(entry->obj);
     }
     else {
-        HandleObject *handle = entry_handle(loop, entry);
+        HandleObject *handle = loop_entry_handle(loop, entry);
         what = handle ? PyObject_Str((PyObject *)handle) : NULL;
         Py_XDECREF((PyObject *)handle);
     }
@@ -182,7 +143,7 @@ done:
 
 int
 loop_run_timed(LoopObject *loop, ReadyEntry *entry,
-               int (*run)(LoopObject *loop, ReadyEntry *entry))
+               int (*run)(LoopObject *loop, ReadyEntry *entry), bool reports)
 {
     PyObject *self = (PyObject *)loop;
     PyObject *handle = entry->kind == READY_HANDLE ? entry->obj : Py_None;
@@ -199,7 +160,7 @@ loop_run_timed(LoopObject *loop, ReadyEntry *entry,
             PyErr_WriteUnraisable(self);
         }
     }
-    if (error != NULL) {
+    if (error != NULL && reports) {
         PyErr_SetRaisedException(error);
         if (loop_report_entry(loop, entry) < 0) {
             result = -1;

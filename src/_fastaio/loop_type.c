@@ -407,62 +407,6 @@ loop_get_backend(LoopObject *loop, void *Py_UNUSED(closure))
     return PyUnicode_InternFromString(loop->poller->methods->name);
 }
 
-/* What somebody has put in the place of a method is used wherever asyncio would use it. */
-static int
-refresh_overrides(LoopObject *loop)
-{
-    fastaio_state *st = loop->st;
-    const struct {
-        PyObject *name;
-        unsigned flag;
-    } hooks[] = {
-        {st->str_call_soon, OVERRIDE_CALL_SOON},
-        {st->str_time, OVERRIDE_TIME},
-        {st->str_call_at, OVERRIDE_CALL_AT},
-        {st->str_get_debug, OVERRIDE_GET_DEBUG},
-        {st->str__write_to_self, OVERRIDE_WRITE_TO_SELF},
-        {st->str__process_events, OVERRIDE_PROCESS_EVENTS},
-    };
-    PyObject *dict = PyObject_GenericGetDict((PyObject *)loop, NULL);
-    if (dict == NULL) {
-        PyErr_Clear(); /* a bare native Loop has none */
-    }
-    unsigned overrides = 0;
-    int result = 0;
-    for (size_t i = 0; result == 0 && i < sizeof(hooks) / sizeof(*hooks); i++) {
-        PyObject *ours = PyObject_GetAttr((PyObject *)st->LoopType, hooks[i].name);
-        PyObject *theirs = PyObject_GetAttr((PyObject *)Py_TYPE(loop), hooks[i].name);
-        int in_dict = dict ? PyDict_Contains(dict, hooks[i].name) : 0;
-        if (ours == NULL || theirs == NULL || in_dict < 0) {
-            result = -1;
-        }
-        else if (ours != theirs || in_dict) {
-            overrides |= hooks[i].flag;
-        }
-        Py_XDECREF(ours);
-        Py_XDECREF(theirs);
-    }
-    Py_XDECREF(dict);
-    loop->overrides = overrides;
-    return result;
-}
-
-static int
-loop_setattro(PyObject *self, PyObject *name, PyObject *value)
-{
-    LoopObject *loop = (LoopObject *)self;
-    if (PyObject_GenericSetAttr(self, name, value) < 0) {
-        return -1;
-    }
-    fastaio_state *st = loop->st;
-    bool hook = st != NULL
-                && (name == st->str_call_soon || name == st->str_time
-                    || name == st->str_call_at || name == st->str_get_debug
-                    || name == st->str__write_to_self
-                    || name == st->str__process_events);
-    return hook ? refresh_overrides(loop) : 0;
-}
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static int
@@ -509,7 +453,8 @@ loop_init(LoopObject *loop, PyObject *args, PyObject *kwargs)
     }
     loop->forks = loop->st->forks;
     loop->slow_callback_ns = NS_PER_SECOND / 10;
-    return refresh_overrides(loop);
+    loop_refresh_overrides(loop);
+    return 0;
 }
 
 static PyObject *
@@ -617,6 +562,10 @@ static PyGetSetDef loop_getset[] = {
               "How many microseconds a wait may ask the kernel again and again before it blocks.\n"
               "None: as long as blocking costs on this machine, which the loop measures, and only\n"
               "while that spares CPU time. 0: never."),
+    ATTRIBUTE("_ready", loop_get_ready, loop_set_ready,
+              "What runs in the next turn: a new deque of handles."),
+    ATTRIBUTE("_scheduled", loop_get_scheduled, loop_set_scheduled,
+              "The pending timers: a new list of timer handles, the earliest first."),
     ATTRIBUTE("backend", loop_get_backend, NULL, "The poller's name; None once closed."),
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -654,6 +603,7 @@ loop_types_init(PyObject *module)
     }
     return state_add_methods(st->LoopType, loop_call_methods) < 0
                    || state_add_methods(st->LoopType, watch_methods) < 0
+                   || loop_overrides_init(st) < 0
                ? -1
                : 0;
 }

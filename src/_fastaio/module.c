@@ -53,11 +53,13 @@ register_at_fork(PyObject *module)
    before it. */
 static int (*const rooms[])(PyObject *module) = {
     register_at_fork,
+    replaced_init,
     registry_init,
     handle_types_init,
     future_types_init,
     task_types_init,
     loop_types_init,
+    loop_view_init,
     file_now_init,
     file_op_init,
     streamreader_types_init,

@@ -84,6 +84,7 @@ state_traverse(fastaio_state *st, visitproc visit, void *arg)
     Py_VISIT(st->HandleType);
     Py_VISIT(st->TimerHandleType);
     Py_VISIT(st->LoopType);
+    Py_VISIT(st->NativeCallType);
     Py_VISIT(st->StreamTransportType);
     Py_VISIT(st->ListenerType);
     Py_VISIT(st->SockOpType);
@@ -104,7 +105,8 @@ state_traverse(fastaio_state *st, visitproc visit, void *arg)
     Py_VISIT(st->register_task);
     Py_VISIT(st->awaited_by_add);
     Py_VISIT(st->awaited_by_discard);
-    return 0;
+    Py_VISIT(st->loop_hooks);
+    return replaced_traverse(&st->replaced, visit, arg);
 }
 
 void
@@ -114,12 +116,14 @@ state_clear(fastaio_state *st)
     pool_close(&st->await_pool);
     pool_close(&st->future_pool);
     pool_close(&st->task_pool);
+    pool_close(&st->read_op_pool);
     Py_CLEAR(st->FutureType);
     Py_CLEAR(st->TaskType);
     Py_CLEAR(st->AwaitType);
     Py_CLEAR(st->HandleType);
     Py_CLEAR(st->TimerHandleType);
     Py_CLEAR(st->LoopType);
+    Py_CLEAR(st->NativeCallType);
     Py_CLEAR(st->StreamTransportType);
     Py_CLEAR(st->ListenerType);
     Py_CLEAR(st->SockOpType);
@@ -139,6 +143,8 @@ state_clear(fastaio_state *st)
     FASTAIO_OPTIONAL_IMPORTS(X)
 #undef X
     Py_CLEAR(st->context_kwname);
+    Py_CLEAR(st->loop_hooks);
+    replaced_clear(&st->replaced);
     Py_CLEAR(st->current_tasks);
     Py_CLEAR(st->swap_current_task);
     Py_CLEAR(st->register_task);

@@ -5,6 +5,7 @@
 #include "base_layout.h"
 #include "compat.h"
 #include "pool.h"
+#include "replaced.h"
 
 /* Names used on hot or repeated paths: X(name) for a name that is also its own text. */
 #define FASTAIO_NAMES(X)                                                                           \
@@ -25,7 +26,7 @@
     X(get_extra_info) X(_do_handshake) X(_do_flush) X(_do_shutdown) X(_call_eof_received)          \
     X(_start_shutdown) X(datagram_received) X(error_received) X(_read_ready) X(_extra)             \
     X(_read_eof) X(_write_ready) X(_add_writer) X(_remove_writer) X(_write_end)                    \
-    X(_maybe_pause_protocol) X(_maybe_resume_protocol)
+    X(_maybe_pause_protocol) X(_maybe_resume_protocol) X(_run) X(_run_once)
 
 /* Python objects looked up once, when the module is loaded: X(field, module, attribute). */
 #define FASTAIO_IMPORTS(X)                                                                         \
@@ -36,6 +37,7 @@
     X(asyncio_Transport, "asyncio.transports", "_FlowControlMixin")                                \
     X(asyncio_BufferedProtocol, "asyncio.protocols", "BufferedProtocol")                           \
     X(asyncio_BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                               \
+    X(asyncio_SelectorLoop, "asyncio.unix_events", "_UnixSelectorEventLoop")                       \
     X(get_event_loop, "asyncio.events", "get_event_loop")                                          \
     X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")              \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                                      \
@@ -47,6 +49,8 @@
     X(format_callback_source, "asyncio.format_helpers", "_format_callback_source")                 \
     X(handle_extract_stack, "asyncio.format_helpers", "extract_stack")                             \
     X(extract_stack, "traceback", "extract_stack")                                                 \
+    X(deque, "collections", "deque")                                                               \
+    X(nullcontext, "contextlib", "nullcontext")                                                    \
     X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                            \
     X(logger, "asyncio.log", "logger")                                                             \
     X(socket_type, "socket", "socket")                                                             \
@@ -86,6 +90,7 @@ typedef struct fastaio_state {
     PyTypeObject *HandleType;
     PyTypeObject *TimerHandleType;
     PyTypeObject *LoopType;
+    PyTypeObject *NativeCallType;      /* loop_view.c */
     PyTypeObject *StreamTransportType; /* stream.c */
     PyTypeObject *ListenerType;        /* server.c */
     PyTypeObject *SockOpType;          /* sockops.c */
@@ -105,6 +110,7 @@ typedef struct fastaio_state {
     FASTAIO_OPTIONAL_IMPORTS(X)
 #undef X
     PyObject *context_kwname; /* ("context",) */
+    PyObject *loop_hooks;     /* loop_overrides.c: the native methods that others may replace */
 
     /* registry.c */
     PyObject *current_tasks;     /* up to 3.13: asyncio's dict loop -> task */
@@ -126,6 +132,7 @@ typedef struct fastaio_state {
     Pool read_op_pool;
 
     ReaderClasses reader_classes; /* streamreader.c */
+    Replaced replaced;
     TlsState *tls;                /* tls_impl.h */
 } fastaio_state;
 

@@ -267,13 +267,27 @@ stream_get_protocol(PyObject *op, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(protocol != NULL ? protocol : Py_None);
 }
 
-/* (name, default=None), by position or keyword: web servers ask for each request. */
+/* get_extra_info() of asyncio's classes, which somebody has replaced. */
+static PyObject *
+replaced_extra_info(PyObject *op, fastaio_state *st, PyObject *const *args, Py_ssize_t count,
+                    PyObject *keywords)
+{
+    PyObject *method = bind_attribute(st->asyncio_Transport, st->str_get_extra_info, op);
+    PyObject *value = method ? PyObject_Vectorcall(method, args, count, keywords) : NULL;
+    Py_XDECREF(method);
+    return value;
+}
+
 /* Whoever asks for the socket may write to it: what was written here comes first. */
 static PyObject *
 stream_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     StreamObject *self = (StreamObject *)op;
     PyObject *name, *fallback;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (watched_name_is_replaced(&st->replaced.extra_info)) {
+        return replaced_extra_info(op, st, args, count, keywords);
+    }
     if (parse_extra_info(args, count, keywords, &name, &fallback) < 0) {
         return NULL;
     }

@@ -407,7 +407,7 @@ stream_lose(StreamObject *self, PyObject *exc)
     if (loop_check_closed(loop) < 0 || (loop->debug && loop_check_thread(loop) < 0)) {
         return -1;
     }
-    if (loop->overrides & OVERRIDE_CALL_SOON) {
+    if (loop_overrides(loop) & OVERRIDE_CALL_SOON) {
         PyObject *method = PyObject_GetAttr((PyObject *)self, loop->st->str__call_connection_lost);
         PyObject *context = CONNECTION_HAS_ONE_CONTEXT ? self->context : NULL;
         int rc = method != NULL ? loop_call_soon_in(loop, context, method, &exc, 1) : -1;

@@ -60,6 +60,12 @@ static PyMethodDef task_step_def = {"task_step", (PyCFunction)(void (*)(void))ta
 static PyMethodDef task_wakeup_def = {"task_wakeup", task_wakeup_method, METH_O, NULL};
 
 PyObject *
+task_step_callable(TaskObject *task)
+{
+    return PyCFunction_New(&task_step_def, (PyObject *)task);
+}
+
+PyObject *
 task_wakeup_callable(TaskObject *task)
 {
     return PyCFunction_New(&task_wakeup_def, (PyObject *)task);
@@ -80,7 +86,7 @@ task_step_soon(TaskObject *task, PyObject *exc)
                               .arg = Py_XNewRef(exc)};
         return 0;
     }
-    PyObject *step = direct < 0 ? NULL : PyCFunction_New(&task_step_def, (PyObject *)task);
+    PyObject *step = direct < 0 ? NULL : task_step_callable(task);
     if (step == NULL) {
         return -1;
     }

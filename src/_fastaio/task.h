@@ -31,6 +31,8 @@ int task_step(TaskObject *task, PyObject *exc);
 /* The step after the awaited `future` is done. */
 int task_wakeup(TaskObject *task, PyObject *future);
 
+/* task_step as a callable object, as asyncio's TaskStepMethWrapper. */
+PyObject *task_step_callable(TaskObject *task);
 /* task_wakeup as a callable object, for futures and loops that are not ours; equal to any other
    of the same task. */
 PyObject *task_wakeup_callable(TaskObject *task);

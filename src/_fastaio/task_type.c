@@ -113,7 +113,7 @@ task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
 static int
 loop_is_running(FutureCore *core)
 {
-    if (core->native != NULL && !core->native->overrides) {
+    if (core->native != NULL && !loop_overrides(core->native)) {
         return core->native->thread_id != 0;
     }
     PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_is_running);

@@ -299,6 +299,34 @@ timers_track(Timers *timers)
     }
 }
 
+/* A sorted list is a heap, too. */
+PyObject *
+timers_list(Timers *timers)
+{
+    PyObject *list = NULL;
+    size_t count;
+    do { /* making the list may collect garbage, whose finalizers may make timers or cancel some */
+        count = timers_count(timers);
+        Py_XSETREF(list, PyList_New((Py_ssize_t)count));
+    } while (list != NULL && count != timers_count(timers));
+    if (list == NULL) {
+        return NULL;
+    }
+    const TimerArray *arrays[] = {&timers->queue, &timers->heap};
+    Py_ssize_t filled = 0;
+    for (size_t array = 0; array < 2; array++) {
+        for (size_t i = 0; i < arrays[array]->count; i++) {
+            PyObject *handle = arrays[array]->items[arrays[array]->head + i].handle;
+            handle_track(handle);
+            PyList_SET_ITEM(list, filled++, Py_NewRef(handle));
+        }
+    }
+    if (timers->heap.count != 0 && PyList_Sort(list) < 0) {
+        Py_CLEAR(list);
+    }
+    return list;
+}
+
 void
 timers_clear(Timers *timers)
 {

@@ -50,6 +50,9 @@ void timers_cancelled(Timers *timers, PyObject *handle);
 void timers_prune(Timers *timers);
 /* handle_track() for all; at once, if none has come since the last time. */
 void timers_track(Timers *timers);
+/* Return a new list of the TimerHandles, cancelled ones too, the earliest first; NULL with an
+   exception. */
+PyObject *timers_list(Timers *timers);
 void timers_clear(Timers *timers);
 int timers_traverse(Timers *timers, visitproc visit, void *arg);
 

@@ -23,7 +23,7 @@ from .addresses import AddrInfo, resolve_literal
 from .backend import open_backend
 from .processes import ChildWatcher, has_own_watcher, improves
 from .selector import EpollSelector
-from .signals import SignalPipe, SignalWakeup
+from .signals import SignalWakeup
 from .spin import default_spin_us
 from .tls import ssl_protocol_type, start_tls
 from .transports import DatagramTransport, ReadPipeTransport, WritePipeTransport
@@ -42,6 +42,10 @@ _ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 _SelectorLoop = asyncio.SelectorEventLoop
 _ConcurrentFuture = concurrent.futures.Future
 _copy_future_state: Callable[[object, object], None] = futures._copy_future_state  # type: ignore[attr-defined]
+
+
+def _nest_asyncio_is_applied() -> bool:
+    return getattr(asyncio, "_nest_patched", False) is True
 
 
 def _run_unless_cancelled(handle: asyncio.Handle) -> None:
@@ -79,7 +83,6 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             raise
         self.backend_reason = reason
         self.spin_us = default_spin_us()
-        self._nestable = False
         self._listeners: dict[socket.socket, _fastaio.Listener] = {}
         self._wakeup = SignalWakeup(self._watch_signals)
         # With a selector that watches nothing, and _make_self_pipe() below, what asyncio's classes
@@ -137,13 +140,16 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
 
     @property
     def _nest_patched(self) -> bool:
-        """nest_asyncio asks for this, and leaves a loop alone that has it. The loop obliges itself:
-        from now on it may be run while it runs."""
-        self._nestable = True
+        """There is no such attribute until nest_asyncio.apply() has been called.
+
+        apply() marks the module asyncio first, and then leaves loops alone that have the attribute.
+        """
+        if not _nest_asyncio_is_applied():
+            raise AttributeError("nest_asyncio.apply() has not been called")
         return True
 
     def _may_nest(self) -> bool:
-        return self._nestable and events._get_running_loop() is self
+        return events._get_running_loop() is self and _nest_asyncio_is_applied()
 
     def _check_running(self) -> None:
         if not self._may_nest():
@@ -179,6 +185,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
 
     def _make_self_pipe(self) -> None:
         # asyncio's loop makes a pair of sockets; here the pipe is made when it is needed.
+        # Looking at _csock makes none; asking it for its descriptor does.
         self._internal_fds += 1
 
     def _close_self_pipe(self) -> None:
@@ -186,8 +193,8 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         self._internal_fds -= 1
 
     @property
-    def _csock(self) -> SignalPipe | None:
-        return self._wakeup.pipe
+    def _csock(self) -> SignalWakeup | None:
+        return None if self._closed else self._wakeup
 
     _ssock = _csock
 

@@ -29,10 +29,6 @@ class SignalPipe:
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def fileno(self) -> int:
-        """The end to write to: what asyncio's add_signal_handler() asks for."""
-        return self.writer
-
     def read(self) -> bytes:
         """The signals that came since the last call."""
         try:
@@ -56,9 +52,8 @@ class SignalWakeup:
         self._claimed = False
         self._closed = False
 
-    @property
-    def pipe(self) -> SignalPipe | None:
-        """The pipe, made when it is first asked for; None once closed."""
+    def open(self) -> SignalPipe | None:
+        """Return the pipe, made at the first call; None once closed."""
         if self._pipe is None and not self._closed:
             pipe = SignalPipe()
             try:
@@ -69,6 +64,11 @@ class SignalWakeup:
             self._pipe = pipe
             _pipes_of_this_process.add(pipe.writer)
         return self._pipe
+
+    def fileno(self) -> int:
+        """Return the end to write to, which add_signal_handler() asks for; -1 once closed."""
+        pipe = self.open()
+        return -1 if pipe is None else pipe.writer
 
     def read(self) -> bytes:
         """The signals that came since the last call."""
@@ -82,7 +82,7 @@ class SignalWakeup:
         """
         if threading.get_ident() != threading.main_thread().ident:
             return
-        pipe = self.pipe
+        pipe = self.open()
         if pipe is None:
             return
         try:

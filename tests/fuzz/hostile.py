@@ -294,7 +294,7 @@ LOOP = """
     loop._flush_transports()
     stop_soon(loop); loop._run_once()
     stop_soon(loop); loop.run_forever()
-    loop._nest_patched
+    asyncio._nest_patched = True
     loop.__init__()
     fastaio._fastaio.Loop.__init__(loop)
     loop.__del__()

@@ -168,6 +168,7 @@ class SubTask(fastaio.Task):
 
 def begin(backend, debug=False, threshold=0, sub=False):
     """A fresh loop with nothing in the dictionaries."""
+    vars(asyncio).pop("_nest_patched", None)  # of the program before this one
     warnings.simplefilter("ignore")
     sys.setrecursionlimit(1000)
     sys.unraisablehook = lambda args: None

@@ -11,6 +11,7 @@ import pytest
 from .ioutil import (
     HalfOpen,
     Recorder,
+    Reports,
     asyncio_log,
     connected,
     ended,
@@ -415,3 +416,38 @@ def test_eof_sends_what_waits_before_it_closes(run):
             assert await protocol.lost is None
 
     run(main)
+
+
+# Callbacks that fail
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("callback", ["connection_made", "connection_lost"])
+def test_a_failing_callback_is_named(run, callback, debug):
+    """The report names the method, as asyncio's does, and has the handle."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        reports = Reports(loop)
+
+        def fail(*args):
+            raise ZeroDivisionError
+
+        class Failing(asyncio.Protocol):
+            pass
+
+        setattr(Failing, callback, fail)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            transport, _ = await loop.create_connection(Failing, sock=ours)
+            transport.close()
+            await until(lambda: ours.fileno() == -1)
+            await turns(2)
+        (report,) = reports
+        name = fail.__qualname__ if callback == "connection_made" else "_call_connection_lost"
+        assert report["message"].startswith("Exception in callback ")
+        assert f"{name}(" in report["message"]
+        assert f"{name}(" in repr(report["handle"])
+        assert type(report["exception"]) is ZeroDivisionError
+
+    run(main, debug=debug)

@@ -377,8 +377,34 @@ stream_call_lost(StreamObject *self)
     return 0;
 }
 
+/* Report what connection_lost() has raised as a failure of the handle that asyncio would have queued. */
 static int
-stream_lost(LoopObject *Py_UNUSED(loop), PyObject *op)
+report_lost(LoopObject *loop, PyObject *op, PyObject *exc, PyObject *context)
+{
+    if (exception_leaves_loop()) {
+        return -1;
+    }
+    PyObject *failure = PyErr_GetRaisedException();
+    PyObject *method = PyObject_GetAttr(op, loop->st->str__call_connection_lost);
+    ReadyEntry entry = {.kind = READY_HANDLE};
+    if (method != NULL) {
+        entry.obj = (PyObject *)handle_new(loop->st, (PyObject *)loop, method, &exc, 1, context,
+                                           false);
+        Py_DECREF(method);
+    }
+    if (entry.obj == NULL) {
+        Py_DECREF(failure);
+        return -1;
+    }
+    handle_track(entry.obj);
+    PyErr_SetRaisedException(failure);
+    int rc = loop_report_entry(loop, &entry);
+    ready_drop(&entry);
+    return rc;
+}
+
+static int
+stream_lost(LoopObject *loop, PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
     PyObject *context = self->lost_context;
@@ -386,7 +412,12 @@ stream_lost(LoopObject *Py_UNUSED(loop), PyObject *op)
         return 0;
     }
     self->lost_context = NULL;
+    PyObject *exc = Py_NewRef(self->lost_exc != NULL ? self->lost_exc : Py_None);
     int rc = stream_run_in(self, context, stream_call_lost);
+    if (rc < 0) {
+        rc = report_lost(loop, op, exc, context);
+    }
+    Py_DECREF(exc);
     Py_DECREF(context);
     return rc;
 }

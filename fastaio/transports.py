@@ -7,9 +7,11 @@ Python that runs. What happens with each datagram and each piece of a stream is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from asyncio import selector_events, unix_events
 from asyncio.log import logger
+from collections.abc import Iterator
 from typing import IO, Any
 
 from . import _fastaio
@@ -20,6 +22,20 @@ _UnixReadPipeTransport: Any = unix_events._UnixReadPipeTransport  # type: ignore
 _UnixWritePipeTransport: Any = unix_events._UnixWritePipeTransport  # type: ignore[attr-defined]
 
 __all__ = ("DatagramTransport", "ReadPipeTransport", "WritePipeTransport")
+
+
+class _PeerSocket:
+    """A connected socket whose sendto() needs no address."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def sendto(self, data: bytes, address: Any) -> int:
+        """Send to `address`, or to the socket's peer where that is None."""
+        return self._sock.send(data) if address is None else self._sock.sendto(data, address)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 class DatagramTransport(
@@ -46,6 +62,31 @@ class DatagramTransport(
         if isinstance(sock, socket.socket):
             sock._io_refs += 1  # type: ignore[attr-defined]
             self._held = sock
+
+    # asyncio calls send() where the peer has a name, else sendto(), which needs an address. The
+    # peer in a Unix socketpair has no name. While asyncio's code sends to such a peer, a stand-in
+    # for the socket takes None for an address.
+
+    @contextlib.contextmanager
+    def _sending_to_peer(self) -> Iterator[None]:
+        sock = self._sock
+        self._sock = stand_in = _PeerSocket(sock)
+        try:
+            yield
+        finally:
+            if self._sock is stand_in:  # else the connection is lost
+                self._sock = sock
+
+    def _sendto_peer(self, data: bytes) -> None:
+        with self._sending_to_peer():
+            _SelectorDatagramTransport.sendto(self, data)
+
+    def _sendto_ready(self) -> None:
+        if not self._unnamed_peer:
+            super()._sendto_ready()
+        elif self._sock is not None:
+            with self._sending_to_peer():
+                super()._sendto_ready()
 
     def _let_go(self) -> None:
         held, self._held = self._held, None

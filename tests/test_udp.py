@@ -847,3 +847,128 @@ def test_the_socket_of_a_failed_endpoint_is_closed(run):
                 assert [type(exc) for exc in reports.exceptions] == [ZeroDivisionError]
 
     run(main)
+
+
+# A peer without a name
+
+
+class Collecting(asyncio.DatagramProtocol):
+    """Keeps what it gets and how flow control went."""
+
+    def __init__(self):
+        self.got = []
+        self.flow = []
+        self.errors = []
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data, addr):
+        self.got.append(data)
+
+    def error_received(self, exc):
+        self.errors.append(exc)
+
+    def pause_writing(self):
+        self.flow.append("pause")
+
+    def connection_lost(self, exc):
+        self.lost.set_result(exc)
+
+
+@contextlib.asynccontextmanager
+async def unnamed_pair():
+    """(transport, protocol, peer): an endpoint on one half of a socketpair of datagrams."""
+    loop = asyncio.get_running_loop()
+    ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    peer.setblocking(False)
+    with peer:
+        transport, protocol = await loop.create_datagram_endpoint(Collecting, sock=ours)
+        yield transport, protocol, peer
+        if not transport.is_closing():
+            transport.abort()
+        await protocol.lost
+
+
+@pytest.mark.fastaio_only
+def test_the_other_half_of_a_socketpair(run):
+    """sendto() without an address reaches the other half of a socketpair; asyncio fails there."""
+
+    async def main():
+        async with unnamed_pair() as (transport, protocol, peer):
+            for data in (b"one", bytearray(b"two"), memoryview(b"three")):
+                transport.sendto(data)
+            transport.sendto(b"four", None)
+            assert [peer.recv(10) for _ in range(4)] == [b"one", b"two", b"three", b"four"]
+            peer.send(b"answer")
+            await until(lambda: protocol.got)
+            assert protocol.got == [b"answer"]
+            assert transport.get_extra_info("peername") == ""
+            assert not protocol.errors
+
+    run(main)
+
+
+@pytest.mark.fastaio_only
+def test_the_other_half_of_a_socketpair_does_not_read(run):
+    """What the kernel does not take waits, in order, and flow control tells."""
+
+    async def main():
+        async with unnamed_pair() as (transport, protocol, peer):
+            transport.set_write_buffer_limits(high=1000)
+            sent = [b"%03d" % number for number in range(1000)]
+            for data in sent:
+                transport.sendto(data)
+            assert transport.get_write_buffer_size() > 1000
+            assert protocol.flow == ["pause"]
+            received = []
+            while len(received) < len(sent):
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        received.append(peer.recv(10))
+                await asyncio.sleep(0)
+            assert received == sent
+            transport.sendto(b"more")
+            assert peer.recv(10) == b"more"
+            for data in sent:
+                transport.sendto(data)
+            transport.close()
+            received = []
+            while not protocol.lost.done():
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        received.append(peer.recv(10))
+                await asyncio.sleep(0)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    received.append(peer.recv(10))
+            assert received == sent
+            assert await protocol.lost is None
+
+    run(main)
+
+
+@pytest.mark.fastaio_only
+def test_the_other_half_of_a_socketpair_is_gone(run):
+    async def main():
+        async with unnamed_pair() as (transport, protocol, peer):
+            peer.close()
+            transport.sendto(b"x")
+            assert [type(exc) for exc in protocol.errors] == [ConnectionRefusedError]
+            assert not transport.is_closing()
+
+    run(main)
+
+
+def test_another_address_than_the_unnamed_peer(run, tmp_path):
+    """An address that is given is used."""
+
+    async def main():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.bind(str(tmp_path / "other"))
+            other.setblocking(False)
+            async with unnamed_pair() as (transport, _, peer):
+                transport.sendto(b"x", str(tmp_path / "other"))
+                assert other.recv(10) == b"x"
+                with pytest.raises(BlockingIOError):
+                    peer.recv(10)
+
+    run(main)

@@ -24,6 +24,7 @@ typedef struct {
     int burst;      /* how many to receive in a turn: as many as lately came together */
     bool plain;     /* ours to receive from and to send on */
     bool connected; /* datagrams go to the peer that the socket has */
+    char unnamed_peer; /* the peer has no name, as of a socketpair: sendto() needs no address */
     AddressCache cache;
 } DatagramObject;
 
@@ -71,6 +72,14 @@ find_peer(PyObject *op, fastaio_state *st)
     return rc;
 }
 
+static bool
+has_peer(int fd)
+{
+    SockAddr peer;
+    socklen_t size = sizeof(peer);
+    return getpeername(fd, &peer.any, &size) == 0;
+}
+
 static int
 inspect(DatagramObject *self, fastaio_state *st)
 {
@@ -93,6 +102,7 @@ inspect(DatagramObject *self, fastaio_state *st)
         return -1;
     }
     self->connected = connected;
+    self->unnamed_peer = !connected && self->family == AF_UNIX && has_peer(fd);
     self->plain = intact && type == SOCK_DGRAM &&
                   (self->family == AF_INET || self->family == AF_INET6 || self->family == AF_UNIX);
     self->socket_tag = compat_type_tag((PyTypeObject *)st->socket_type);
@@ -241,7 +251,7 @@ find_target(DatagramObject *self, PyObject *address, SockAddr *to, socklen_t *si
         address = only;
     }
     *size = 0;
-    if (self->connected) {
+    if (self->connected || (self->unnamed_peer && address == Py_None)) {
         return true;
     }
     *size = address_from_python(&self->cache, self->family, address, to);
@@ -315,6 +325,9 @@ send_datagram(PyObject *op, PyObject *data, PyObject *address)
             return sent < 0 ? NULL : Py_NewRef(Py_None);
         }
     }
+    if (self->unnamed_peer && address == Py_None) {
+        return PyObject_CallMethod(op, "_sendto_peer", "O", data);
+    }
     PyObject *args[] = {data, address};
     return transport_call_base(st->asyncio_DatagramTransport, st->str_sendto, op, args, 2);
 }
@@ -373,6 +386,7 @@ static PyMemberDef datagram_members[] = {
     {"_buffer", T_OBJECT, offsetof(TransportCore, buffer), 0, NULL},
     {"_buffer_size", T_OBJECT, offsetof(DatagramObject, buffer_size), 0, NULL},
     {"_address", T_OBJECT, offsetof(DatagramObject, address), 0, NULL},
+    {"_unnamed_peer", T_BOOL, offsetof(DatagramObject, unnamed_peer), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

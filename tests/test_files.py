@@ -250,6 +250,27 @@ METHODS = [
     ("readline", 1.5),
     ("write", 5),
     ("write", None),
+    ("readline", 0),
+    ("readline", None),
+    ("readline", 10**30),
+    ("readlines", 10**30),
+    ("readlines", "x"),
+    ("read", 10**30),
+    ("readall",),
+    ("read1", None),
+    ("read1", "x"),
+    ("peek", None),
+    ("peek", "x"),
+    ("readinto", b"fixed"),
+    ("readinto", "x"),
+    ("seek", 10**30),
+    ("seek", 0, 9),
+    ("seek", "x"),
+    ("seek", -1),
+    ("truncate", -1),
+    ("truncate", "x"),
+    ("writelines", None),
+    ("writelines", [5]),
 ]
 
 
@@ -262,7 +283,7 @@ async def outcome(file, name, args):
         return AttributeError
     except Exception as exc:
         return type(exc), str(exc).rstrip(".")
-    return "fine"
+    return result if isinstance(result, str | bytes) else "fine"
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import io
+import operator
 import os
 import stat
+import sys
 import types
 import weakref
 from asyncio import AbstractEventLoop, Future
@@ -15,7 +17,7 @@ from concurrent.futures import Executor
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from .. import _fastaio
-from ._work import Turns, in_thread, outcome, running_loop
+from ._work import Turns, breathe, in_thread, is_breather_due, outcome, running_loop
 
 _T = TypeVar("_T")
 _Data = TypeVar("_Data", str, bytes)
@@ -262,6 +264,7 @@ class File(Generic[_Data]):
         "_on_close",
         "_on_exit",
         "_output",
+        "_owes_turn",
         "_raw",
         "_read_loop",
         "_regular",
@@ -293,6 +296,8 @@ class File(Generic[_Data]):
         self._closed = False
         self._working = False
         self._deferred = False
+        #: Much has been written without a wait: the next write() lets the other tasks run first.
+        self._owes_turn = False
         self._drain_waiters: list[Future[None]] = []
         #: What a temporary file does with its name, in a thread.
         self._on_close: Callable[[], object] | None = None
@@ -326,6 +331,18 @@ class File(Generic[_Data]):
         """Raise what the file of io raises for a call that cannot be."""
         getattr(self._sync, name)(*args)
         raise ValueError("I/O operation on closed file.")
+
+    def _index(self, name: str, size: object, *, may_be_none: bool = True) -> int:
+        """Return a size as an int, -1 for None; refuse, as io does, what is none or too large."""
+        if size is None and may_be_none:
+            return -1
+        try:
+            value = operator.index(size)  # type: ignore[arg-type]
+        except TypeError:
+            self._refuse(name, size)
+        if not -sys.maxsize <= value <= sys.maxsize:
+            self._refuse(name, size)
+        return value
 
     def _check_loop(self) -> None:
         if running_loop() is not self._loop:
@@ -381,11 +398,12 @@ class File(Generic[_Data]):
     def _pass_on(self) -> None:
         """Enough is gathered: have it written; nobody waits."""
         output = self._output
+        self._owes_turn = self._owes_turn or is_breather_due(output.size)
         if output.busy:
             output.hand_over()
         else:
             self._start_drain()
-        if not output.takes_more:
+        if self._owes_turn or not output.takes_more:
             self._write_loop = NEVER
         if self._gather < self._last_gather:
             self._gather *= 2
@@ -497,6 +515,10 @@ class File(Generic[_Data]):
     async def _make_room(self, size: int) -> None:
         """Wait until `size` more bytes may be gathered."""
         output = self._output
+        if self._owes_turn:
+            # Before anything is taken: a write() that is cancelled here has taken nothing.
+            self._owes_turn = False
+            await breathe()
         if output.error is not None:
             await self._settle()
         while output.busy and output.waiting and output.waiting + size > LIMIT:

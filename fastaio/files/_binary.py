@@ -6,13 +6,14 @@ import functools
 import io
 import operator
 import os
+import sys
 from asyncio import AbstractEventLoop
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from .. import _fastaio
 from ._base import NEVER, File, reserve
-from ._work import BREATHER, breathe, running_loop
+from ._work import breathe, is_breather_due, running_loop
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -42,7 +43,6 @@ class BinaryFile(File[bytes]):
         "_off",
         "_readable",
         "_since_seek",
-        "_spent",
         "_writable",
     )
 
@@ -64,7 +64,6 @@ class BinaryFile(File[bytes]):
         self._ahead = b""
         self._off = 0
         self._since_seek = 0
-        self._spent = 0
         self._update()
 
     def _update(self) -> None:
@@ -72,7 +71,7 @@ class BinaryFile(File[bytes]):
         output = self._output
         quiet = not output.busy and not output.pieces
         self._read_loop = self._loop if idle and self._readable and quiet else NEVER
-        writes = self._writable and not self._ahead and output.takes_more
+        writes = self._writable and not self._ahead and output.takes_more and not self._owes_turn
         self._write_loop = self._loop if idle and writes else NEVER
 
     @property
@@ -169,9 +168,7 @@ class BinaryFile(File[bytes]):
             return await self._thread(self._fill_blocking, size)
         if data:
             self._put(data)
-            self._spent += len(data)
-            if self._spent >= BREATHER:
-                self._spent = 0
+            if is_breather_due(len(data)):
                 await breathe()
         return len(data)
 
@@ -190,13 +187,8 @@ class BinaryFile(File[bytes]):
                 self._end()
                 raise
 
-    def _index(self, name: str, size: object) -> int:
-        if size is None:
-            return -1
-        try:
-            value = operator.index(size)  # type: ignore[arg-type]
-        except TypeError:
-            self._refuse(name, size)
+    def _index(self, name: str, size: object, *, may_be_none: bool = True) -> int:
+        value = super()._index(name, size, may_be_none=may_be_none)
         if value < -1 and name == "read":
             self._refuse(name, size)
         return value
@@ -230,6 +222,8 @@ class BinaryFile(File[bytes]):
                 data = _read_now(self._fd, rest + 1)
                 if data:
                     self._put(data)
+                    if is_breather_due(len(data)):
+                        await breathe()
                     if len(data) == rest:
                         return self._take(len(self._ahead))
         await self._thread(self._read_all_blocking)
@@ -242,7 +236,7 @@ class BinaryFile(File[bytes]):
 
     async def read1(self, size: int = -1, /) -> bytes:
         """Up to `size` bytes with one read of the file at most."""
-        wanted = self._index("read1", size)
+        wanted = self._index("read1", size, may_be_none=False)
         await self._begin_reading("read1", size)
         try:
             if self._off == len(self._ahead) and wanted:
@@ -253,6 +247,7 @@ class BinaryFile(File[bytes]):
 
     async def peek(self, size: int = 0, /) -> bytes:
         """What comes next, without going there; one read of the file at most."""
+        self._index("peek", size, may_be_none=False)
         await self._begin_reading("peek", size)
         try:
             if self._off == len(self._ahead):
@@ -282,6 +277,8 @@ class BinaryFile(File[bytes]):
                 if self._off == len(self._ahead):
                     if done and once:
                         break
+                    if is_breather_due(min(len(view) - done, NOW_MAX)):
+                        await breathe()
                     got = self._into_now(view[done:])
                     if got < 0:
                         got = await self._fill(max(len(view) - done, self._block))
@@ -316,6 +313,8 @@ class BinaryFile(File[bytes]):
                 off, self._off = self._off, end
                 return self._ahead[off:end]
         wanted = self._index("readline", size)
+        if wanted == 0 and (self._closed or not self._readable):
+            return bytes(self._sync.readline(0))  # where io looks at nothing
         await self._begin_reading("readline", size)
         try:
             seen = 0  # so much of it has no end of line
@@ -426,7 +425,7 @@ class BinaryFile(File[bytes]):
             if not self._raw.seekable():
                 self._refuse("seek", offset, whence)
             offset, whence = operator.index(offset), operator.index(whence)
-            if not 0 <= whence <= 4:
+            if not 0 <= whence <= 4 or not -sys.maxsize <= offset <= sys.maxsize:
                 self._refuse("seek", offset, whence)
             await self._settle()
             if whence == os.SEEK_CUR:
@@ -479,13 +478,8 @@ class RawFile(BinaryFile):
     def _update(self) -> None:
         self._read_loop = self._write_loop = NEVER
 
-    def _index(self, name: str, size: object) -> int:
-        if size is None:
-            return -1
-        try:
-            return operator.index(size)  # type: ignore[arg-type]
-        except TypeError:
-            self._refuse(name, size)
+    def _index(self, name: str, size: object, *, may_be_none: bool = True) -> int:
+        return File._index(self, name, size, may_be_none=may_be_none)
 
     async def read(self, size: int | None = -1, /) -> bytes:
         """Up to `size` bytes with one read of the file; without a size all up to its end."""
@@ -502,6 +496,9 @@ class RawFile(BinaryFile):
 
     async def readall(self) -> bytes:
         """All bytes up to the end."""
+        if self._closed or not self._readable:
+            self._check_loop()
+            self._refuse("readall")  # in other words than read()
         return await self.read()
 
     async def readinto(self, buffer: Buffer, /) -> int:
@@ -522,6 +519,8 @@ class RawFile(BinaryFile):
     async def readline(self, size: int | None = -1, /) -> bytes:
         """The next line, byte by byte, so that nothing behind it is read; better with a buffer."""
         wanted = self._index("readline", size)
+        if wanted == 0 and (self._closed or not self._readable):
+            return bytes(self._sync.readline(0))  # where io looks at nothing
         await self._begin_reading("readline", size)
         try:
             self._unread()

@@ -7,15 +7,18 @@ executor. Errors are those of the functions of os. A read or write that falls sh
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import io
 import os
 import stat as modes
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _fastaio
 from ._base import File
-from ._work import BREATHER, breathe, in_thread
+from ._work import BRIEF, breathe, in_thread, is_breather_due
 
 if TYPE_CHECKING:
     from _typeshed import StrOrBytesPath
@@ -59,21 +62,11 @@ _open_now = _fastaio._open_now
 #: Whole files up to this size are read at once, if the page cache has them.
 _WHOLE = 1024 * 1024
 _PATH = os.O_PATH | os.O_CLOEXEC
-
-
-class _Breath:
-    """Counts the bytes that were at hand since the other tasks last had a turn.
-
-    One count for all loops: it matters only that a task that never has to wait comes to its end.
-    """
-
-    spent = 0
+_READ = os.O_RDONLY | os.O_CLOEXEC
 
 
 async def _account(size: int) -> None:
-    _Breath.spent += size
-    if _Breath.spent >= BREATHER:
-        _Breath.spent = 0
+    if is_breather_due(size):
         await breathe()
 
 
@@ -86,6 +79,7 @@ _FSYNC, _RENAMEAT, _UNLINKAT, _MKDIRAT = 3, 35, 36, 37
 _FSYNC_DATA = 1
 _REMOVE_DIR = 0x200
 _CWD = -100
+_MAX_FD = (1 << 31) - 1
 
 
 async def _on_ring(op: _fastaio.FileOp) -> Any:
@@ -97,37 +91,68 @@ async def _on_ring(op: _fastaio.FileOp) -> Any:
         raise
 
 
+def _is_path(path: object) -> bool:
+    """Whether a ring may be given a path: of all else the function of os says what is wrong."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        return False
+    try:
+        return b"\0" not in os.fsencode(path)
+    except (TypeError, ValueError):
+        return False
+
+
 async def _called(
     opcode: int,
-    fd: int,
-    path: StrOrBytesPath | None = None,
-    path2: StrOrBytesPath | None = None,
+    event: str,
+    details: tuple[int, ...],
+    *paths: StrOrBytesPath,
     length: int = 0,
     flags: int = 0,
 ) -> bool:
-    """Have the loop's ring do it; False where there is none."""
+    """Have the loop's ring change a name; return False where it cannot.
+
+    The audit hooks hear of `event` first, with the paths and `details`, as from the function of os.
+    """
     loop = asyncio.get_running_loop()
-    names = [name if name is None else os.fspath(name) for name in (path, path2)]
-    try:
-        op = _fastaio._ring_call(loop, opcode, fd, names[0], names[1], length, flags)
-    except (TypeError, ValueError):
-        return False  # the function of os says better what is wrong
+    if not _fastaio._ring_knows(loop, opcode):
+        return False
+    if not all(map(_is_path, paths)):
+        return False
+    names = [os.fspath(path) for path in paths]
+    sys.audit(event, *names, *details)
+    name, name2 = [*names, None][:2]
+    op = _fastaio._ring_call(loop, opcode, _CWD, name, name2, length, flags)
     if op is None:
         return False
     await _on_ring(op)
     return True
 
 
+async def _sync(fd: Descriptor, flags: int, func: Callable[[Any], None]) -> None:
+    number: Any = _fileno(fd)
+    if number.__class__ is int and 0 <= number <= _MAX_FD:
+        loop = asyncio.get_running_loop()
+        op = _fastaio._ring_call(loop, _FSYNC, number, None, None, 0, flags)
+        if op is not None:
+            await _on_ring(op)
+            return
+    await _threaded(func, number if isinstance(number, int) else fd)
+
+
 def _fileno(fd: Descriptor) -> int:
-    """The number of a descriptor for what leaves its position alone."""
-    if isinstance(fd, int):
-        return fd
-    return fd._number() if isinstance(fd, File) else fd.fileno()
+    """The number of a descriptor for what leaves its position alone.
+
+    What is no descriptor is returned as it is, to be refused by a function of os.
+    """
+    if isinstance(fd, File):
+        return fd._number()
+    fileno = getattr(fd, "fileno", None)
+    return fd if fileno is None else fileno()  # type: ignore[return-value]
 
 
 def _moving_fileno(fd: Descriptor) -> int:
     """The number of a descriptor for what moves its position: a file shares it from now on."""
-    return fd if isinstance(fd, int) else fd.fileno()
+    return fd.fileno() if isinstance(fd, File) else _fileno(fd)
 
 
 # Reading and writing a descriptor
@@ -147,16 +172,28 @@ def _read_rest(fd: int, size: int, offset: int, done: bytes) -> bytes:
     return b"".join(parts)
 
 
+def _is_place(number: object, size: object, offset: object) -> bool:
+    """Whether these are a descriptor, a size and an offset as the kernel takes them."""
+    return (
+        number.__class__ is int
+        and size.__class__ is int
+        and offset.__class__ is int
+        and number >= 0
+        and 0 <= size <= sys.maxsize
+        and 0 <= offset <= sys.maxsize
+        and number <= _MAX_FD
+    )
+
+
 async def pread(fd: Descriptor, size: int, offset: int) -> bytes:
     """Read `size` bytes at `offset`; fewer only where the file ends. The position stays."""
     number = fd if fd.__class__ is int else _fileno(fd)
-    if offset < 0:
-        raise OSError(22, os.strerror(22))
+    if not size or not _is_place(number, size, offset):
+        result: bytes = await _threaded(os.pread, number, size, offset)  # which refuses most of it
+        return result
     data: bytes | None = _read_now(number, size, offset)
     if data is not None and (len(data) == size or not data):
-        _Breath.spent += size
-        if _Breath.spent >= BREATHER:
-            _Breath.spent = 0
+        if is_breather_due(size):
             await breathe()
         return data
     op = _fastaio._ring_read(asyncio.get_running_loop(), number, size, offset)
@@ -170,7 +207,7 @@ async def pread(fd: Descriptor, size: int, offset: int) -> bytes:
 async def read(fd: Descriptor, size: int) -> bytes:
     """Read up to `size` bytes from where the descriptor is, as os.read(); b"" at the end."""
     number = _moving_fileno(fd)
-    data = _read_now(number, size)
+    data = _read_now(number, size) if size and _is_place(number, size, 0) else None
     if data is None:
         data = await _threaded(os.read, number, size)
     else:
@@ -183,6 +220,8 @@ async def readinto(fd: Descriptor, buffer: Buffer, offset: int | None = None) ->
 
     It is smaller than the buffer only where the file ends.
     """
+    if offset is not None and offset < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     number = _moving_fileno(fd) if offset is None else _fileno(fd)
     view = memoryview(buffer).cast("B")
     if view.readonly:
@@ -207,26 +246,26 @@ def _write_all(fd: int, data: bytes, offset: int) -> int:
     view = memoryview(data)
     done = 0
     try:
-        while done < len(view):
+        while done < len(view) or not view:
             rest = view[done:]
             done += os.pwrite(fd, rest, offset + done) if offset >= 0 else os.write(fd, rest)
+            if not view:
+                break
     except OSError as exc:
         exc.characters_written = done  # type: ignore[attr-defined]
         raise
     return done
 
 
-async def _write(fd: Descriptor, data: Buffer, offset: int) -> int:
-    piece = bytes(memoryview(data))
-    number = _fileno(fd) if offset >= 0 else _moving_fileno(fd)
-    op = None
-    if offset >= 0:
-        op = _fastaio._ring_write(asyncio.get_running_loop(), number, piece, offset)
-    if op is not None:
-        done: int = await _on_ring(op)
-    else:
-        done = await _threaded(_write_all, number, piece, offset)
-    return done
+def _piece(data: Buffer) -> bytes | None:
+    """What is to be written, safe from changes; None if os would refuse it."""
+    if data.__class__ is bytes:
+        return data
+    try:
+        view = memoryview(data)
+    except TypeError:
+        return None
+    return bytes(view) if view.c_contiguous else None
 
 
 async def write(fd: Descriptor, data: Buffer) -> int:
@@ -234,14 +273,30 @@ async def write(fd: Descriptor, data: Buffer) -> int:
 
     The OSError for a write that has failed has, as characters_written, how far it has come.
     """
-    return await _write(fd, data, -1)
+    piece = _piece(data)
+    number = _moving_fileno(fd)
+    done: int
+    if piece is None or not _is_place(number, 0, 0):
+        done = await _threaded(os.write, number, data)
+    else:
+        done = await _threaded(_write_all, number, piece, -1)
+    return done
 
 
 async def pwrite(fd: Descriptor, data: Buffer, offset: int) -> int:
     """Write all of `data` at `offset`, as write(). The position stays."""
-    if offset < 0:
-        raise OSError(22, os.strerror(22))
-    return await _write(fd, data, offset)
+    piece = _piece(data)
+    number = _fileno(fd)
+    done: int
+    if piece is None or not _is_place(number, 0, offset):
+        done = await _threaded(os.pwrite, number, data, offset)
+        return done
+    op = _fastaio._ring_write(asyncio.get_running_loop(), number, piece, offset)
+    if op is not None:
+        done = await _on_ring(op)
+    else:
+        done = await _threaded(_write_all, number, piece, offset)
+    return done
 
 
 async def fsync(fd: Descriptor) -> None:
@@ -249,17 +304,28 @@ async def fsync(fd: Descriptor) -> None:
 
     What a file of open() has gathered and not yet written is not part of it: flush() comes first.
     """
-    if not await _called(_FSYNC, _fileno(fd)):
-        await _threaded(os.fsync, _fileno(fd))
+    await _sync(fd, 0, os.fsync)
 
 
 async def fdatasync(fd: Descriptor) -> None:
     """The same without what only the file's times would need, as os.fdatasync()."""
-    if not await _called(_FSYNC, _fileno(fd), flags=_FSYNC_DATA):
-        await _threaded(os.fdatasync, _fileno(fd))
+    await _sync(fd, _FSYNC_DATA, os.fdatasync)
 
 
 # Names: on a ring where there is one, and nothing is asked for that it does not have
+
+
+async def _move(
+    func: Callable[..., None],
+    src: StrOrBytesPath,
+    dst: StrOrBytesPath,
+    src_dir_fd: int | None,
+    dst_dir_fd: int | None,
+) -> None:
+    if src_dir_fd is None and dst_dir_fd is None:
+        if await _called(_RENAMEAT, "os.rename", (-1, -1), src, dst, length=_CWD):
+            return
+    await _threaded(functools.partial(func, src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd))
 
 
 async def rename(
@@ -270,13 +336,7 @@ async def rename(
     dst_dir_fd: int | None = None,
 ) -> None:
     """os.rename()."""
-    here = src_dir_fd is None and dst_dir_fd is None
-    if not here or not await _called(_RENAMEAT, _CWD, src, dst, _CWD):
-
-        def call() -> None:
-            os.rename(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
-
-        await _threaded(call)
+    await _move(os.rename, src, dst, src_dir_fd, dst_dir_fd)
 
 
 async def replace(
@@ -287,59 +347,77 @@ async def replace(
     dst_dir_fd: int | None = None,
 ) -> None:
     """os.replace()."""
-    await rename(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+    await _move(os.replace, src, dst, src_dir_fd, dst_dir_fd)
+
+
+async def _remove(func: Callable[..., None], path: StrOrBytesPath, dir_fd: int | None) -> None:
+    if dir_fd is not None or not await _called(_UNLINKAT, "os.remove", (-1,), path):
+        await _threaded(functools.partial(func, path, dir_fd=dir_fd))
 
 
 async def unlink(path: StrOrBytesPath, *, dir_fd: int | None = None) -> None:
     """os.unlink()."""
-    if dir_fd is not None or not await _called(_UNLINKAT, _CWD, path):
-        await _threaded(functools.partial(os.unlink, path, dir_fd=dir_fd))
+    await _remove(os.unlink, path, dir_fd)
 
 
 async def remove(path: StrOrBytesPath, *, dir_fd: int | None = None) -> None:
     """os.remove()."""
-    await unlink(path, dir_fd=dir_fd)
+    await _remove(os.remove, path, dir_fd)
 
 
 async def rmdir(path: StrOrBytesPath, *, dir_fd: int | None = None) -> None:
     """os.rmdir()."""
-    if dir_fd is not None or not await _called(_UNLINKAT, _CWD, path, flags=_REMOVE_DIR):
-        await _threaded(functools.partial(os.rmdir, path, dir_fd=dir_fd))
+    if dir_fd is None:
+        if await _called(_UNLINKAT, "os.rmdir", (-1,), path, flags=_REMOVE_DIR):
+            return
+    await _threaded(functools.partial(os.rmdir, path, dir_fd=dir_fd))
 
 
 async def mkdir(path: StrOrBytesPath, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
     """os.mkdir()."""
-    if dir_fd is not None or not await _called(_MKDIRAT, _CWD, path, length=mode):
-        await _threaded(functools.partial(os.mkdir, path, mode, dir_fd=dir_fd))
+    if dir_fd is None and mode.__class__ is int and 0 <= mode <= 0o7777:
+        if await _called(_MKDIRAT, "os.mkdir", (mode, -1), path, length=mode):
+            return
+    await _threaded(functools.partial(os.mkdir, path, mode, dir_fd=dir_fd))
 
 
 # Metadata
+
+
+async def _stat_now(path: StrOrBytesPath, flags: int) -> os.stat_result | None:
+    """What the kernel's cache knows of a path, or None."""
+    fd = _open_now(path, flags)
+    if fd is None:
+        return None
+    try:
+        found = os.fstat(fd)
+    finally:
+        os.close(fd)
+    await _account(BRIEF)
+    return found
 
 
 async def stat(
     path: StrOrBytesPath | int, *, dir_fd: int | None = None, follow_symlinks: bool = True
 ) -> os.stat_result:
     """os.stat()."""
+    found: os.stat_result | None = None
     if isinstance(path, int):
-        return os.fstat(path) if dir_fd is None else os.stat(path, dir_fd=dir_fd)
-    if dir_fd is None:
-        fd = _open_now(path, _PATH if follow_symlinks else _PATH | os.O_NOFOLLOW)
-        if fd is not None:
-            try:
-                return os.fstat(fd)
-            finally:
-                os.close(fd)
-
-    def call() -> os.stat_result:
         return os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
-
-    found: os.stat_result = await _threaded(call)
+    if dir_fd is None:
+        found = await _stat_now(path, _PATH if follow_symlinks else _PATH | os.O_NOFOLLOW)
+    if found is None:
+        call = functools.partial(os.stat, path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        found = await _threaded(call)
     return found
 
 
 async def lstat(path: StrOrBytesPath, *, dir_fd: int | None = None) -> os.stat_result:
     """os.lstat()."""
-    return await stat(path, dir_fd=dir_fd, follow_symlinks=False)
+    found = await _stat_now(path, _PATH | os.O_NOFOLLOW) if dir_fd is None else None
+    if found is None:
+        found = await _threaded(functools.partial(os.lstat, path, dir_fd=dir_fd))
+    return found
 
 
 async def exists(path: StrOrBytesPath | int) -> bool:
@@ -383,19 +461,29 @@ async def getsize(path: StrOrBytesPath | int) -> int:
 # Whole files
 
 
-def _read_whole_now(path: StrOrBytesPath) -> bytes | None:
-    """All of a small file that the caches have, or None."""
-    fd = _open_now(path, os.O_RDONLY | os.O_CLOEXEC)
-    if fd is None:
-        return None
+class _Owned:
+    """A descriptor that is closed with whoever has it last: a job may never be run."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
+
+
+def _read_owned(owned: _Owned) -> bytes:
+    """All of an open file, which is closed, in a thread."""
     try:
-        size = os.fstat(fd).st_size
-        if not 0 < size < _WHOLE:
-            return None
-        data = _read_now(fd, size + 1)
-        return data if data is not None and len(data) == size else None
+        parts = []
+        while data := os.read(owned.fd, _WHOLE):
+            parts.append(data)
+        return b"".join(parts)
     finally:
-        os.close(fd)
+        owned.close()
 
 
 def _read_whole(path: StrOrBytesPath) -> bytes:
@@ -405,12 +493,24 @@ def _read_whole(path: StrOrBytesPath) -> bytes:
 
 async def read_bytes(path: StrOrBytesPath) -> bytes:
     """All of a file: one job, however many calls of the kernel that takes."""
-    data = _read_whole_now(path) if not isinstance(path, int) else None
-    if data is None:
+    data: bytes
+    if not 0 < (size := _fastaio._size_now(path)) < _WHOLE:
         data = await _threaded(_read_whole, path)
-    else:
-        await _account(len(data) + 4096)
-    return data
+        return data
+    sys.audit("open", os.fspath(path), "r", _READ)
+    fd = _open_now(path, _READ)
+    if fd is None:
+        data = await _threaded(_read_whole, path)  # removed in between
+        return data
+    owned = _Owned(fd)
+    found = _read_now(fd, size + 1)
+    if found is None or len(found) != size:
+        os.lseek(fd, 0, os.SEEK_SET)
+        data = await _threaded(_read_owned, owned)
+        return data
+    owned.close()
+    await _account(size + BRIEF)
+    return found
 
 
 async def read_text(
@@ -420,6 +520,9 @@ async def read_text(
     newline: str | None = None,
 ) -> str:
     """All of a text file, as pathlib.Path.read_text()."""
+    for argument in (encoding, errors, newline):
+        if argument is not None and not isinstance(argument, str):
+            open(path, encoding=encoding, errors=errors, newline=newline)  # noqa: SIM115 - raises
     data = await read_bytes(path)
     with io.TextIOWrapper(io.BytesIO(data), io.text_encoding(encoding), errors, newline) as text:
         return text.read()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, over
 from .. import _fastaio
 from ._binary import BinaryFile, RawFile
 from ._text import TextFile
+from ._work import BRIEF, breathe, is_breather_due
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorOrPath, OpenBinaryMode, OpenTextMode
@@ -155,13 +156,21 @@ async def _open(
         raise RuntimeError("open() with the loop of another thread or program")
     sync: Any = None
     reads = isinstance(mode, str) and not set(mode) & set("wax+")
-    if opener is None and not isinstance(path, int) and reads:
+    # Looked for first: the built-in open() tells audit hooks of each attempt.
+    if opener is None and reads and _fastaio._size_now(path) >= 0:
         try:
             sync = builtins.open(
                 path, mode, buffering, encoding, errors, newline, closefd, _cached_opener
             )
         except _NotCached:
-            pass  # in a thread, then
+            pass  # moved in between: in a thread, then
+        else:
+            if is_breather_due(BRIEF):
+                try:
+                    await breathe()
+                except BaseException:
+                    sync.close()
+                    raise
     if sync is None:
 
         def make() -> Any:

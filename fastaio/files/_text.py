@@ -14,7 +14,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
-import operator
 import os
 import re
 from asyncio import AbstractEventLoop
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _fastaio
 from ._base import NEVER, File, Output
-from ._work import BREATHER, breathe, running_loop
+from ._work import breathe, is_breather_due, running_loop
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -183,7 +182,6 @@ class TextFile(File[str]):
         "_plain_lines",
         "_seekable",
         "_size",
-        "_spent",
         "_text",
         "_width",
         "_writing",
@@ -233,13 +231,13 @@ class TextFile(File[str]):
         self._off = 0
         self._parts: list[_Part] = []
         self._size = FIRST_PART
-        self._spent = 0
         self._update()
 
     def _update(self) -> None:
         idle = not self._closed and not self._turns.taken
         self._read_loop = self._loop if idle and self._ahead else NEVER
-        writes = self._writing and self._output.takes_more and not self._text.line_buffering
+        writes = self._writing and self._output.takes_more and not self._owes_turn
+        writes = writes and not self._text.line_buffering
         self._write_loop = self._loop if idle and writes else NEVER
 
     # Properties, as of a TextIOWrapper
@@ -368,9 +366,7 @@ class TextFile(File[str]):
         lower, width = self._lower, self._width
         size = max(self._size, min(missing, LAST_PART))
         if width and lower.stash_now(size * width + 64):
-            self._spent += size * width
-            if self._spent >= BREATHER:
-                self._spent = 0
+            if is_breather_due(size * width):
                 await breathe()
             return self._read_ahead(size)
         return await self._thread(self._read_ahead, max(size, missing))
@@ -404,14 +400,6 @@ class TextFile(File[str]):
         if position is not None and self._ahead:
             self._parts.append(_Part(0, position))
 
-    def _index(self, name: str, size: object) -> int:
-        if size is None and name != "readline":
-            return -1
-        try:
-            return operator.index(size)  # type: ignore[arg-type]
-        except TypeError:
-            self._refuse(name, size)
-
     async def read(self, size: int | None = -1, /) -> str:
         """Up to `size` characters, fewer only at the end; without a size all of them."""
         if self._read_loop is running_loop() and size.__class__ is int:
@@ -441,6 +429,8 @@ class TextFile(File[str]):
             small = self._width and os.fstat(self._fd).st_size - self._raw.tell() < NOW_MAX
             if small and lower.stash_now(NOW_MAX) and lower.at_end:
                 self._read_ahead(-1)
+                if is_breather_due(len(self._ahead)):
+                    await breathe()
             else:
                 await self._thread(self._read_ahead, -1)
         if self._direct:
@@ -466,7 +456,7 @@ class TextFile(File[str]):
             if end:
                 self._off = end
                 return self._ahead[off:end]
-        wanted = self._index("readline", size)
+        wanted = self._index("readline", size, may_be_none=False)
         await self._begin_reading("readline", size)
         try:
             seen = 0

@@ -14,10 +14,39 @@ from typing import Any, ParamSpec, TypeVar
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-__all__ = ("BREATHER", "Turns", "breathe", "in_thread", "outcome", "running_loop", "threaded")
+__all__ = (
+    "BRIEF",
+    "Turns",
+    "breathe",
+    "in_thread",
+    "is_breather_due",
+    "outcome",
+    "running_loop",
+    "threaded",
+)
 
 #: After so many bytes that were at hand the other tasks of the loop get a turn.
 BREATHER = 256 * 1024
+#: A look-up of a path counts as so many bytes.
+BRIEF = 4096
+
+
+class Spent:
+    """Counts the bytes that were at hand since the other tasks last had a turn.
+
+    There is one count for all loops: it only has to end the run of a task that never has to wait.
+    """
+
+    size = 0
+
+
+def is_breather_due(size: int) -> bool:
+    """Count `size` bytes more; return true, once, when breathe() is due."""
+    Spent.size += size
+    if Spent.size < BREATHER:
+        return False
+    Spent.size = 0
+    return True
 
 
 @types.coroutine

@@ -50,16 +50,30 @@ is_memory(int fd)
     return (uint32_t)fs.f_type == MAGIC_TMPFS || (uint32_t)fs.f_type == MAGIC_RAMFS;
 }
 
-/* Bytes read, 0 at the end of the file, or -1: not without waiting, or not at all. An offset of -1
-   is the file's own position. */
+/* Copy up to `size` bytes from the page cache. An offset of -1 is the descriptor's own position. */
+static ssize_t
+copy_now(int fd, const struct iovec *part, int64_t offset)
+{
+    ssize_t got = preadv2(fd, part, 1, offset, RWF_NOWAIT);
+    if (got < 0 && errno == EOPNOTSUPP && is_memory(fd)) {
+        got = offset < 0 ? readv(fd, part, 1) : preadv(fd, part, 1, offset);
+    }
+    return got;
+}
+
+/* Return the number of bytes read, 0 at the end of the file, or -1 where the read would wait or
+   fail. Other threads may run while more than FILE_NOW_BRIEF bytes are copied. */
 static ssize_t
 read_now(int fd, void *buffer, size_t size, int64_t offset)
 {
     struct iovec part = {.iov_base = buffer, .iov_len = size < FILE_NOW_MAX ? size : FILE_NOW_MAX};
-    ssize_t got = preadv2(fd, &part, 1, offset, RWF_NOWAIT);
-    if (got < 0 && errno == EOPNOTSUPP && is_memory(fd)) {
-        got = offset < 0 ? readv(fd, &part, 1) : preadv(fd, &part, 1, offset);
+    ssize_t got;
+    if (part.iov_len <= FILE_NOW_BRIEF) {
+        return copy_now(fd, &part, offset);
     }
+    Py_BEGIN_ALLOW_THREADS
+    got = copy_now(fd, &part, offset);
+    Py_END_ALLOW_THREADS
     return got;
 }
 
@@ -189,17 +203,46 @@ open_path(const char *path, int flags)
     return fd;
 }
 
-/* Whether there is a regular file: opening another kind may wait, or have effects. */
-static bool
-is_regular(const char *path, int flags)
+/* Return the size of a near regular file, or -1: opening another kind may wait, or have effects. */
+static int64_t
+size_of_regular(const char *path)
 {
     struct stat st;
-    int fd = open_path(path, flags);
+    int fd = open_path(path, 0);
     bool regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (fd >= 0) {
         close(fd);
     }
-    return regular;
+    return regular ? (int64_t)st.st_size : -1;
+}
+
+/* Convert a path to bytes. Return 0, with *path NULL where it is none: whoever does the same in the
+   ordinary way raises in their own words. Return -1 with other exceptions. */
+static int
+take_path(PyObject *object, PyObject **path)
+{
+    *path = NULL;
+    if (PyUnicode_FSConverter(object, path)) {
+        return 0;
+    }
+    *path = NULL;
+    if (!PyErr_ExceptionMatches(PyExc_TypeError) && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+static PyObject *
+file_size_now(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    PyObject *path;
+    if (take_path(object, &path) < 0) {
+        return NULL;
+    }
+    int64_t size = path ? size_of_regular(PyBytes_AS_STRING(path)) : -1;
+    Py_XDECREF(path);
+    return PyLong_FromLongLong(size);
 }
 
 static PyObject *
@@ -214,20 +257,14 @@ file_open_now(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t cou
         return NULL;
     }
     PyObject *path;
-    if (!PyUnicode_FSConverter(args[0], &path)) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError) && !PyErr_ExceptionMatches(PyExc_ValueError)) {
-            return NULL;
-        }
-        PyErr_Clear(); /* whoever does it in the ordinary way raises in their own words */
+    if (take_path(args[0], &path) < 0) {
+        return NULL;
+    }
+    if (path == NULL) {
         Py_RETURN_NONE;
     }
-    int fd = -1;
-    if (flags & O_PATH) {
-        fd = open_path(PyBytes_AS_STRING(path), flags);
-    }
-    else if (is_regular(PyBytes_AS_STRING(path), flags)) {
-        fd = open_regular(PyBytes_AS_STRING(path), flags);
-    }
+    const char *name = PyBytes_AS_STRING(path);
+    int fd = flags & O_PATH ? open_path(name, flags) : open_regular(name, flags);
     Py_DECREF(path);
     if (fd < 0) {
         Py_RETURN_NONE;
@@ -242,10 +279,13 @@ static PyMethodDef functions[] = {
     {"_readinto_now", (PyCFunction)(void (*)(void))file_readinto_now, METH_FASTCALL,
      PyDoc_STR("_readinto_now(fd, buffer, offset=-1)\n\n"
                "The same into a buffer: how many bytes, or None.")},
+    {"_size_now", file_size_now, METH_O,
+     PyDoc_STR("_size_now(path)\n\n"
+               "The size of a regular file whose path is in the kernel's cache, or -1.")},
     {"_open_now", (PyCFunction)(void (*)(void))file_open_now, METH_FASTCALL,
      PyDoc_STR("_open_now(path, flags)\n\n"
-               "The descriptor of a regular file (with O_PATH: of anything) whose path is in the\n"
-               "kernel's cache, or None. Makes and truncates nothing.")},
+               "The descriptor of a file whose path is in the kernel's cache, or None. Makes and\n"
+               "truncates nothing. Without O_PATH _size_now() has to find a regular file first.")},
     {NULL, NULL, 0, NULL},
 };
 

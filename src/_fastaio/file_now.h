@@ -11,6 +11,8 @@
 
 /* No more than this is copied at once while the loop waits: some tens of microseconds' worth. */
 #define FILE_NOW_MAX (1024 * 1024)
+/* The GIL is kept while this much or less is copied: some microseconds' worth. */
+#define FILE_NOW_BRIEF (64 * 1024)
 
 int file_now_init(PyObject *module);
 

@@ -11,11 +11,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* What is cached is copied while the request is submitted: no more at once, for the sake of others
-   on the loop. The rest follows as after any other short answer; of several pieces more is written at
-   once, by a thread of the kernel. */
+/* A request moves at most this much; the rest follows as after any other short answer. Several pieces
+   are written by one request, whatever their size. */
 #define LARGEST_PART (1u << 20)
 #define MOST_PIECES  1024 /* in one request: UIO_MAXIOV */
+/* The kernel copies while the request is submitted, and the loop and the GIL wait for it. A thread of
+   the kernel copies more than this. */
+#define LARGEST_INLINE (64u << 10)
 
 typedef struct {
     PyObject_HEAD
@@ -56,10 +58,10 @@ fill_in(const FileOp *self, UringSqe *sqe)
         Py_ssize_t count = self->vectors + PyTuple_GET_SIZE(self->pieces) - self->rest;
         sqe->addr = (uint64_t)(uintptr_t)self->rest;
         sqe->len = count < MOST_PIECES ? (uint32_t)count : MOST_PIECES;
-        sqe->flags |= left > LARGEST_PART ? URING_SQE_ASYNC : 0u;
     }
     if (sqe->off != UINT64_MAX) {
         sqe->off += (uint64_t)self->done;
+        sqe->flags |= left > LARGEST_INLINE ? URING_SQE_ASYNC : 0u;
     }
 }
 
@@ -506,6 +508,19 @@ static PyType_Spec op_spec = {
     .slots = op_slots,
 };
 
+/* (loop, opcode) */
+static PyObject *
+ring_knows(PyObject *module, PyObject *args)
+{
+    PyObject *obj;
+    int opcode;
+    LoopObject *loop;
+    if (!PyArg_ParseTuple(args, "Oi", &obj, &opcode)) {
+        return NULL;
+    }
+    return PyBool_FromLong(ring_of(module, obj, opcode, &loop));
+}
+
 static PyMethodDef functions[] = {
     {"_ring_read", ring_read, METH_VARARGS,
      PyDoc_STR("_ring_read(loop, fd, size, offset, once=False)\n\n"
@@ -513,6 +528,9 @@ static PyMethodDef functions[] = {
     {"_ring_write", ring_write, METH_VARARGS,
      PyDoc_STR("_ring_write(loop, fd, data, offset)\n\n"
                "The same for a write of bytes, or of a list of bytes one behind the other.")},
+    {"_ring_knows", ring_knows, METH_VARARGS,
+     PyDoc_STR("_ring_knows(loop, opcode)\n\n"
+               "Whether the loop has an io_uring, and its kernel this request.")},
     {"_ring_call", ring_call, METH_VARARGS,
      PyDoc_STR("_ring_call(loop, opcode, fd, path, path2, length, flags)\n\n"
                "The same for a request that moves no data.")},

@@ -101,7 +101,7 @@ def test_small_and_large_writes_stay_in_order(run, cipher, paused):  # noqa: F81
     run(main)
 
 
-# What asyncio does not allow: another thread uses the transport. Nothing may crash, and what is sent
+# What asyncio does not allow: another thread uses the transport. Nothing may crash, and the data
 # arrives whole.
 
 

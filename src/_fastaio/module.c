@@ -8,6 +8,7 @@
 #include "pipe.h"
 #include "registry.h"
 #include "server.h"
+#include "signal_pipe.h"
 #include "sockops.h"
 #include "state.h"
 #include "stream.h"
@@ -23,6 +24,7 @@ after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignored))
     for (LoopObject *loop = st->forked_loops; loop != NULL; loop = loop->next_forked) {
         loop->poller->methods->forked(loop->poller);
     }
+    signal_pipe_after_fork(st);
     Py_RETURN_NONE;
 }
 
@@ -70,6 +72,7 @@ static int (*const rooms[])(PyObject *module) = {
     pipe_read_type_init,
     pipe_write_type_init,
     tls_types_init,
+    signal_pipe_type_init,
 };
 
 static int

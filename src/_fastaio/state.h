@@ -121,6 +121,8 @@ typedef struct fastaio_state {
     TaskObject *tasks;           /* up to 3.13: the newest of our living tasks */
     unsigned forks; /* how many os.fork() lie between this process and the module's loading */
     struct LoopObject *forked_loops; /* those whose pollers want to hear of a fork */
+    struct SignalPipe *signal_pipes; /* signal_pipe.c: those that are open */
+    bool wakeup_slot_proved;         /* signal_pipe.c: wakeup_slot_read() tells the truth */
     bool registry_ready;         /* fastaio._registry.prepare() has been called */
     BaseLayout layout;
     uint64_t task_name_counter;

@@ -136,7 +136,6 @@ class WritePipeCore(asyncio.Transport):
     _high_water: Any
     _low_water: Any
     _protocol_paused: bool
-    def _flush(self) -> None: ...
 
 @final
 class SockOp(Coroutine[Any, Any, _T_co], Generic[_T_co]):

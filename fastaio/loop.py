@@ -13,7 +13,7 @@ import concurrent.futures
 import socket
 import sys
 import threading
-from asyncio import base_events, constants, events, futures, unix_events
+from asyncio import base_events, constants, events, futures
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 from . import _fastaio
 from .addresses import AddrInfo, resolve_literal
 from .backend import open_backend
-from .processes import ChildWatcher, has_own_watcher, improves
+from .processes import ChildWatcher, has_own_watcher, improves, subprocess_transport_type
 from .selector import EpollSelector
 from .signals import SignalWakeup
 from .spin import default_spin_us
@@ -234,6 +234,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             if executor is None:
                 executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
                 self._default_executor = executor
+        self._flush_transports()  # what the function does comes after what was written before
         source = executor.submit(func, *args)
         if source.__class__ is not _ConcurrentFuture:
             return asyncio.wrap_future(source, loop=self)
@@ -377,15 +378,18 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
 
     # Processes
 
-    if not TYPE_CHECKING and sys.version_info < (3, 14):  # from there on asyncio asks self._watcher
+    if not TYPE_CHECKING:
 
         async def _make_subprocess_transport(self, protocol, *args, **kwargs):
+            transport_type = subprocess_transport_type()
             if has_own_watcher():
-                return await super()._make_subprocess_transport(protocol, *args, **kwargs)
+                self._flush_transports()
+                transport = await super()._make_subprocess_transport(protocol, *args, **kwargs)
+                if type(transport) is transport_type.__base__:
+                    transport.__class__ = transport_type
+                return transport
             waiter = self.create_future()
-            transport = unix_events._UnixSubprocessTransport(
-                self, protocol, *args, waiter=waiter, **kwargs
-            )
+            transport = transport_type(self, protocol, *args, waiter=waiter, **kwargs)
             self._watcher.add_child_handler(
                 transport.get_pid(), self._child_watcher_callback, transport
             )
@@ -400,6 +404,19 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             return transport
 
     # sendfile
+
+    async def sock_sendfile(
+        self,
+        sock: socket.socket,
+        file: IO[bytes],
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        fallback: bool | None = True,
+    ) -> int:
+        """Send a file over a socket; return the number of bytes."""
+        self._flush_transports()  # they were written before
+        return await super().sock_sendfile(sock, file, offset, count, fallback=fallback)
 
     async def _sendfile_native(
         self, transp: Any, file: IO[bytes], offset: int, count: int | None

@@ -15,7 +15,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ("ChildWatcher", "has_own_watcher", "improves")
+__all__ = ("ChildWatcher", "has_own_watcher", "improves", "subprocess_transport_type")
 
 _Callback = Callable[..., object]
 
@@ -25,6 +25,47 @@ _Threads: Any = getattr(unix_events, "_ThreadedChildWatcher", None) or getattr(
 )
 # What asyncio itself uses from 3.14 on, where the kernel has such descriptors.
 _Pidfds: Any = getattr(unix_events, "_PidfdChildWatcher", object)
+
+
+_asyncio_transport: Any = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
+
+
+class SubprocessTransport(_asyncio_transport):  # type: ignore[misc]
+    """asyncio's transport of a child: what was written before is sent before it can react."""
+
+    def _flush(self) -> None:
+        if self._loop is not None:  # None once the child has exited and its pipes are closed
+            self._loop._flush_transports()
+
+    def _start(self, *args: Any, **kwargs: Any) -> None:
+        self._flush()
+        super()._start(*args, **kwargs)
+
+    def send_signal(self, signal: int) -> None:
+        """Send a signal to the child."""
+        self._flush()
+        super().send_signal(signal)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the child."""
+        self._flush()
+        super().terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL to the child."""
+        self._flush()
+        super().kill()
+
+    def close(self) -> None:
+        """Close the pipes, and kill the child if it still runs."""
+        self._flush()
+        super().close()
+
+
+def subprocess_transport_type() -> Any:
+    """The class to use: ours, unless somebody has put another one in the place of asyncio's."""
+    current = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
+    return SubprocessTransport if current is _asyncio_transport else current
 
 
 class _Pidfd:

@@ -145,12 +145,6 @@ class WritePipeTransport(_fastaio.WritePipeCore, _UnixWritePipeTransport):  # ty
     ) -> None:
         _UnixWritePipeTransport.__init__(self, loop, pipe, protocol, waiter, extra)
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known of the pipe; "pipe" is the file object."""
-        if name == "pipe":  # who asks for it may write to it: what was written here comes first
-            self._flush()
-        return super().get_extra_info(name, default)
-
     def abort(self) -> None:
         """Close the pipe at once; what the kernel has not taken is lost."""
         if self._pipe is not None:  # asyncio fails once the connection is lost
@@ -164,7 +158,3 @@ class WritePipeTransport(_fastaio.WritePipeCore, _UnixWritePipeTransport):  # ty
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         if self._pipe is not None:  # asyncio may have queued this twice
             super()._call_connection_lost(exc)
-
-    def __del__(self) -> None:
-        self._flush()
-        super().__del__()

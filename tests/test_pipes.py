@@ -278,7 +278,7 @@ def test_what_is_written_can_change_afterwards(run):
 
 
 def test_writes_are_there_when_somebody_looks(run):
-    """Nobody can tell that they are gathered for a turn."""
+    """They are written at once."""
 
     async def main():
         async with writing() as (transport, _, fd):

@@ -317,6 +317,10 @@ send_datagram(PyObject *op, PyObject *data, PyObject *address)
     if (st == NULL) {
         return NULL;
     }
+    LoopObject *ours = transport_loop(&self->core, st);
+    if (ours != NULL && loop_flush_before(ours) < 0) { /* it stays behind what was written before */
+        return NULL;
+    }
     if (may_send_now(self, data)) {
         int plain = is_plain(self, st);
         LoopObject *loop = plain > 0 ? transport_loop(&self->core, st) : NULL;

@@ -29,59 +29,6 @@ set_current_task(LoopObject *loop, PyObject *task)
     return registry_set_current(loop->st, (PyObject *)loop, task);
 }
 
-/* ---- queued output --------------------------------------------------------------------------- */
-
-void
-loop_flush_later(LoopObject *loop, FlushNode *node)
-{
-    if (node->link != NULL) {
-        return;
-    }
-    if (loop->flush_list == NULL) {
-        loop->flush_since_ns = clock_ns();
-        loop->flush_end = &loop->flush_list;
-    }
-    node->loop = loop;
-    node->next = NULL;
-    node->link = loop->flush_end;
-    *loop->flush_end = node;
-    loop->flush_end = &node->next;
-    loop->io_happened = true;
-}
-
-void
-loop_flush_cancel(FlushNode *node)
-{
-    if (node->link == NULL) {
-        return;
-    }
-    *node->link = node->next;
-    if (node->next != NULL) {
-        node->next->link = node->link;
-    }
-    else {
-        node->loop->flush_end = node->link;
-    }
-    node->next = NULL;
-    node->link = NULL;
-}
-
-int
-loop_flush_now(LoopObject *loop)
-{
-    while (loop->flush_list != NULL) {
-        FlushNode *node = loop->flush_list;
-        loop_flush_cancel(node);
-        PyObject *owner = Py_NewRef(node->owner);
-        int result = node->flush(loop, owner);
-        Py_DECREF(owner);
-        if (result < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
 /* ---- time ------------------------------------------------------------------------------------ */
 
 /* Set *seconds to what timers are compared with: the clock, or what replaces loop.time(). */
@@ -408,8 +355,8 @@ run_batch(LoopObject *loop)
                 let_others_in(loop);
             }
         }
-        if (loop->flush_list != NULL && result == 0
-            && clock_ns() - loop->flush_since_ns > FLUSH_AGE_NS) {
+        if (loop->output.first != NULL && result == 0
+            && clock_ns() - loop->output.since_ns > FLUSH_AGE_NS) {
             result = loop_flush_now(loop);
         }
     }
@@ -423,7 +370,7 @@ static inline bool
 only_computes(LoopObject *loop)
 {
     return ready_len(&loop->ready) && !loop->io_happened && !loop->answering
-           && loop->flush_list == NULL
+           && loop->output.first == NULL
            && timers_count(&loop->timers) == 0
            && loop->clock.now_ns < loop->poll_due_ns;
 }
@@ -435,7 +382,7 @@ collect(LoopObject *loop)
     if (set_current_task(loop, NULL) < 0) {
         return -1;
     }
-    if (loop->flush_list != NULL && loop_flush_now(loop) < 0) {
+    if (loop->output.first != NULL && loop_flush_now(loop) < 0) {
         return -1;
     }
     timers_prune(&loop->timers);

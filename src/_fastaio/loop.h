@@ -4,6 +4,7 @@
 
 #include "args.h"
 #include "clock.h"
+#include "flush.h"
 #include "gil.h"
 #include "handle.h"
 #include "metrics.h"
@@ -14,15 +15,6 @@
 #include "timers.h"
 #include "watch.h"
 #include <stdatomic.h>
-
-/* A transport with queued output. The loop calls flush(owner) once before it polls. */
-typedef struct FlushNode {
-    struct FlushNode *next;
-    struct FlushNode **link; /* what points to this node; NULL: not listed */
-    LoopObject *loop;        /* borrowed: whose list it is in */
-    PyObject *owner;         /* borrowed: the object that embeds this */
-    int (*flush)(LoopObject *loop, PyObject *owner);
-} FlushNode;
 
 /* What tests, subclasses and virtual clocks may have put in the place of a method of the loop. */
 enum {
@@ -52,9 +44,7 @@ struct LoopObject {
     Timers timers;
     Poller *poller;
     FdTable *fds;
-    FlushNode *flush_list;    /* transports with queued output, the oldest first */
-    FlushNode **flush_end;    /* where the next one is to be hooked in */
-    int64_t flush_since_ns;   /* when the oldest output was queued */
+    FlushList output;         /* transports with queued output, the oldest first */
     PyObject *current_task;   /* what asyncio believes to be current; borrowed, NULL: none */
     PyObject *task_factory;   /* or NULL */
     char *hot_buffer;         /* HOT_BUFFER_SIZE bytes, made at the first use */
@@ -100,11 +90,21 @@ int loop_run(LoopObject *loop);
 /* The loop's 256 KiB receive buffer, shared by all its connections: only between two calls into
    Python. NULL with MemoryError. */
 char *loop_hot_buffer(LoopObject *loop);
-/* Lists a transport for flushing before the next poll (once; again is harmless), or takes it off. */
+/* Lists a transport for flushing before the next poll (once; again is harmless), or takes it off.
+   Where flush_may_wait() is false nobody sends for it if the callback blocks. (flush.c) */
 void loop_flush_later(LoopObject *loop, FlushNode *node);
 void loop_flush_cancel(FlushNode *node);
-/* Flushes what is listed. 0, or -1 with what must leave the loop. */
+/* Flushes what is listed, in order. 0, or -1 with what must leave the loop. */
 int loop_flush_now(LoopObject *loop);
+/* The same up to a node that is listed, or else (NULL, too) all: for what sends at once and must not
+   overtake. Does nothing in another thread than the loop's. */
+int loop_flush_through(LoopObject *loop, FlushNode *node);
+/* For output that goes other ways than by a listed transport: what was written before is sent. */
+static inline int
+loop_flush_before(LoopObject *loop)
+{
+    return loop->output.first == NULL ? 0 : loop_flush_through(loop, NULL);
+}
 /* Makes the next turn poll, however soon it is. */
 static inline void
 loop_io_happened(LoopObject *loop)

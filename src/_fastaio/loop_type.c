@@ -240,6 +240,7 @@ static void
 close_native(LoopObject *loop)
 {
     loop->closed = true;
+    flush_list_close(&loop->output);
     ready_clear(&loop->ready);
     ready_clear(&loop->bulk.queue);
     timers_clear(&loop->timers);
@@ -467,6 +468,9 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     }
     loop->st = st;
     atomic_init(&loop->blocked, false);
+    if (flush_list_init(&loop->output, st->keeper) < 0) {
+        Py_CLEAR(loop);
+    }
     return (PyObject *)loop;
 }
 
@@ -511,6 +515,7 @@ loop_dealloc(LoopObject *loop)
     if (loop->fds != NULL) {
         fd_table_free(loop->fds);
     }
+    flush_list_destroy(&loop->output);
     PyMem_RawFree(loop->hot_buffer);
     type->tp_free(loop);
     Py_DECREF(type);

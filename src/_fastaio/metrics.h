@@ -9,7 +9,7 @@
 #define METRICS_COUNTERS(X)                                                                        \
     X(iterations) X(callbacks) X(polls) X(blocks) X(spins) X(spin_hits) X(spin_ns) X(io_events)    \
     X(timers_fired) X(wakeups) X(slow_callbacks) X(bytes_received) X(bytes_sent)                   \
-    X(connections_made) X(connections_lost) X(gil_offers)
+    X(connections_made) X(connections_lost) X(keeper_sends) X(gil_offers)
 
 typedef struct {
 #define X(name) uint64_t name;

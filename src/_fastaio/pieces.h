@@ -41,43 +41,54 @@ pieces_free(Pieces *pieces)
     *pieces = (Pieces){0};
 }
 
-/* Makes room for one more. 0, or -1 with MemoryError. */
-static inline int
+/* Makes room for one more; false where there is no memory. */
+static inline bool
 pieces_reserve(Pieces *pieces)
 {
     if (pieces->head + pieces->count < pieces->capacity) {
-        return 0;
+        return true;
     }
     if (pieces->head > pieces->count) {
         memcpy(pieces->items, pieces->items + pieces->head,
                pieces->count * sizeof(*pieces->items));
         pieces->head = 0;
-        return 0;
+        return true;
     }
     size_t capacity = pieces->capacity ? 2 * pieces->capacity : PIECES_MIN;
     PyObject **items = PyMem_Realloc(pieces->items, capacity * sizeof(*items));
     if (items == NULL) {
-        PyErr_NoMemory();
-        return -1;
+        return false;
     }
     pieces->items = items;
     pieces->capacity = capacity;
-    return 0;
+    return true;
 }
 
-/* Takes the reference, also on error. forks: st->forks. 0, or -1 with MemoryError. */
-static inline int
-pieces_push(Pieces *pieces, PyObject *piece, unsigned forks)
+/* Takes the reference; on false (no memory) the caller keeps it. Runs no code of Python. forks:
+   st->forks. */
+static inline bool
+pieces_try_push(Pieces *pieces, PyObject *piece, unsigned forks)
 {
-    if (pieces_reserve(pieces) < 0) {
-        Py_DECREF(piece);
-        return -1;
+    if (!pieces_reserve(pieces)) {
+        return false;
     }
     if (pieces->count == 0) {
         pieces->forks = forks;
     }
     pieces->items[pieces->head + pieces->count++] = piece;
-    return 0;
+    return true;
+}
+
+/* Takes the reference, also on error. 0, or -1 with MemoryError. */
+static inline int
+pieces_push(Pieces *pieces, PyObject *piece, unsigned forks)
+{
+    if (pieces_try_push(pieces, piece, forks)) {
+        return 0;
+    }
+    Py_DECREF(piece);
+    PyErr_NoMemory();
+    return -1;
 }
 
 /* Drops the first. */

@@ -1,10 +1,9 @@
 /* pipe_write.c: the native half of the transport that writes to a pipe.
  *
- * A mixin in front of asyncio's write pipe transport. write() queues, and what
- * a turn has queued goes out by one system call before the loop polls; at once
- * where a caller could see the difference to asyncio, which writes at once:
- * when much is queued, and before anybody looks at _buffer, which is where
- * asyncio's own methods (close, write_eof, abort) begin.
+ * A mixin in front of asyncio's write pipe transport. write() writes at once, as
+ * asyncio's does, and keeps what the kernel does not take. (To gather what a turn
+ * writes was tried. But behind a pipe is a child that gets signals, and a file
+ * object that its user may close: neither tells the loop.)
  */
 #include "pieces.h"
 #include "pipe.h"
@@ -18,7 +17,6 @@
 
 typedef struct {
     TransportCore core;
-    FlushNode flush;
     Pieces pieces; /* they follow what is in core.buffer */
     Py_ssize_t piece_bytes;
     PyObject *high_water;
@@ -47,7 +45,6 @@ queued(const WritePipeObject *self)
 static void
 drop_pieces(WritePipeObject *self)
 {
-    loop_flush_cancel(&self->flush);
     self->piece_bytes = 0;
     pieces_drop(&self->pieces);
 }
@@ -206,7 +203,6 @@ flush(PyObject *op, fastaio_state *st)
 {
     WritePipeObject *self = (WritePipeObject *)op;
     LoopObject *loop = transport_loop(&self->core, st);
-    loop_flush_cancel(&self->flush);
     if (pieces_are_inherited(&self->pieces, st->forks)) {
         drop_pieces(self);
     }
@@ -217,53 +213,6 @@ flush(PyObject *op, fastaio_state *st)
         return write_failed(op, st);
     }
     return 0;
-}
-
-static int
-flush_entry(LoopObject *loop, PyObject *op)
-{
-    Py_INCREF(op);
-    int rc = flush(op, loop->st);
-    if (rc < 0) {
-        rc = loop_report(loop, write_error, "transport", op, NULL);
-    }
-    Py_DECREF(op);
-    return rc;
-}
-
-/* The mark as a number; 0 for what only Python can compare. */
-static Py_ssize_t
-high_water(WritePipeObject *self)
-{
-    Py_ssize_t mark = self->high_water != NULL && PyLong_CheckExact(self->high_water)
-                          ? PyLong_AsSsize_t(self->high_water)
-                          : 0;
-    PyErr_Clear();
-    return mark;
-}
-
-/* After something was queued. */
-static int
-flush_soon(PyObject *op, fastaio_state *st, LoopObject *loop)
-{
-    WritePipeObject *self = (WritePipeObject *)op;
-    /* Where nobody will come by to flush: the loop does not run, or runs in another thread. */
-    bool at_once =
-        self->piece_bytes > high_water(self) || loop->thread_id != PyThread_get_thread_ident();
-    if (!self->waiting) {
-        if (!at_once) {
-            self->flush.owner = op;
-            self->flush.flush = flush_entry;
-            loop_flush_later(loop, &self->flush);
-            return 0;
-        }
-        if (flush(op, st) < 0) {
-            return -1;
-        }
-    }
-    return queued(self) > 0 && !self->protocol_paused
-               ? drop_result(PyObject_CallMethodNoArgs(op, st->str__maybe_pause_protocol))
-               : 0;
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */
@@ -278,7 +227,10 @@ pipe_write(PyObject *op, PyObject *data)
     }
     LoopObject *loop = transport_loop(&self->core, st);
     bool bytes = PyBytes_Check(data);
-    if (loop == NULL || self->core.conn_lost || self->core.closing || self->core.fd < 0 ||
+    if (loop != NULL && loop_flush_before(loop) < 0) {
+        return NULL;
+    }
+    if (loop == NULL || self->core.loop == NULL || self->core.conn_lost || self->core.closing || self->core.fd < 0 ||
         !(bytes || PyByteArray_Check(data) || PyMemoryView_Check(data))) {
         return transport_call_base(st->asyncio_WritePipeTransport, st->str_write, op, &data, 1);
     }
@@ -288,8 +240,11 @@ pipe_write(PyObject *op, PyObject *data)
         Py_DECREF(piece);
         Py_RETURN_NONE;
     }
-    if (push_piece(self, st, piece) < 0 || flush_soon(op, st, loop) < 0) {
+    if (push_piece(self, st, piece) < 0 || flush(op, st) < 0) {
         return NULL;
+    }
+    if (queued(self) > 0 && !self->protocol_paused) {
+        return PyObject_CallMethodNoArgs(op, st->str__maybe_pause_protocol);
     }
     Py_RETURN_NONE;
 }
@@ -331,13 +286,6 @@ pipe_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     return PyLong_FromSsize_t(queued((WritePipeObject *)op));
-}
-
-static PyObject *
-pipe_flush(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    fastaio_state *st = state_of_type(Py_TYPE(op));
-    return st == NULL || flush(op, st) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 BY_KEYWORD_TOO(pipe_write, "write", "data")
@@ -399,7 +347,6 @@ static PyMethodDef pipe_methods[] = {
      PyDoc_STR(
          "get_write_buffer_size($self, /)\n--\n\nHow many bytes the kernel has not taken yet.")},
     {"_write_ready", pipe_write_ready, METH_NOARGS, NULL},
-    {"_flush", pipe_flush, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

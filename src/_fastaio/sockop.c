@@ -212,6 +212,10 @@ op_start(SockOp *op, PyObject **result)
     if (check_socket(op) < 0) {
         goto error;
     }
+    /* What is sent now stays behind what transports were given before. */
+    if (op->kind->side == SIDE_WRITE && loop_flush_before(op->loop) < 0) {
+        goto error;
+    }
     if (op->kind->look_up != NULL) {
         op->lookup = op->kind->look_up(op);
         if (op->lookup != NULL) {

@@ -27,8 +27,8 @@ state_add_methods(PyTypeObject *type, PyMethodDef *methods)
     return 0;
 }
 
-static PyObject *
-import_attribute(const char *module_name, const char *name)
+PyObject *
+state_import(const char *module_name, const char *name)
 {
     PyObject *module = PyImport_ImportModule(module_name);
     if (module == NULL) {
@@ -42,7 +42,7 @@ import_attribute(const char *module_name, const char *name)
 static PyObject *
 import_optional(const char *module_name, const char *name)
 {
-    PyObject *attribute = import_attribute(module_name, name);
+    PyObject *attribute = state_import(module_name, name);
     if (attribute == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
         return Py_NewRef(Py_None);
@@ -60,7 +60,7 @@ state_init_names(fastaio_state *st)
     FASTAIO_NAMES(X)
 #undef X
 #define X(field, module, attribute)                                                                \
-    if ((st->field = import_attribute(module, attribute)) == NULL) {                               \
+    if ((st->field = state_import(module, attribute)) == NULL) {                               \
         return -1;                                                                                 \
     }
     FASTAIO_IMPORTS(X)

@@ -4,6 +4,7 @@
 
 #include "base_layout.h"
 #include "compat.h"
+#include "keeper.h"
 #include "pool.h"
 #include "replaced.h"
 
@@ -65,6 +66,7 @@
     X(sendfile_mode, "asyncio.constants", "_SendfileMode")                                         \
     X(asyncio_StreamReader, "asyncio.streams", "StreamReader")                                     \
     X(asyncio_StreamReaderProtocol, "asyncio.streams", "StreamReaderProtocol")                     \
+    X(asyncio_FlowControlMixin, "asyncio.streams", "FlowControlMixin")                             \
     X(asyncio_IncompleteReadError, "asyncio.exceptions", "IncompleteReadError")                    \
     X(asyncio_LimitOverrunError, "asyncio.exceptions", "LimitOverrunError")
 
@@ -123,6 +125,7 @@ typedef struct fastaio_state {
     struct LoopObject *forked_loops; /* those whose pollers want to hear of a fork */
     struct SignalPipe *signal_pipes; /* signal_pipe.c: those that are open */
     bool wakeup_slot_proved;         /* signal_pipe.c: wakeup_slot_read() tells the truth */
+    Keeper *keeper;              /* sends what a blocked callback holds back */
     bool registry_ready;         /* fastaio._registry.prepare() has been called */
     BaseLayout layout;
     uint64_t task_name_counter;
@@ -171,6 +174,8 @@ drop_result(PyObject *result)
     return result != NULL ? 0 : -1;
 }
 
+/* module.name, after an import; NULL with an exception. */
+PyObject *state_import(const char *module, const char *name);
 /* Make a heap type of this module and add it under its name. Return NULL with an exception. */
 PyTypeObject *state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
 /* Add methods to a type that another room has made. Return 0, or -1 with an exception. */

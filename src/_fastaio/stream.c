@@ -190,10 +190,15 @@ stream_call_connection_lost(PyObject *op, PyObject *exc)
     return none_or_error(stream_call_lost(self));
 }
 
+/* StreamWriter.drain() asks, and behind it the kernel has been offered what was written. */
 static PyObject *
 stream_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(((StreamObject *)op)->closing);
+    StreamObject *self = (StreamObject *)op;
+    if (self->streams && self->flush.link != NULL && stream_flush(self) < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(self->closing);
 }
 
 static PyObject *

@@ -44,7 +44,7 @@ typedef struct {
     PyObject *empty_waiter; /* a future: the queue is to be left empty for sendfile */
     IoWatcher io;
     FlushNode flush;
-    Pieces pieces;     /* queued output */
+    Pieces pieces;     /* queued output; the keeper reads it while `flush` is listed, see flush.h */
     Py_ssize_t queued; /* bytes not sent */
     Py_ssize_t high_water;
     Py_ssize_t low_water;
@@ -62,6 +62,7 @@ typedef struct {
     bool hung_up;  /* HUP, RDHUP or ERR was seen: only EAGAIN or EOF ends reading */
     bool foreign;  /* not exactly socket.socket: its own methods are called */
     bool buffered; /* the protocol is a BufferedProtocol */
+    bool streams;  /* the protocol is of asyncio.streams: is_closing() is a part of drain() */
     bool tls;      /* and takes what is read by tls_feed() */
     bool io_ref;   /* we hold an I/O reference on sock */
     bool started;
@@ -150,8 +151,11 @@ int stream_read_later(StreamObject *self);
 
 /* stream_write.c */
 
-/* Sends what is queued, as far as the kernel takes it. */
+/* Sends what is queued, as far as the kernel takes it, and before it what other transports have
+   queued before. */
 int stream_flush(StreamObject *self);
+/* FlushNode.keep: the keeper's thread, under the list's lock. */
+bool stream_keep(FlushNode *node);
 /* The loop's FlushNode callback. */
 int stream_flush_entry(LoopObject *loop, PyObject *op);
 void stream_drop_output(StreamObject *self);

@@ -304,11 +304,11 @@ stream_release(StreamObject *self)
     PyObject *sock = self->sock;
     PyObject *server = self->server;
     PyObject *failure = NULL;
+    stream_drop_output(self); /* first: the keeper may be using the socket */
     self->sock = NULL;
     self->sock_fd = NULL;
     self->server = NULL;
     self->readable = self->writable = false;
-    stream_drop_output(self);
     io_hold(&self->io, false);
     io_unwatch(loop, &self->io);
     loop_io_happened(loop);
@@ -646,7 +646,12 @@ stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
     if (buffered < 0 || tls < 0) {
         return -1;
     }
+    int streams = PyObject_IsInstance(protocol, st->asyncio_FlowControlMixin);
+    if (streams < 0) {
+        return -1;
+    }
     self->buffered = buffered;
+    self->streams = streams;
     self->tls = tls;
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     streamreader_unlink(&self->reader);
@@ -660,6 +665,7 @@ stream_use_socket(StreamObject *self, PyObject *sock)
     fastaio_state *st = self->loop->st;
     PyObject *old = self->sock;
     Py_INCREF(sock);
+    loop_flush_cancel(&self->flush);
     self->sock = NULL;
     self->sock_fd = NULL;
     int rc = drop_io_ref(self, old, st);
@@ -671,6 +677,9 @@ stream_use_socket(StreamObject *self, PyObject *sock)
     self->foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
     if (!self->foreign && *compat_socket_fd(sock) == self->fd) {
         self->sock_fd = compat_socket_fd(sock);
+    }
+    if (self->pieces.count && self->writable) {
+        loop_flush_later(self->loop, &self->flush);
     }
     return rc;
 }
@@ -723,7 +732,7 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
     }
     self->io = (IoWatcher){
         .owner = (PyObject *)self, .run = stream_io, .lost_fd = stream_lost_fd, .fd = -1};
-    self->flush = (FlushNode){.owner = (PyObject *)self, .flush = stream_flush_entry};
+    self->flush = (FlushNode){.owner = (PyObject *)self, .flush = stream_flush_entry, .keep = stream_keep};
     self->fd = -1;
     self->high_water = STREAM_LARGE;
     self->low_water = STREAM_LARGE / 4;

@@ -1,20 +1,41 @@
 /* stream_write.c: from write() to the kernel.
  *
- * write() queues, and the queue goes out once per turn by one system call,
- * before the loop polls.  It goes at once where a caller could see the
- * difference to asyncio, which sends at once: see stream_flush()'s callers.
+ * write() queues, and the loop sends the queues of all transports once per turn, in the order of the
+ * calls, each by one system call. asyncio sends at once; where a program could see the difference,
+ * the queues are sent at once, too: see stream_flush()'s callers. While a callback blocks its thread
+ * the keeper sends instead (stream_keep()).
  */
 #include "stream_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #define MAX_VECTORS 64
 /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
 #define LOST_WRITES_UNTIL_WARNING 5
 
 /* ---- the queue ------------------------------------------------------------------------------- */
+
+/* Push on a queue that the keeper may be reading. */
+static int
+push_listed(StreamObject *self, PyObject *piece, unsigned forks)
+{
+    FlushList *list = &self->flush.loop->output;
+    flush_lock(list);
+    bool pushed = pieces_try_push(&self->pieces, piece, forks);
+    flush_added(list);
+    flush_unlock(list);
+    flush_call_keeper(list);
+    if (!pushed) {
+        Py_DECREF(piece);
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
 
 /* Takes the reference, also on error. */
 static int
@@ -24,17 +45,31 @@ push_piece(StreamObject *self, PyObject *piece)
     if (pieces_are_inherited(&self->pieces, forks)) {
         stream_drop_output(self);
     }
-    if (piece == NULL || pieces_push(&self->pieces, piece, forks) < 0) {
+    if (piece == NULL) {
         return -1;
     }
-    self->queued += PyBytes_GET_SIZE(piece);
-    return 0;
+    int rc = self->flush.link != NULL ? push_listed(self, piece, forks)
+                                      : pieces_push(&self->pieces, piece, forks);
+    if (rc == 0) {
+        self->queued += PyBytes_GET_SIZE(piece);
+    }
+    return rc;
+}
+
+static void
+forget_kept(FlushNode *node)
+{
+    node->kept_sends = 0;
+    node->kept_size = 0;
+    node->kept_error = 0;
+    node->kept_full = false;
 }
 
 void
 stream_drop_output(StreamObject *self)
 {
     loop_flush_cancel(&self->flush);
+    forget_kept(&self->flush);
     self->queued = 0;
     pieces_drop(&self->pieces);
 }
@@ -51,30 +86,35 @@ note_sent(StreamObject *self, size_t count)
 
 /* ---- the system call ------------------------------------------------------------------------- */
 
-/* One call for as much as fits in it; *asked: how many bytes that was. */
+/* One call for as much as fits in it, without the first `skip` bytes; *asked: how many bytes that
+   was. Needs no GIL. */
 static ssize_t
-send_vector(StreamObject *self, size_t *asked)
+send_vector(const Pieces *pieces, size_t skip, int fd, int flags, size_t *asked)
 {
     struct iovec vectors[MAX_VECTORS];
-    size_t count = self->pieces.count < MAX_VECTORS ? self->pieces.count : MAX_VECTORS;
-    size_t offset = self->pieces.offset;
+    size_t count = 0;
+    skip += pieces->offset;
     *asked = 0;
-    for (size_t i = 0; i < count; i++) {
-        PyObject *piece = pieces_at(&self->pieces, i);
-        vectors[i].iov_base = PyBytes_AS_STRING(piece) + offset;
-        vectors[i].iov_len = (size_t)PyBytes_GET_SIZE(piece) - offset;
-        *asked += vectors[i].iov_len;
-        offset = 0;
+    for (size_t i = 0; i < pieces->count && count < MAX_VECTORS; i++) {
+        PyObject *piece = pieces_at(pieces, i);
+        size_t size = (size_t)PyBytes_GET_SIZE(piece);
+        if (skip >= size) {
+            skip -= size;
+            continue;
+        }
+        vectors[count].iov_base = PyBytes_AS_STRING(piece) + skip;
+        vectors[count].iov_len = size - skip;
+        *asked += vectors[count++].iov_len;
+        skip = 0;
     }
-    int fd = stream_fd(self);
     ssize_t sent;
     do {
         if (count == 1) {
-            sent = send(fd, vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL);
+            sent = send(fd, vectors[0].iov_base, vectors[0].iov_len, flags);
         }
         else {
             struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
-            sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+            sent = sendmsg(fd, &message, flags);
         }
     } while (sent < 0 && errno == EINTR);
     return sent;
@@ -86,7 +126,7 @@ send_native(StreamObject *self)
 {
     while (self->pieces.count) {
         size_t asked;
-        ssize_t sent = send_vector(self, &asked);
+        ssize_t sent = send_vector(&self->pieces, 0, stream_fd(self), MSG_NOSIGNAL, &asked);
         if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
             PyErr_SetFromErrno(PyExc_OSError);
             return -1;
@@ -191,9 +231,100 @@ send_foreign(StreamObject *self)
     return 0;
 }
 
+/* ---- the keeper ------------------------------------------------------------------------------ */
+
+/* A socket object's descriptor, which another thread may be taking away. */
+static inline int
+current_fd(const int *sock_fd)
+{
+    return *(const volatile int *)sock_fd;
+}
+
+/* A descriptor of our own for the socket, -1 with errno: the number may become a stranger's, since
+   the user may detach or close the socket object at any moment. That sets the object's field before
+   the number is free; so if the field is unchanged behind dup(), what was duplicated is the socket. */
+static int
+duplicate_fd(const int *sock_fd)
+{
+    int fd = current_fd(sock_fd);
+    int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (own >= 0 && current_fd(sock_fd) != fd) {
+        close(own);
+        own = -1;
+        errno = EBADF;
+    }
+    return own;
+}
+
+bool
+stream_keep(FlushNode *node)
+{
+    StreamObject *self = (StreamObject *)node->owner;
+    size_t left = (size_t)self->queued - node->kept_size;
+    if (left == 0 || self->sock_fd == NULL || node->kept_full || node->kept_error ||
+        pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
+        return false;
+    }
+    int fd = duplicate_fd(self->sock_fd);
+    if (fd < 0) {
+        return errno == EMFILE || errno == ENFILE;
+    }
+    while (left > 0 && !node->kept_full && !node->kept_error) {
+        size_t asked;
+        ssize_t sent = send_vector(&self->pieces, node->kept_size, fd,
+                                   MSG_NOSIGNAL | MSG_DONTWAIT, &asked);
+        node->kept_sends++;
+        if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+            node->kept_error = errno;
+        }
+        else if (sent < (ssize_t)asked) {
+            node->kept_full = true;
+        }
+        if (sent > 0) {
+            node->kept_size += (size_t)sent;
+            left -= (size_t)sent;
+        }
+    }
+    close(fd);
+    return false;
+}
+
+/* Apply what the keeper has done for us: as if it had just been done here. The node is off the list.
+   -1 with OSError. */
+static int
+take_kept(StreamObject *self)
+{
+    FlushNode *node = &self->flush;
+    if (node->kept_sends == 0) {
+        return 0;
+    }
+    FlushNode kept = *node;
+    forget_kept(node);
+    if (self->loop != NULL) {
+        self->loop->metrics.keeper_sends += kept.kept_sends;
+    }
+    note_sent(self, kept.kept_size);
+    if (kept.kept_full) {
+        self->writable = false;
+    }
+    if (kept.kept_error) {
+        errno = kept.kept_error;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
 void
 stream_send_last(StreamObject *self)
 {
+    loop_flush_cancel(&self->flush);
+    if (take_kept(self) < 0) {
+        PyErr_Clear();
+        return;
+    }
     if (self->pieces.count && self->writable && !self->foreign && !self->conn_lost &&
         self->sock != NULL && self->loop != NULL &&
         !pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
@@ -304,18 +435,22 @@ drained(StreamObject *self)
     return 0;
 }
 
-int
-stream_flush(StreamObject *self)
+static int
+send_queued(StreamObject *self)
 {
     loop_flush_cancel(&self->flush);
-    if (self->pieces.count == 0 || !self->writable || self->conn_lost || self->loop == NULL) {
+    bool may_send = self->pieces.count != 0 && self->writable;
+    if (self->conn_lost || self->loop == NULL || !(may_send || self->flush.kept_sends)) {
         return 0;
     }
     loop_io_happened(self->loop);
     if (pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
         stream_drop_output(self);
     }
-    else if ((self->foreign ? send_foreign(self) : send_native(self)) < 0) {
+    if (take_kept(self) < 0) {
+        return write_failed(self);
+    }
+    if (self->writable && (self->foreign ? send_foreign(self) : send_native(self)) < 0) {
         return write_failed(self);
     }
     if (self->loop == NULL) { /* a foreign socket's method has ended the connection */
@@ -335,11 +470,25 @@ stream_flush(StreamObject *self)
 }
 
 int
+stream_flush(StreamObject *self)
+{
+    LoopObject *loop = self->loop;
+    if (self->pieces.count == 0) {
+        return 0;
+    }
+    if (self->writable && loop != NULL && loop->output.first != NULL &&
+        loop_flush_through(loop, &self->flush) < 0) {
+        return -1;
+    }
+    return send_queued(self);
+}
+
+int
 stream_flush_entry(LoopObject *Py_UNUSED(loop), PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
     Py_INCREF(op);
-    int rc = stream_flush(self);
+    int rc = send_queued(self);
     if (rc < 0 && !exception_leaves_loop()) {
         PyObject *exc = PyErr_GetRaisedException();
         rc = stream_report(self, "Fatal write error on socket transport", exc);
@@ -347,6 +496,18 @@ stream_flush_entry(LoopObject *Py_UNUSED(loop), PyObject *op)
     }
     Py_DECREF(op);
     return rc;
+}
+
+/* Before something is queued: what others have queued behind our last output leaves before this
+   does, and so does all of it before what is sent at once. */
+static inline int
+flush_before(StreamObject *self, bool at_once)
+{
+    LoopObject *loop = self->loop;
+    if (self->flush.next == NULL && !(at_once && loop != NULL && loop->output.first != NULL)) {
+        return 0;
+    }
+    return loop_flush_through(loop, NULL);
 }
 
 /* After something was queued. */
@@ -358,9 +519,10 @@ flush_soon(StreamObject *self, bool at_once)
         stream_drop_output(self);
         return 0;
     }
-    /* Where nobody will come by to flush: the loop does not run, or runs in another thread. */
-    at_once = at_once || self->queued > self->high_water ||
-              loop->thread_id != PyThread_get_thread_ident();
+    /* Where nobody will come by to flush: the loop does not run, or runs in another thread; or where
+       nobody could if the callback blocks: only the methods of a foreign socket can send. */
+    at_once = at_once || self->queued > self->high_water || self->sock_fd == NULL ||
+              loop->thread_id != PyThread_get_thread_ident() || !flush_may_wait(&loop->output);
     if (self->writable && !at_once) {
         loop_flush_later(loop, &self->flush);
         return 0;
@@ -470,6 +632,9 @@ stream_write(PyObject *op, PyObject *data)
     if (size == 0) {
         Py_RETURN_NONE;
     }
+    if (flush_before(self, size >= STREAM_LARGE) < 0) {
+        return NULL;
+    }
     int alive = check_alive(self);
     if (alive <= 0) {
         return alive < 0 ? NULL : Py_NewRef(Py_None);
@@ -530,6 +695,9 @@ stream_writelines(PyObject *op, PyObject *lines)
     if (some <= 0) {
         return some < 0 ? NULL : Py_NewRef(Py_None);
     }
+    if (flush_before(self, false) < 0) {
+        return NULL;
+    }
     int alive = check_alive(self);
     if (alive <= 0) {
         return alive < 0 ? NULL : Py_NewRef(Py_None);
@@ -566,7 +734,8 @@ static PyObject *
 stream_write_eof(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    if (self->eof || self->loop == NULL || stream_flush(self) < 0) {
+    if (self->eof || self->loop == NULL || loop_flush_before(self->loop) < 0 ||
+        stream_flush(self) < 0) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
     if (!self->closing) {

@@ -1,19 +1,20 @@
 /* tls.c: the data path of TLS, from the raw transport to the application and back.
  *
  * In: what arrives is decrypted at once, as much as there is, and handed over
- * in one piece.  Out: what is written is encrypted once per turn, before the
- * raw transport sends, so that many small writes are one record and one system
- * call.  It is encrypted at once where a caller could see the difference to
- * asyncio, which encrypts at once: see tls_flush()'s callers.
+ * in one piece.  Out: what is written is encrypted at once, as on asyncio, and
+ * the raw transport gathers the records of a turn into one system call. (To
+ * encrypt all that a turn has written as one record was tried. It spares an
+ * SSL_write() per write, but a callback that blocks its thread would hold plain
+ * text back, and no other thread may encrypt it meanwhile: the user has the SSL
+ * object, too, and its callbacks take the GIL.)
  */
 #include "tls_impl.h"
 
 #include "stream.h"
 
-/* From so many bytes on they are decrypted straight into a bytes object, and encrypted at once. */
+/* From so many bytes on they are decrypted straight into a bytes object. */
 #define LARGE_READ  (32 * 1024)
-#define LARGE_WRITE (64 * 1024)
-/* Small writes are gathered up to what a record holds. */
+/* Small writes that had to wait are gathered up to what a record holds. */
 #define RECORD      (16 * 1024)
 /* What is encrypted at a time: so many whole records. */
 #define SLICE       (16 * RECORD)
@@ -64,7 +65,6 @@ tell_protocol(TlsObject *self, PyObject *name, const char *failure)
 void
 tls_drop_output(TlsObject *self)
 {
-    loop_flush_cancel(&self->flush);
     self->queued = 0;
     pieces_drop(&self->pieces);
 }
@@ -221,7 +221,6 @@ tls_encrypt(TlsObject *self)
             kept = 0;
         }
     }
-    self->blocked = rc == CIPHER_AGAIN;
     if (rc != CIPHER_ERROR && passes) {
         rc = pass_on(self);
     }
@@ -244,7 +243,6 @@ tls_send(TlsObject *self)
 int
 tls_flush(TlsObject *self)
 {
-    loop_flush_cancel(&self->flush);
     if (self->pieces.count == 0 || !tls_is_open(self)) {
         return 0;
     }
@@ -266,7 +264,6 @@ tls_flush(TlsObject *self)
 int
 tls_flush_last(TlsObject *self)
 {
-    loop_flush_cancel(&self->flush);
     if (self->pieces.count == 0 || !tls_is_open(self)) {
         return 0;
     }
@@ -283,32 +280,11 @@ tls_flush_last(TlsObject *self)
     return rc;
 }
 
-int
-tls_flush_entry(LoopObject *Py_UNUSED(loop), PyObject *op)
-{
-    TlsObject *self = (TlsObject *)op;
-    if (tls_flush(self) == 0) {
-        return 0;
-    }
-    return loop_report(self->loop, "Fatal error on SSL protocol", "transport", self->app_transport,
-                       "protocol", op, NULL);
-}
-
-/* After something was queued. */
+/* After something was queued. The end of the handshake takes along what was written before it. */
 static int
-flush_soon(TlsObject *self)
+encrypt_if_open(TlsObject *self)
 {
-    LoopObject *loop = self->loop;
-    if (self->mode != TLS_WRAPPED) { /* the end of the handshake takes it along */
-        return 0;
-    }
-    /* At once also where nobody will come by: the loop does not run, or runs in another thread. */
-    if (self->queued >= LARGE_WRITE || self->queued >= self->outgoing_high ||
-        loop->thread_id != PyThread_get_thread_ident()) {
-        return tls_flush(self);
-    }
-    loop_flush_later(loop, &self->flush);
-    return 0;
+    return self->mode == TLS_WRAPPED ? tls_flush(self) : 0;
 }
 
 /* Written to what closes or is closed: 1 if so. */
@@ -334,7 +310,7 @@ tls_write(TlsObject *self, PyObject *data)
     if (refused) {
         return refused < 0 ? -1 : 0;
     }
-    return tls_queue(self, data) < 0 ? -1 : flush_soon(self);
+    return tls_queue(self, data) < 0 ? -1 : encrypt_if_open(self);
 }
 
 int
@@ -356,7 +332,7 @@ tls_write_all(TlsObject *self, PyObject *iterable)
     if (rc < 0) { /* no buffer: asyncio, too, finds out when it encrypts */
         return fatal(self);
     }
-    return self->pieces.count ? flush_soon(self) : 0;
+    return encrypt_if_open(self);
 }
 
 int
@@ -556,18 +532,14 @@ read_copied(TlsObject *self)
     }
 }
 
-/* Reading may have made answers of its own, and what could not be written may go now; what the
-   protocol has just written may wait for more of this turn. */
+/* Reading may have made answers of its own, and what could not be written may go now. */
 static int
 after_reading(TlsObject *self)
 {
     if (!tls_is_open(self)) {
         return 0;
     }
-    if (self->pieces.count && (self->blocked || self->flush.link == NULL)) {
-        return tls_encrypt(self);
-    }
-    return tls_send(self);
+    return self->pieces.count ? tls_encrypt(self) : tls_send(self);
 }
 
 int
@@ -713,6 +685,11 @@ take_buffer_methods(TlsObject *self, PyObject *protocol)
 int
 tls_use_protocol(TlsObject *self, PyObject *protocol)
 {
+    int streams = PyObject_IsInstance(protocol, self->loop->st->asyncio_FlowControlMixin);
+    if (streams < 0) {
+        return -1;
+    }
+    self->streams = streams;
     streamreader_unlink(&self->reader);
     Py_XSETREF(self->app_protocol, protocol != Py_None ? Py_NewRef(protocol) : NULL);
     if (self->app_protocol == NULL) {

@@ -76,7 +76,6 @@ typedef struct {
 
     Pieces pieces;     /* written and not encrypted */
     Py_ssize_t queued; /* bytes */
-    FlushNode flush;
 
     Py_ssize_t incoming_high;
     Py_ssize_t incoming_low;
@@ -84,7 +83,7 @@ typedef struct {
     Py_ssize_t outgoing_low;
     int conn_lost;
     bool encrypting;
-    bool blocked; /* the cipher must read before it can write */
+    bool streams; /* the protocol is of asyncio.streams: is_closing() is a part of drain() */
     bool resuming;
     bool reading_again;
     char wire_writing_paused; /* chars: members for Python */
@@ -153,7 +152,7 @@ void cipher_unbind(TlsObject *self);
 
 int tls_read(TlsObject *self);
 int tls_resume_reading(TlsObject *self);
-/* Queues bytes (or what else has a buffer) and sees to it that they go. */
+/* Encrypts bytes (or what else has a buffer) and hands them on; what cannot be encrypted yet waits. */
 int tls_write(TlsObject *self, PyObject *data);
 int tls_write_all(TlsObject *self, PyObject *iterable);
 /* Only queues. */
@@ -168,7 +167,6 @@ int tls_send(TlsObject *self);
 int tls_control_writing(TlsObject *self);
 int tls_control_reading(TlsObject *self);
 void tls_drop_output(TlsObject *self);
-int tls_flush_entry(LoopObject *loop, PyObject *op);
 int tls_use_protocol(TlsObject *self, PyObject *protocol);
 /* get_extra_info(). */
 PyObject *tls_extra_info(TlsObject *self, PyObject *name, PyObject *fallback);

@@ -120,7 +120,8 @@ transport_writelines(PyObject *op, PyObject *list_of_data)
     return ask_protocol((TlsTransportObject *)op, "_write_appdata", list_of_data);
 }
 
-/* From 3.14's last releases on, what closes below closes here. */
+/* StreamWriter.drain() asks, and behind it the kernel has been offered what was written. From 3.14's
+   last releases on, what closes below closes here. */
 static PyObject *
 transport_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -129,10 +130,14 @@ transport_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (st == NULL) {
         return NULL;
     }
+    TlsObject *protocol = native(self, st);
+    if (protocol != NULL && protocol->streams && loop_flush_before(protocol->loop) < 0) {
+        return NULL;
+    }
     if (self->closed || !st->tls->asks_wire) {
         return PyBool_FromLong(self->closed);
     }
-    TlsObject *protocol = native(self, st);
+    protocol = native(self, st);
     int closing = protocol == NULL || protocol->transport == NULL
                       ? -1
                       : stream_tells_closing(st, protocol->transport);

@@ -11,11 +11,7 @@
 static PyObject *
 protocol_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    TlsObject *self = (TlsObject *)type->tp_alloc(type, 0);
-    if (self != NULL) {
-        self->flush = (FlushNode){.owner = (PyObject *)self, .flush = tls_flush_entry};
-    }
-    return (PyObject *)self;
+    return type->tp_alloc(type, 0);
 }
 
 static int

@@ -1,8 +1,8 @@
-/* stream_impl.h: what the four rooms of the stream transport share.
+/* stream_impl.h: what the five rooms of the stream transport share.
  *
  * stream.c has the type and what Python sees, stream_life.c a connection's
- * beginning and end; stream_read.c brings data in, stream_write.c sends it.
- * Nobody else includes this.
+ * beginning and end; stream_read.c brings data in, stream_write.c queues output
+ * and stream_send.c sends it. Nobody else includes this.
  */
 #ifndef FASTAIO_STREAM_IMPL_H
 #define FASTAIO_STREAM_IMPL_H
@@ -149,7 +149,7 @@ int stream_read(StreamObject *self);
 /* Queues one. */
 int stream_read_later(StreamObject *self);
 
-/* stream_write.c */
+/* stream_send.c */
 
 /* Sends what is queued, as far as the kernel takes it, and before it what other transports have
    queued before. */
@@ -159,9 +159,14 @@ bool stream_keep(FlushNode *node);
 /* The loop's FlushNode callback. */
 int stream_flush_entry(LoopObject *loop, PyObject *op);
 void stream_drop_output(StreamObject *self);
+/* shutdown(SHUT_WR). */
+int stream_shut_down_writing(StreamObject *self);
 int stream_maybe_pause(StreamObject *self);
 /* Hands the kernel what it will take without a word to anybody: for finalizers. */
 void stream_send_last(StreamObject *self);
+
+/* stream_write.c */
+
 extern PyMethodDef stream_write_methods[];
 
 #endif

@@ -732,7 +732,8 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
     }
     self->io = (IoWatcher){
         .owner = (PyObject *)self, .run = stream_io, .lost_fd = stream_lost_fd, .fd = -1};
-    self->flush = (FlushNode){.owner = (PyObject *)self, .flush = stream_flush_entry, .keep = stream_keep};
+    self->flush = (FlushNode){
+        .owner = (PyObject *)self, .flush = stream_flush_entry, .keep = stream_keep};
     self->fd = -1;
     self->high_water = STREAM_LARGE;
     self->low_water = STREAM_LARGE / 4;

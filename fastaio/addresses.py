@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from asyncio import base_events
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
@@ -21,6 +22,7 @@ AddrInfo: TypeAlias = (
 )
 
 _getaddrinfo = socket.getaddrinfo
+_audit = sys.audit
 # Where asyncio looks it up, and where tests replace it.
 _sockets_of_asyncio: Any = base_events
 # These ask which addresses this machine has, which may change.
@@ -35,12 +37,22 @@ def _is_literal(host: str) -> bool:
     return True
 
 
+class _Answer:
+    """What getaddrinfo() said, and whether that call (which raised the audit event) was the last."""
+
+    __slots__ = ("infos", "is_new")
+
+    def __init__(self, infos: tuple[AddrInfo, ...]) -> None:
+        self.infos = infos
+        self.is_new = True
+
+
 def _resolve(
     host: str, port: int | None, family: int, type: int, proto: int, flags: int
-) -> tuple[AddrInfo, ...] | None:
+) -> _Answer | None:
     if not _is_literal(host) or flags & _DEPENDS_ON_INTERFACES:
         return None
-    return tuple(_getaddrinfo(host, port, family, type, proto, flags))
+    return _Answer(tuple(_getaddrinfo(host, port, family, type, proto, flags)))
 
 
 # typed: True is no port although it equals 1.
@@ -61,4 +73,10 @@ def resolve_literal(
     if host.__class__ is not str or (port is not None and port.__class__ is not int):
         return None
     found = _resolve_cached(host, port, family, type, proto, flags)
-    return None if found is None else list(found)
+    if found is None:
+        return None
+    if found.is_new:
+        found.is_new = False
+    else:
+        _audit("socket.getaddrinfo", host, port, family, type, proto)
+    return list(found.infos)

@@ -238,24 +238,54 @@ datagram_read_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-/* Where a datagram for `address` goes; *to unused (size 0) with the socket's own peer. False for
-   what is asyncio's to look into. */
+/* Find out where a datagram for `*address` goes, and set that to the only address that this transport
+   sends to; *to is unused (size 0) with the socket's own peer. False for what is asyncio's to look
+   into. */
 static bool
-find_target(DatagramObject *self, PyObject *address, SockAddr *to, socklen_t *size)
+find_target(DatagramObject *self, PyObject **address, SockAddr *to, socklen_t *size)
 {
     PyObject *only = self->address;
-    if (only != NULL && only != Py_None && only != address) {
-        if (address != Py_None) {
+    if (only != NULL && only != Py_None && only != *address) {
+        if (*address != Py_None) {
             return false; /* equal, or an error */
         }
-        address = only;
+        *address = only;
     }
     *size = 0;
-    if (self->connected || (self->unnamed_peer && address == Py_None)) {
+    if (self->connected || (self->unnamed_peer && *address == Py_None)) {
         return true;
     }
-    *size = address_from_python(&self->cache, self->family, address, to);
+    *size = address_from_python(&self->cache, self->family, *address, to);
     return *size != 0;
+}
+
+/* Handle what an audit hook has raised as asyncio handles what sock.sendto() raises. */
+static int
+refused_by_hook(DatagramObject *self, fastaio_state *st)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    bool reported = PyErr_ExceptionMatches(PyExc_OSError);
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *result =
+        reported ? transport_call_protocol(&self->core, st->str_error_received, exc)
+                 : PyObject_CallMethod((PyObject *)self, "_fatal_error", "Os", exc,
+                                       "Fatal write error on datagram transport");
+    Py_DECREF(exc);
+    return drop_result(result);
+}
+
+/* Raise the audit event of sock.sendto(). 0, or -1 where a hook has raised. */
+static int
+audit_sendto(DatagramObject *self, PyObject *address)
+{
+    PyObject *sock = Py_NewRef(self->core.file); /* a hook is Python, which may close us */
+    Py_INCREF(address);
+    int rc = PySys_Audit("socket.sendto", "OO", sock, address);
+    Py_DECREF(address);
+    Py_DECREF(sock);
+    return rc;
 }
 
 /* 1: sent, or refused and reported; 0: it is asyncio's to do, -1: error. */
@@ -267,13 +297,18 @@ send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *da
     socklen_t size;
     Py_buffer view;
     int fd = *compat_socket_fd(self->core.file);
-    if (fd < 0 || !find_target(self, address, &to, &size)) {
+    if (fd < 0 || !find_target(self, &address, &to, &size)) {
         return 0;
     }
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         PyErr_Clear(); /* not contiguous */
         return 0;
     }
+    if (size != 0 && audit_sendto(self, address) < 0) { /* as in CPython, send() has no event */
+        PyBuffer_Release(&view);
+        return refused_by_hook(self, st) < 0 ? -1 : 1;
+    }
+    fd = self->core.file != NULL ? *compat_socket_fd(self->core.file) : -1;
     ssize_t sent = sendto(fd, view.buf, (size_t)view.len, MSG_DONTWAIT, size ? &to.any : NULL, size);
     int error = errno;
     PyBuffer_Release(&view);

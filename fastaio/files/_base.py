@@ -1,4 +1,24 @@
-"""What every asynchronous file has: its loop, its turn, and output that is gathered."""
+"""What every asynchronous file has: its loop, its turn, and output that is gathered.
+
+Output passes three places, in this order, and one writer takes it from the second to the third:
+
+    pieces      gathered on the loop; write() returns with its data here
+       |  hand_over(), when enough is gathered or somebody waits for it
+    handed      waiting for the writer
+       |  _next(), by the writer: up to 1024 pieces at a time
+    in the kernel's hands: `parts` of write_handed() in a thread, or _op_pieces of a ring
+
+The writer is a job in a thread or an operation on the loop's io_uring. The states of an Output:
+
+    idle    busy is false; handed is empty. _start_output() hands over and starts a writer.
+    busy    busy is true; a writer works. A job goes on while handed has something. An operation
+            ends in _op_ended(), which starts the next one. Both end in _output_ended().
+    failed  as idle, with `error` set. take_back() has put what was not written at the front of
+            pieces. The next operation of the file writes it again, and raises what then fails.
+
+_write_gathered() waits until all three places are empty, _make_room() until little enough is in the
+first two.
+"""
 
 from __future__ import annotations
 
@@ -75,11 +95,10 @@ class Flag(int):
 
 
 class Output:
-    """Bytes on their way to a descriptor: gathered on the loop, then handed over to whoever writes.
+    """Bytes on their way to a descriptor; the module's text shows the places that they pass.
 
-    That is a job in a thread, which goes on as long as it finds something, or one operation of the
-    loop's io_uring after the other. The loop and the thread share nothing but a deque at whose
-    ends they work, and two counts of which each has its own.
+    The loop and a thread that writes share `handed`, at whose ends they work, and two counts, of
+    which each side changes one.
     """
 
     __slots__ = (
@@ -105,9 +124,9 @@ class Output:
         self.handed: deque[bytes] = deque()
         self._handed_size = 0
         self._taken_size = 0
-        #: A job or an operation has it.
+        #: A job or an operation works on it.
         self.busy = False
-        #: Called once by whoever writes, when it takes what is waiting.
+        #: Called once by the writer, when it takes what is waiting.
         self.room_wanted: Callable[[], object] | None = None
         self._op: _fastaio.FileOp | None = None
         self._op_pieces: list[bytes] = []
@@ -122,16 +141,16 @@ class Output:
 
     @property
     def waiting(self) -> int:
-        """How many bytes nobody has begun to write."""
+        """The number of bytes that the writer has not taken."""
         return self._handed_size - self._taken_size + self.size
 
     @property
     def takes_more(self) -> bool:
-        """Whether more may be gathered without a second look."""
+        """Whether more may be gathered without a wait."""
         return self.error is None and self.waiting < LIMIT
 
     def hand_over(self) -> None:
-        """Give what is gathered to whoever writes; few large pieces, not many small ones."""
+        """Move what is gathered to `handed`; join small pieces."""
         pieces, size = self.pieces, self.size
         self.pieces, self.size = [], 0
         self._handed_size += size
@@ -141,7 +160,7 @@ class Output:
             self.handed.extend(pieces)
 
     def _next(self) -> list[bytes]:
-        """What has been handed over, as far as the kernel takes it at once."""
+        """Take from `handed` what the kernel takes in one call."""
         pieces: list[bytes] = []
         while self.handed and len(pieces) < _MOST:
             piece = self.handed.popleft()
@@ -157,8 +176,8 @@ class Output:
 
     # In a thread
 
-    def write(self) -> None:
-        """Write what is handed over, in whatever thread; on an error what is left stays there."""
+    def write_handed(self) -> None:
+        """Write until `handed` is empty; on an error what is left goes back there."""
         while pieces := self._next():
             done = 0
             try:
@@ -174,23 +193,23 @@ class Output:
                 raise
 
     def _put_back(self, pieces: list[bytes], done: int) -> None:
-        """Keep what of pieces that have been taken is not among the ``done`` bytes written."""
+        """Return to `handed` what is behind the first `done` bytes of pieces that were taken."""
         if done < sum(map(len, pieces)):
             rest = b"".join(pieces)[done:]
             self.handed.appendleft(rest)
             self._taken_size -= len(rest)
 
-    def drain(self) -> None:
-        """Write all; what fails stays for the next try."""
+    def write_all(self) -> None:
+        """Write all that is gathered, in this thread; what fails stays gathered."""
         if self.busy:
             raise RuntimeError("earlier output is still being written")
-        self.restore()
+        self.take_back()
         if self.pieces:
             self.hand_over()
             try:
-                self.write()
+                self.write_handed()
             finally:
-                self.restore()
+                self.take_back()
 
     # By a ring
 
@@ -232,8 +251,11 @@ class Output:
             if os.lseek(fd, 0, os.SEEK_CUR) == self._op_start + self._op_size:
                 os.lseek(fd, self._op_start + done, os.SEEK_SET)
 
-    def restore(self) -> None:
-        """Put what has not been written before what has been gathered since; nobody is writing."""
+    def take_back(self) -> None:
+        """Return to idle: put what was not written before what has been gathered since.
+
+        Only where no writer works any more.
+        """
         if self._op is not None:
             self.end_op()
         self.busy = False
@@ -254,7 +276,7 @@ class File(Generic[_Data]):
         "__weakref__",
         "_closed",
         "_deferred",
-        "_drain_waiters",
+        "_output_waiters",
         "_executor",
         "_fd",
         "_forks",
@@ -298,7 +320,7 @@ class File(Generic[_Data]):
         self._deferred = False
         #: Much has been written without a wait: the next write() lets the other tasks run first.
         self._owes_turn = False
-        self._drain_waiters: list[Future[None]] = []
+        self._output_waiters: list[Future[None]] = []
         #: What a temporary file does with its name, in a thread.
         self._on_close: Callable[[], object] | None = None
         self._on_exit: Callable[[], object] | None = None
@@ -396,27 +418,27 @@ class File(Generic[_Data]):
     # Output
 
     def _pass_on(self) -> None:
-        """Enough is gathered: have it written; nobody waits."""
+        """Have what is gathered written, without a wait."""
         output = self._output
         self._owes_turn = self._owes_turn or is_breather_due(output.size)
         if output.busy:
             output.hand_over()
         else:
-            self._start_drain()
+            self._start_output()
         if self._owes_turn or not output.takes_more:
             self._write_loop = NEVER
         if self._gather < self._last_gather:
             self._gather *= 2
 
-    def _start_drain(self) -> None:
-        """Write what is gathered, by the ring or in a thread."""
+    def _start_output(self) -> None:
+        """Hand over what is gathered and start a writer, on the ring or in a thread."""
         output = self._output
         output.hand_over()
         try:
             if not self._start_op():
                 self._start_job()
         except BaseException:
-            output.restore()
+            output.take_back()
             raise
 
     def _start_op(self) -> bool:
@@ -425,10 +447,10 @@ class File(Generic[_Data]):
             return False
         self._output.busy = True
         # It keeps this file alive until the kernel is done, or the loop is closed.
-        future.add_done_callback(self._written)
+        future.add_done_callback(self._op_ended)
         return True
 
-    def _written(self, future: Future[int]) -> None:
+    def _op_ended(self, future: Future[int]) -> None:
         error = future.exception()
         try:
             self._output.end_op()
@@ -436,75 +458,77 @@ class File(Generic[_Data]):
                 return
         except Exception as exc:
             error = exc
-        self._drained(error)
+        self._output_ended(error)
 
     def _start_job(self) -> None:
-        drain = self._loop.run_in_executor(self._executor, self._write_in_thread)
+        job = self._loop.run_in_executor(self._executor, self._write_in_thread)
         self._output.busy = True
-        # The job keeps this file alive, and nothing else of what waits for it does: what belongs to
-        # a cycle might have its descriptor closed before the rest is written.
+        # The job keeps this file alive, its callback does not: the collector might close the
+        # descriptor of a file in a cycle before the rest is written.
         me = weakref.ref(self)
 
-        def drained(drain: Future[BaseException | None]) -> None:
+        def job_ended(job: Future[BaseException | None]) -> None:
             file = me()
-            if drain.cancelled():
+            if job.cancelled():
                 error: BaseException | None = RuntimeError("the executor has dropped a job")
             else:
-                error = drain.exception() or drain.result()
+                error = job.exception() or job.result()
             if file is not None:
-                file._drained(error)
+                file._output_ended(error)
 
-        drain.add_done_callback(drained)
+        job.add_done_callback(job_ended)
 
     def _write_in_thread(self) -> BaseException | None:
-        # Returned, not raised: its frames know this file, and who keeps the outcome would keep it.
+        # The exception is returned, not raised: its frames refer to this file, and an executor that
+        # keeps the outcome would keep the file open.
         try:
-            self._output.write()
+            self._output.write_handed()
         except BaseException as exc:
             return exc.with_traceback(None)
         return None
 
-    def _drained(self, error: BaseException | None) -> None:
+    def _output_ended(self, error: BaseException | None) -> None:
         output = self._output
-        output.restore()
-        # For whoever asks next: nobody may be waiting. Its frames know this file, which would be a
-        # cycle.
+        output.take_back()
+        # Kept for the next operation, since nobody may be waiting. Without its traceback, whose
+        # frames refer to this file: that would be a cycle.
         output.error = None if error is None else error.with_traceback(None)
-        self._wake_writers()
+        self._wake_output_waiters()
         if output.error is None and output.size >= self._gather:
-            self._start_drain()
+            self._start_output()
         if not self._turns.taken:
             self._update()
 
-    def _wake_writers(self) -> None:
-        waiters, self._drain_waiters = self._drain_waiters, []
+    def _wake_output_waiters(self) -> None:
+        waiters, self._output_waiters = self._output_waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _wake_writers_soon(self) -> None:
-        """From the thread that writes: there is room."""
+    def _wake_output_waiters_soon(self) -> None:
+        """Tell the loop that there is room; called by the thread that writes."""
         try:
-            self._loop.call_soon_threadsafe(self._wake_writers)
+            self._loop.call_soon_threadsafe(self._wake_output_waiters)
         except RuntimeError:
-            if not self._loop.is_closed():  # where nobody waits any more
+            if not self._loop.is_closed():  # nobody waits on a closed loop
                 raise
 
-    async def _drain_end(self) -> None:
+    async def _wait_for_output(self) -> None:
+        """Wait until the writer has ended, or there is room."""
         waiter: Future[None] = self._loop.create_future()
-        self._drain_waiters.append(waiter)
+        self._output_waiters.append(waiter)
         await waiter
 
-    async def _settle(self) -> None:
-        """Have all output written; errors are raised, once, and what could not be written stays."""
+    async def _write_gathered(self) -> None:
+        """Have all output written; raise what fails, once. What was not written stays gathered."""
         output = self._output
         while output.busy:
-            await self._drain_end()
+            await self._wait_for_output()
         while output.pieces:
             output.error = None
-            self._start_drain()
+            self._start_output()
             while output.busy:
-                await self._drain_end()
+                await self._wait_for_output()
             if output.error is not None:
                 error, output.error = output.error, None
                 try:
@@ -520,15 +544,15 @@ class File(Generic[_Data]):
             self._owes_turn = False
             await breathe()
         if output.error is not None:
-            await self._settle()
+            await self._write_gathered()
         while output.busy and output.waiting and output.waiting + size > LIMIT:
-            output.room_wanted = self._wake_writers_soon
+            output.room_wanted = self._wake_output_waiters_soon
             try:
-                await self._drain_end()
+                await self._wait_for_output()
             finally:
                 output.room_wanted = None
             if output.error is not None:
-                await self._settle()
+                await self._write_gathered()
 
     # What needs no waiting
 
@@ -602,7 +626,7 @@ class File(Generic[_Data]):
         """close(), once it has the turn."""
         try:
             while self._output.busy:
-                await self._drain_end()
+                await self._wait_for_output()
             if self._closed:
                 return
             self._closed = True
@@ -625,7 +649,7 @@ class File(Generic[_Data]):
     def _finish(self) -> None:
         """Write all and close, in a thread."""
         try:
-            self._output.drain()
+            self._output.write_all()
         finally:
             self._release()
 

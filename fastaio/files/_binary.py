@@ -88,7 +88,7 @@ class BinaryFile(File[bytes]):
 
     def _flush_blocking(self) -> None:
         if not self._closed and not self._output.busy:
-            self._output.drain()
+            self._output.write_all()
 
     def detach(self) -> io.FileIO:
         """Give the io.FileIO below away; what is gathered is written first, on the spot."""
@@ -182,7 +182,7 @@ class BinaryFile(File[bytes]):
         await self._begin(name, *args)
         if self._output.pieces or self._output.busy:
             try:
-                await self._settle()
+                await self._write_gathered()
             except BaseException:
                 self._end()
                 raise
@@ -397,7 +397,7 @@ class BinaryFile(File[bytes]):
         """Have the kernel take what is gathered. (files.fsync() has the disk take it.)"""
         await self._begin("flush")
         try:
-            await self._settle()
+            await self._write_gathered()
             if isinstance(self._sync, io.BufferedRandom):
                 self._unread()  # as io does: whoever else has the descriptor goes on from here
         finally:
@@ -410,9 +410,9 @@ class BinaryFile(File[bytes]):
         await self._begin("tell")
         try:
             while self._output.busy:
-                await self._drain_end()
+                await self._wait_for_output()
             if self._appends:
-                await self._settle()  # only then is it known where the output has gone
+                await self._write_gathered()  # only then is it known where the output has gone
             here = self._raw.tell() if self._raw.seekable() else self._sync.tell()
             return int(here) - len(self._ahead) + self._off + self._output.size
         finally:
@@ -427,7 +427,7 @@ class BinaryFile(File[bytes]):
             offset, whence = operator.index(offset), operator.index(whence)
             if not 0 <= whence <= 4 or not -sys.maxsize <= offset <= sys.maxsize:
                 self._refuse("seek", offset, whence)
-            await self._settle()
+            await self._write_gathered()
             if whence == os.SEEK_CUR:
                 offset += self._raw.tell() - len(self._ahead) + self._off
             elif whence != os.SEEK_SET:
@@ -457,7 +457,7 @@ class BinaryFile(File[bytes]):
         try:
             if not self._writable:
                 self._refuse("truncate", size)
-            await self._settle()
+            await self._write_gathered()
             self._unread()
             return int(await self._thread(self._raw.truncate, size))
         finally:
@@ -466,8 +466,8 @@ class BinaryFile(File[bytes]):
     def __del__(self) -> None:
         # The file of io in _sync warns of not having been closed, and closes the descriptor.
         if not getattr(self, "_closed", True):
-            self._output.restore()
-            self._output.drain()
+            self._output.take_back()
+            self._output.write_all()
 
 
 class RawFile(BinaryFile):

@@ -113,7 +113,7 @@ class GatheringRaw(io.RawIOBase):
         if self.at_end:
             self.at_end = False
             return 0
-        self.output.drain()
+        self.output.write_all()
         return self.file.readinto(buffer)
 
     def readall(self) -> bytes:
@@ -121,7 +121,7 @@ class GatheringRaw(io.RawIOBase):
         if self.at_end:
             self.at_end = False
             return stash
-        self.output.drain()
+        self.output.write_all()
         return stash + (self.file.readall() or b"")
 
     def write(self, data: ReadableBuffer, /) -> int:
@@ -131,16 +131,16 @@ class GatheringRaw(io.RawIOBase):
         return len(piece)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        self.output.drain()
+        self.output.write_all()
         self.unstash()
         return self.file.seek(offset, whence)
 
     def tell(self) -> int:
-        self.output.drain()
+        self.output.write_all()
         return self.file.tell() - len(self.stash)
 
     def truncate(self, size: int | None = None, /) -> int:
-        self.output.drain()
+        self.output.write_all()
         self.unstash()
         return self.file.truncate(size)
 
@@ -148,8 +148,8 @@ class GatheringRaw(io.RawIOBase):
         if self.closed:
             return
         try:
-            self.output.restore()  # nobody closes it while a job is writing
-            self.output.drain()
+            self.output.take_back()  # nobody closes it while a job is writing
+            self.output.write_all()
         finally:
             try:
                 self.file.close()
@@ -278,7 +278,7 @@ class TextFile(File[str]):
         self._go_back()
         buffer = self._text.detach()
         buffer.flush()
-        self._output.drain()
+        self._output.write_all()
         self._closed = True
         self._update()
         return buffer
@@ -510,7 +510,7 @@ class TextFile(File[str]):
         try:
             if self._both and (not self._writing or self._text.line_buffering):
                 while self._output.busy:
-                    await self._drain_end()
+                    await self._wait_for_output()
                 count = await self._thread(self._first_write, text)
                 self._writing = True
                 return count
@@ -529,7 +529,7 @@ class TextFile(File[str]):
         self._drop_decoded()
         count = self._text.write(text)
         self._text.flush()
-        self._output.drain()
+        self._output.write_all()
         return count
 
     def _drop_decoded(self) -> None:
@@ -547,15 +547,15 @@ class TextFile(File[str]):
         if self._both:
             # Its buffer moves the position when it is flushed: not while somebody writes there.
             while self._output.busy:
-                await self._drain_end()
+                await self._wait_for_output()
             await self._thread(self._flush_blocking)
         else:
             self._text.flush()
-            await self._settle()
+            await self._write_gathered()
 
     def _flush_blocking(self) -> None:
         self._text.flush()
-        self._output.drain()
+        self._output.write_all()
 
     async def flush(self) -> None:
         """Have the kernel take what is gathered. (files.fsync() has the disk take it.)"""

@@ -67,7 +67,7 @@ room = Path("src", "_fastaio")
 
 
 def files(pattern: str) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in (root / room).glob(pattern))
+    return sorted(str(path.relative_to(root)) for path in (root / room).rglob(pattern))
 
 
 setup(

@@ -2,7 +2,7 @@
 
 A wait that is shorter than the CPU time that blocking takes is cheaper if the loop asks the kernel
 again and again instead. The native loop measures that time and spins no longer. Spinning only helps
-where another CPU does the work that is waited for: with less than two of them the loop always blocks
+again and again instead. The native loop measures that time and spins no longer. Spinning only helps
 at once.
 """
 

@@ -27,7 +27,7 @@ def program(tmp_path_factory):
     """The program, with sanitizers where the compiler has them."""
     binary = tmp_path_factory.mktemp("uring_ops") / "uring_ops"
     command = [COMPILER, "-std=c11", "-D_GNU_SOURCE", "-UNDEBUG", "-g", f"-I{ROOM}", "-pthread"]
-    command += [str(PROGRAM), str(ROOM / "uring.c"), "-o", str(binary)]
+    command += [str(PROGRAM), str(ROOM / "poll" / "uring.c"), "-o", str(binary)]
     for sanitizers in (["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"], []):
         done = subprocess.run([*command, *sanitizers], capture_output=True, text=True, check=False)
         if done.returncode == 0:

@@ -3,7 +3,7 @@
  * Built with uring.c, assertions and sanitizers by test_uring_ops.py. Exit status 0: the case holds;
  * 77: there is no io_uring here.
  */
-#include "uring_impl.h"
+#include "poll/uring_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>

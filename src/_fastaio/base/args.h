@@ -1,0 +1,54 @@
+/* args.h: arguments that asyncio's methods in Python take by position or by keyword. */
+#ifndef FASTAIO_ARGS_H
+#define FASTAIO_ARGS_H
+
+#include "base/compat.h"
+
+/* An argument that may be given by keyword: *slot is NULL until it is known. */
+typedef struct {
+    const char *name; /* NULL ends a list of these */
+    PyObject **slot;
+} NamedArgument;
+
+/* Puts values, which were given under the names `keywords` (NULL: none), into their slots; borrowed.
+   0, or -1 with the TypeError of an unknown name or of one that has its value already. */
+int keyword_arguments(const char *method, const NamedArgument *known, PyObject *keywords,
+                      PyObject *const *values);
+
+/* The only argument of a METH_FASTCALL | METH_KEYWORDS method, called `name` in asyncio; borrowed,
+   NULL with TypeError. */
+static inline PyObject *
+only_argument(const char *method, const char *name, PyObject *const *args, Py_ssize_t count,
+              PyObject *keywords)
+{
+    Py_ssize_t total = count + (keywords ? PyTuple_GET_SIZE(keywords) : 0);
+    if (total != 1) {
+        PyErr_Format(PyExc_TypeError, "%s() takes exactly one argument (%zd given)", method, total);
+        return NULL;
+    }
+    if (count == 0
+        && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, 0), name) != 0) {
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", method,
+                     PyTuple_GET_ITEM(keywords, 0));
+        return NULL;
+    }
+    return args[0];
+}
+
+/* Defines function_call, the METH_FASTCALL | METH_KEYWORDS form of a METH_O function. */
+#define BY_KEYWORD_TOO(function, method, name)                                                     \
+    static PyObject *function##_call(PyObject *self, PyObject *const *args, Py_ssize_t count,      \
+                                     PyObject *keywords)                                           \
+    {                                                                                              \
+        PyObject *argument = only_argument(method, name, args, count, keywords);                   \
+        return argument ? function(self, argument) : NULL;                                         \
+    }
+
+#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function)
+
+/* Parse get_extra_info(name, default=None): borrowed references, *fallback may become NULL. Return 0, or
+   -1 with TypeError. */
+int parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **name,
+                     PyObject **fallback);
+
+#endif

@@ -1,0 +1,188 @@
+/* state.h: what one interpreter's copy of the module holds; there is no other state. */
+#ifndef FASTAIO_STATE_H
+#define FASTAIO_STATE_H
+
+#include "base/base_layout.h"
+#include "base/compat.h"
+#include "base/pool.h"
+#include "base/replaced.h"
+
+/* Names used on hot or repeated paths: X(name) for a name that is also its own text. */
+#define FASTAIO_NAMES(X)                                                                           \
+    X(__name__) X(_asyncio_future_blocking) X(add_done_callback) X(accept) X(buffer_updated)       \
+    X(call_exception_handler) X(call_at) X(call_soon) X(cancel) X(close) X(connection_lost)        \
+    X(connection_made) X(context) X(create_task) X(create_future) X(data_received)                 \
+    X(eof_received) X(exception) X(fileno) X(get_buffer) X(get_debug) X(get_loop) X(handle)        \
+    X(is_running) X(loop) X(message) X(name) X(pause_writing) X(protocol) X(recv) X(recv_into)     \
+    X(resume_writing) X(send) X(sendmsg) X(shutdown) X(socket) X(source_traceback) X(throw)        \
+    X(time) X(_attach) X(_detach) X(_write_to_self) X(_process_events) X(_loop) X(_io_refs)        \
+    X(_decref_socketios) X(recvfrom) X(recvfrom_into) X(sendto) X(connect) X(setblocking)          \
+    X(gettimeout) X(getsockopt) X(family) X(type) X(proto) X(_ensure_resolved) X(__await__)        \
+    X(_transports) X(data) X(sockname) X(peername) X(getsockname) X(getpeername) X(call_later)     \
+    X(debug) X(warning) X(done) X(set_result) X(set_exception) X(_call_connection_lost)            \
+    X(__class__) X(_buffer) X(_limit) X(_eof) X(_waiter) X(_exception) X(_transport) X(_paused)    \
+    X(_stream_reader_wr) X(_native_reader) X(n) X(separator) X(cancelled) X(result)                \
+    X(pause_reading) X(resume_reading) X(eager_start) X(read) X(write) X(pending)                  \
+    X(get_extra_info) X(_do_handshake) X(_do_flush) X(_do_shutdown) X(_call_eof_received)          \
+    X(_start_shutdown) X(datagram_received) X(error_received) X(_read_ready) X(_extra)             \
+    X(_read_eof) X(_write_ready) X(_add_writer) X(_remove_writer) X(_write_end)                    \
+    X(_maybe_pause_protocol) X(_maybe_resume_protocol) X(_run) X(_run_once)
+
+/* Python objects looked up once, when the module is loaded: X(field, module, attribute). */
+#define FASTAIO_IMPORTS(X)                                                                         \
+    X(asyncio_Future, "_asyncio", "Future")                                                        \
+    X(asyncio_Task, "_asyncio", "Task")                                                            \
+    X(asyncio_Handle, "asyncio.events", "Handle")                                                  \
+    X(asyncio_TimerHandle, "asyncio.events", "TimerHandle")                                        \
+    X(asyncio_Transport, "asyncio.transports", "_FlowControlMixin")                                \
+    X(asyncio_BufferedProtocol, "asyncio.protocols", "BufferedProtocol")                           \
+    X(asyncio_BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                               \
+    X(asyncio_SelectorLoop, "asyncio.unix_events", "_UnixSelectorEventLoop")                       \
+    X(get_event_loop, "asyncio.events", "get_event_loop")                                          \
+    X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")              \
+    X(CancelledError, "asyncio.exceptions", "CancelledError")                                      \
+    X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")                                \
+    X(future_repr, "asyncio.base_futures", "_future_repr")                                         \
+    X(task_repr, "asyncio.base_tasks", "_task_repr")                                               \
+    X(task_get_stack, "asyncio.base_tasks", "_task_get_stack")                                     \
+    X(task_print_stack, "asyncio.base_tasks", "_task_print_stack")                                 \
+    X(format_callback_source, "asyncio.format_helpers", "_format_callback_source")                 \
+    X(handle_extract_stack, "asyncio.format_helpers", "extract_stack")                             \
+    X(extract_stack, "traceback", "extract_stack")                                                 \
+    X(deque, "collections", "deque")                                                               \
+    X(nullcontext, "contextlib", "nullcontext")                                                    \
+    X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                            \
+    X(logger, "asyncio.log", "logger")                                                             \
+    X(socket_type, "socket", "socket")                                                             \
+    X(socket_base, "_socket", "socket")                                                            \
+    X(asyncio_SocketTransport, "asyncio.selector_events", "_SelectorSocketTransport")              \
+    X(asyncio_DatagramTransport, "asyncio.selector_events", "_SelectorDatagramTransport")          \
+    X(asyncio_ReadTransport, "asyncio.transports", "ReadTransport")                                \
+    X(asyncio_ReadPipeTransport, "asyncio.unix_events", "_UnixReadPipeTransport")                  \
+    X(asyncio_WritePipeTransport, "asyncio.unix_events", "_UnixWritePipeTransport")                \
+    X(TransportSocket, "asyncio.trsock", "TransportSocket")                                        \
+    X(set_nodelay, "asyncio.base_events", "_set_nodelay")                                          \
+    X(sendfile_mode, "asyncio.constants", "_SendfileMode")                                         \
+    X(asyncio_StreamReader, "asyncio.streams", "StreamReader")                                     \
+    X(asyncio_StreamReaderProtocol, "asyncio.streams", "StreamReaderProtocol")                     \
+    X(asyncio_FlowControlMixin, "asyncio.streams", "FlowControlMixin")                             \
+    X(asyncio_IncompleteReadError, "asyncio.exceptions", "IncompleteReadError")                    \
+    X(asyncio_LimitOverrunError, "asyncio.exceptions", "LimitOverrunError")
+
+/* The same; None where this Python does not have it. */
+#define FASTAIO_OPTIONAL_IMPORTS(X)                                                                \
+    X(asyncio_ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle")
+
+typedef struct TaskObject TaskObject;
+typedef struct TlsState TlsState;
+
+/* asyncio's classes of streams: do they have the methods that they were loaded with? */
+typedef struct {
+    PyObject *functions;   /* what they were loaded with */
+    unsigned reader_tag;   /* versions of the two classes when they were looked at */
+    unsigned protocol_tag;
+    bool intact;
+} ReaderClasses;
+
+typedef struct fastaio_state {
+    PyTypeObject *FutureType;
+    PyTypeObject *TaskType;
+    PyTypeObject *AwaitType; /* what `await future` iterates */
+    PyTypeObject *HandleType;
+    PyTypeObject *TimerHandleType;
+    PyTypeObject *LoopType;
+    PyTypeObject *NativeCallType;      /* loop_view.c */
+    PyTypeObject *StreamTransportType; /* stream.c */
+    PyTypeObject *ListenerType;        /* server.c */
+    PyTypeObject *SockOpType;          /* sockops.c */
+    PyTypeObject *StreamReaderType;    /* streamreader_type.c */
+    PyTypeObject *ReaderCoreType;      /* streamreader.c */
+    PyTypeObject *ReadOpType;          /* streamreader_op.c */
+    PyTypeObject *FileOpType;          /* file_op.c */
+    PyTypeObject *DatagramCoreType;    /* datagram.c */
+    PyTypeObject *ReadPipeCoreType;    /* pipe_read.c */
+    PyTypeObject *WritePipeCoreType;   /* pipe_write.c */
+
+#define X(name) PyObject *str_##name;
+    FASTAIO_NAMES(X)
+#undef X
+#define X(field, module, attribute) PyObject *field;
+    FASTAIO_IMPORTS(X)
+    FASTAIO_OPTIONAL_IMPORTS(X)
+#undef X
+    PyObject *context_kwname; /* ("context",) */
+    PyObject *loop_hooks;     /* loop_overrides.c: the native methods that others may replace */
+
+    /* registry.c */
+    PyObject *current_tasks;     /* up to 3.13: asyncio's dict loop -> task */
+    PyObject *swap_current_task; /* from 3.14: asyncio's function */
+    PyObject *register_task;     /* from 3.14: asyncio's function */
+    PyObject *awaited_by_add;    /* from 3.14: asyncio's function */
+    PyObject *awaited_by_discard;
+    TaskObject *tasks;           /* up to 3.13: the newest of our living tasks */
+    unsigned forks; /* how many os.fork() lie between this process and the module's loading */
+    struct LoopObject *forked_loops; /* those whose pollers want to hear of a fork */
+    struct SignalPipe *signal_pipes; /* signal_pipe.c: those that are open */
+    bool wakeup_slot_proved;         /* signal_pipe.c: wakeup_slot_read() tells the truth */
+    struct Keeper *keeper;              /* sends what a blocked callback holds back */
+    bool registry_ready;         /* fastaio._registry.prepare() has been called */
+    BaseLayout layout;
+    uint64_t task_name_counter;
+
+    Pool handle_pool; /* of Handles and TimerHandles */
+    Pool await_pool;
+    Pool future_pool;
+    Pool task_pool;
+    Pool read_op_pool;
+
+    ReaderClasses reader_classes; /* streamreader.c */
+    Replaced replaced;
+    TlsState *tls;                /* tls_impl.h */
+} fastaio_state;
+
+extern PyModuleDef fastaio_module;
+
+static inline fastaio_state *
+state_of_module(PyObject *module)
+{
+    return (fastaio_state *)PyModule_GetState(module);
+}
+
+/* The state of the module that made `type` or the nearest of its bases; NULL with TypeError. */
+static inline fastaio_state *
+state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &fastaio_module);
+    return module ? state_of_module(module) : NULL;
+}
+
+/* The same for the very type of an object in its deallocation, without an exception: NULL where the
+   collector has taken the module from the type already. */
+static inline fastaio_state *
+state_of_dying(PyTypeObject *type)
+{
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    return module ? state_of_module(module) : NULL;
+}
+
+/* For a call whose result is not needed: 0, or -1 where it has raised. */
+static inline int
+drop_result(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* module.name, after an import; NULL with an exception. */
+PyObject *state_import(const char *module, const char *name);
+/* Make a heap type of this module and add it under its name. Return NULL with an exception. */
+PyTypeObject *state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
+/* Add methods to a type that another room has made. Return 0, or -1 with an exception. */
+int state_add_methods(PyTypeObject *type, PyMethodDef *methods);
+
+/* The parts of the module's life that concern the state itself. */
+int state_init_names(fastaio_state *st);
+int state_traverse(fastaio_state *st, visitproc visit, void *arg);
+void state_clear(fastaio_state *st);
+
+#endif

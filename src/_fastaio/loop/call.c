@@ -1,0 +1,362 @@
+/* call.c: call_soon and its kin: the methods that schedule a callback. */
+#include "loop/loop.h"
+
+/* Debug mode's look at a callback: asyncio's own. */
+static int
+check_callback(LoopObject *loop, PyObject *callback, const char *method)
+{
+    PyObject *result =
+        PyObject_CallMethod((PyObject *)loop, "_check_callback", "Os", callback, method);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+/* ---- call_soon and its kin ------------------------------------------------------------------- */
+
+static int
+push_handle(LoopObject *loop, HandleObject *handle)
+{
+    ReadyEntry *entry = ready_push(&loop->ready);
+    if (entry == NULL) {
+        return -1;
+    }
+    *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = Py_NewRef((PyObject *)handle)};
+    return 0;
+}
+
+static int
+keep_source_traceback(LoopObject *loop, HandleObject *handle)
+{
+    HandleNotes *notes = handle_notes(handle);
+    PyObject *stack = notes ? PyObject_CallNoArgs(loop->st->handle_extract_stack) : NULL;
+    if (stack == NULL) {
+        return -1;
+    }
+    Py_XSETREF(notes->source_tb, stack);
+    return 0;
+}
+
+/* Where an argument of a call_* method stands: (callback, *args), or (time, callback, *args). */
+typedef struct {
+    const char *method;
+    const char *time; /* NULL: has none */
+} CallSignature;
+
+#define CLASS "BaseEventLoop." /* as asyncio names its methods */
+static const CallSignature sig_call_soon = {CLASS "call_soon", NULL};
+static const CallSignature sig_call_soon_threadsafe = {CLASS "call_soon_threadsafe", NULL};
+static const CallSignature sig_call_later = {CLASS "call_later", "delay"};
+static const CallSignature sig_call_at = {CLASS "call_at", "when"};
+
+/* A call's arguments, whether by position or by keyword. */
+typedef struct {
+    PyObject *time;
+    PyObject *callback;
+    PyObject *const *args;
+    Py_ssize_t arg_count;
+    PyObject *context;
+} Call;
+
+static int
+parse_call(const CallSignature *sig, Call *call, PyObject *const *args, Py_ssize_t count,
+           PyObject *keywords)
+{
+    PyObject *const *values = args + count;
+    *call = (Call){0};
+    if (sig->time != NULL && count > 0) {
+        call->time = *args++;
+        count--;
+    }
+    if (count > 0) {
+        call->callback = *args++;
+        count--;
+    }
+    call->args = args;
+    call->arg_count = count;
+    if (keywords != NULL) {
+        const NamedArgument known[] = {{"callback", &call->callback},
+                                       {"context", &call->context},
+                                       {sig->time, &call->time},
+                                       {NULL, NULL}};
+        if (keyword_arguments(sig->method, known, keywords, values) < 0) {
+            return -1;
+        }
+        if (call->context == Py_None) {
+            call->context = NULL;
+        }
+    }
+    if (sig->time != NULL && call->time == NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     call->callback
+                         ? "%s() missing 1 required positional argument: '%s'"
+                         : "%s() missing 2 required positional arguments: '%s' and "
+                           "'callback'",
+                     sig->method, sig->time);
+        return -1;
+    }
+    if (call->callback == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: 'callback'",
+                     sig->method);
+        return -1;
+    }
+    return 0;
+}
+
+/* method: as asyncio's debug check names it. */
+static HandleObject *
+make_handle(LoopObject *loop, const char *method, const Call *call, bool check_thread)
+{
+    if (loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    if (loop->debug && ((check_thread && loop_check_thread(loop) < 0)
+                        || check_callback(loop, call->callback, method) < 0)) {
+        return NULL;
+    }
+    HandleObject *handle = handle_new(loop->st, (PyObject *)loop, call->callback, call->args,
+                                      call->arg_count, call->context, call->time != NULL);
+    if (handle != NULL && loop->debug && keep_source_traceback(loop, handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+PyDoc_STRVAR(call_soon_doc, "call_soon($self, callback, *args, context=None)\n--\n\n"
+"Call callback(*args) in the next turn of the loop; return a Handle that can cancel it.\n\n"
+"context: the contextvars.Context to run it in; None: a copy of the current one.\n"
+"Raises RuntimeError if the loop is closed. Not for other threads: call_soon_threadsafe().");
+
+static PyObject *
+loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
+                      PyObject *keywords)
+{
+    Call call;
+    if (parse_call(&sig_call_soon, &call, args, count, keywords) < 0) {
+        return NULL;
+    }
+    HandleObject *handle = make_handle(loop, "call_soon", &call, true);
+    if (handle != NULL && push_handle(loop, handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+static int
+wake(LoopObject *loop)
+{
+    if (loop_overrides(loop) & OVERRIDE_WRITE_TO_SELF) {
+        PyObject *result =
+            PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str__write_to_self);
+        Py_XDECREF(result);
+        if (result == NULL) {
+            return -1;
+        }
+    }
+    /* The plain load comes first because it is cheap. The GIL orders it with the loop's own look at
+       its queue, which follows the store of `blocked`. */
+    if (atomic_load(&loop->blocked) && atomic_exchange(&loop->blocked, false)
+        && loop->poller != NULL && !loop_is_copy(loop)) {
+        loop->metrics.wakeups++;
+        loop->poller->methods->wake(loop->poller);
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(call_soon_threadsafe_doc,
+"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
+"As call_soon(), from any thread: a waiting loop wakes up.");
+
+static PyObject *
+loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
+                          PyObject *keywords)
+{
+    Call call;
+    if (parse_call(&sig_call_soon_threadsafe, &call, args, count, keywords) < 0) {
+        return NULL;
+    }
+    HandleObject *handle = make_handle(loop, "call_soon_threadsafe", &call, false);
+    if (handle == NULL) {
+        return NULL;
+    }
+    handle_guard(loop->st, handle);
+    /* The GIL guards the queue. There is one queue, so callbacks run in the order of the calls,
+       whichever threads make them. */
+    if (push_handle(loop, handle) < 0 || wake(loop) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+int
+loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObject *const *args,
+                  Py_ssize_t count)
+{
+    HandleObject *handle =
+        handle_new(loop->st, (PyObject *)loop, callback, args, count, context, false);
+    int result = handle ? push_handle(loop, handle) : -1;
+    Py_XDECREF((PyObject *)handle);
+    return result;
+}
+
+/* ---- timers ---------------------------------------------------------------------------------- */
+
+static int
+loop_seconds(LoopObject *loop, double *seconds)
+{
+    if (!(loop_time_overrides(loop) & OVERRIDE_TIME)) {
+        *seconds = (double)clock_ns() / NS_PER_SECOND;
+        return 0;
+    }
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_time);
+    *seconds = now ? PyFloat_AsDouble(now) : -1.0;
+    Py_XDECREF(now);
+    return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *
+schedule_timer(LoopObject *loop, HandleObject *handle, double when)
+{
+    handle->when = when;
+    if (timers_push(&loop->timers, when, (PyObject *)handle) < 0) {
+        Py_CLEAR(handle);
+    }
+    return (PyObject *)handle;
+}
+
+/* The deadline as asyncio has it: whatever number it is. */
+static PyObject *
+schedule_timer_at(LoopObject *loop, HandleObject *handle, PyObject *when)
+{
+    double seconds = PyFloat_AsDouble(when);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        Py_DECREF(handle);
+        return NULL;
+    }
+    if (!PyFloat_CheckExact(when)) {
+        HandleNotes *notes = handle_notes(handle);
+        if (notes == NULL) {
+            Py_DECREF(handle);
+            return NULL;
+        }
+        notes->when = Py_NewRef(when);
+    }
+    return schedule_timer(loop, handle, seconds);
+}
+
+PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, *args, context=None)\n--\n\n"
+"Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
+"Timers that are due together run in order of their deadline, then of creation.");
+
+/* self.call_at(when, callback, *args, context=context), whatever has been put in its place. */
+static PyObject *
+call_overridden_call_at(LoopObject *loop, const Call *call, PyObject *when)
+{
+    PyObject *timer = NULL;
+    PyObject **stack = PyMem_New(PyObject *, call->arg_count + 4);
+    if (stack == NULL) {
+        return PyErr_NoMemory();
+    }
+    stack[0] = (PyObject *)loop;
+    stack[1] = when;
+    stack[2] = call->callback;
+    memcpy(stack + 3, call->args, call->arg_count * sizeof(*stack));
+    stack[3 + call->arg_count] = call->context;
+    timer = PyObject_VectorcallMethod(loop->st->str_call_at, stack, 3 + call->arg_count,
+                                      call->context ? loop->st->context_kwname : NULL);
+    PyMem_Free(stack);
+    return timer;
+}
+
+/* call_later() for what is not the common case: any number as delay, an overridden call_at(). */
+static PyObject *
+call_later_by_objects(LoopObject *loop, const Call *call, double now)
+{
+    PyObject *timer = NULL, *start = PyFloat_FromDouble(now);
+    PyObject *when = start ? PyNumber_Add(start, call->time) : NULL;
+    Py_XDECREF(start);
+    if (when == NULL) {
+        return NULL;
+    }
+    if (loop_overrides(loop) & OVERRIDE_CALL_AT) {
+        timer = call_overridden_call_at(loop, call, when);
+    }
+    else {
+        HandleObject *handle = make_handle(loop, "call_at", call, true);
+        timer = handle ? schedule_timer_at(loop, handle, when) : NULL;
+    }
+    Py_DECREF(when);
+    return timer;
+}
+
+static PyObject *
+loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    double now;
+    Call call;
+    if (parse_call(&sig_call_later, &call, args, count, keywords) < 0) {
+        return NULL;
+    }
+    if (call.time == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
+        return NULL;
+    }
+    if (loop_seconds(loop, &now) < 0) {
+        return NULL;
+    }
+    if (!PyFloat_CheckExact(call.time) || (loop_overrides(loop) & OVERRIDE_CALL_AT)) {
+        return call_later_by_objects(loop, &call, now);
+    }
+    HandleObject *handle = make_handle(loop, "call_at", &call, true);
+    return handle ? schedule_timer(loop, handle, now + PyFloat_AS_DOUBLE(call.time)) : NULL;
+}
+
+PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, *args, context=None)\n--\n\n"
+"As call_later(), at an absolute time of loop.time(), in seconds.");
+
+static PyObject *
+loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    Call call;
+    if (parse_call(&sig_call_at, &call, args, count, keywords) < 0) {
+        return NULL;
+    }
+    if (call.time == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        return NULL;
+    }
+    HandleObject *handle = make_handle(loop, "call_at", &call, true);
+    return handle ? schedule_timer_at(loop, handle, call.time) : NULL;
+}
+
+PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
+"Return the loop's clock (CLOCK_MONOTONIC) in seconds, a float.");
+
+/* asyncio's time(), which looks for time.monotonic() each time. */
+static PyObject *
+replaced_time(LoopObject *loop)
+{
+    fastaio_state *st = loop->st;
+    PyObject *method = bind_attribute(st->asyncio_SelectorLoop, st->str_time, (PyObject *)loop);
+    PyObject *time = method ? PyObject_CallNoArgs(method) : NULL;
+    Py_XDECREF(method);
+    return time;
+}
+
+static PyObject *
+loop_time(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_time_overrides(loop) & OVERRIDE_CLOCK) {
+        return replaced_time(loop);
+    }
+    return PyFloat_FromDouble((double)clock_ns() / NS_PER_SECOND);
+}
+
+PyMethodDef loop_call_methods[] = {
+    {"call_soon", KEYWORDS(loop_call_soon_method), METH_FASTCALL | METH_KEYWORDS, call_soon_doc},
+    {"call_soon_threadsafe", KEYWORDS(loop_call_soon_threadsafe), METH_FASTCALL | METH_KEYWORDS,
+     call_soon_threadsafe_doc},
+    {"call_later", KEYWORDS(loop_call_later), METH_FASTCALL | METH_KEYWORDS, call_later_doc},
+    {"call_at", KEYWORDS(loop_call_at), METH_FASTCALL | METH_KEYWORDS, call_at_doc},
+    {"time", (PyCFunction)loop_time, METH_NOARGS, time_doc},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,67 @@
+/* clock.h: the monotonic clock, and a cheap way to know how old its last reading is. */
+#ifndef FASTAIO_CLOCK_H
+#define FASTAIO_CLOCK_H
+
+#include "base/compat.h"
+#include <time.h>
+
+#define NS_PER_SECOND INT64_C(1000000000)
+/* How far now_ns may lag behind the clock. */
+#define CLOCK_STALE_NS 1000
+
+/* The loop's last reading of the clock. The CPU's counter, which is read in a third of the time that
+   the clock takes, tells whether the reading is still fresh. */
+typedef struct {
+    int64_t now_ns;          /* the last reading of CLOCK_MONOTONIC */
+    uint64_t counter;        /* the CPU's counter at that reading */
+    uint64_t stale_count;    /* the counter's ticks in CLOCK_STALE_NS; 0: not measured yet */
+    uint64_t start_counter;  /* the first reading of both, which stale_count is measured from */
+    int64_t start_ns;
+} LoopClock;
+
+/* Return CLOCK_MONOTONIC in nanoseconds. */
+static inline int64_t
+clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
+}
+
+/* Return a counter of steady rate; 0 where the architecture has none at hand. */
+static inline uint64_t
+cycle_counter(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t count;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(count));
+    return count;
+#else
+    return 0;
+#endif
+}
+
+/* Read the clock: now_ns is exact afterwards. */
+void clock_read(LoopClock *clock);
+
+static inline bool
+clock_is_fresh(const LoopClock *clock)
+{
+    return cycle_counter() - clock->counter < clock->stale_count;
+}
+
+/* Read the clock unless now_ns is less than CLOCK_STALE_NS old. */
+static inline void
+clock_refresh(LoopClock *clock)
+{
+    if (!clock_is_fresh(clock)) {
+        clock_read(clock);
+    }
+}
+
+/* Return seconds in ns, rounded up and saturating; NaN is INT64_MIN. */
+int64_t seconds_to_ns(double seconds);
+
+#endif

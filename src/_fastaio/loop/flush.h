@@ -1,0 +1,93 @@
+/* flush.h: output that transports have queued: whose, in which order, and who may touch it.
+ *
+ * Threads:
+ * 1. A transport whose node is not listed belongs to the threads that hold the GIL, like any object.
+ * 2. While its node is listed, the keeper may read the transport's queue and descriptor, and writes
+ *    the node's kept_* fields. The keeper does both only under the list's lock. It holds no
+ *    reference and changes nothing else.
+ * 3. So threads that hold the GIL take the lock to list a node, to take it off, and to push on the
+ *    queue of a listed one. Whatever else changes a transport's queue, socket or loop takes the node
+ *    off first.
+ * 4. Under the lock no code of Python runs, and the GIL is not released: the keeper never waits for
+ *    the GIL, and who waits for the keeper waits for system calls that do not block.
+ * 5. The keeper's own lock is taken before a list's lock, never after it.
+ */
+#ifndef FASTAIO_FLUSH_H
+#define FASTAIO_FLUSH_H
+
+#include "loop/keeper.h"
+#include "loop/ready.h"
+
+/* A transport with queued output. */
+typedef struct FlushNode {
+    struct FlushNode *next;
+    struct FlushNode **link; /* what points to this node; NULL: not listed */
+    LoopObject *loop;        /* borrowed: whose list it is in */
+    PyObject *owner;         /* borrowed: the object that embeds this */
+    /* Sends what is queued. 0, or -1 with what must leave the loop. */
+    int (*flush)(LoopObject *loop, PyObject *owner);
+    /* The same for the keeper: without the GIL, as far as the kernel takes it at once. Returns true
+       if it is worth trying again later. */
+    bool (*keep)(struct FlushNode *node);
+    /* What the keeper has done since the node was listed: */
+    unsigned kept_sends;
+    size_t kept_size; /* bytes sent, of those at the head of the queue */
+    int kept_error;   /* errno that a send ended with; the kernel tells it only once */
+    bool kept_full;   /* the kernel took no more */
+} FlushNode;
+
+/* The nodes of a loop, in the order in which they were listed. */
+typedef struct FlushList {
+    pthread_mutex_t lock;
+    FlushNode *first;
+    FlushNode **end;       /* where the next one is to be hooked in */
+    int64_t since_ns;      /* when the first of them was listed */
+    unsigned additions;    /* counts what was queued; the keeper compares */
+    unsigned seen;         /* the keeper's: additions at its last look */
+    atomic_bool wanted;    /* a thread waits for the lock: the keeper hurries */
+    bool kept;             /* a keeper runs and looks at this list; changed with the GIL held */
+    struct FlushList *next_kept; /* in keeper->lists */
+    struct FlushList **kept_link;
+    Keeper *keeper; /* borrowed: the module state's */
+} FlushList;
+
+/* 0, or -1 with OSError. */
+int flush_list_init(FlushList *list, Keeper *keeper);
+/* Ends the keeper's interest in it; harmless when repeated. */
+void flush_list_close(FlushList *list);
+/* Harmless where flush_list_init() has failed. */
+void flush_list_destroy(FlushList *list);
+
+void flush_lock(FlushList *list);
+static inline void
+flush_unlock(FlushList *list)
+{
+    pthread_mutex_unlock(&list->lock);
+}
+
+/* Counts that more was queued; under the lock. */
+static inline void
+flush_added(FlushList *list)
+{
+    list->additions++;
+}
+/* Wakes the keeper if it sleeps; after the lock has been released. */
+static inline void
+flush_call_keeper(FlushList *list)
+{
+    if (keeper_is_asleep(list->keeper)) {
+        keeper_wake(list->keeper);
+    }
+}
+
+/* Sends what the loop of this thread has queued: the child may be quick. 0, or -1 with an exception. */
+int flush_before_fork(Keeper *keeper);
+
+/* Whether output may wait for the end of the turn: somebody sends it if the turn takes long. */
+static inline bool
+flush_may_wait(FlushList *list)
+{
+    return list->kept || keeper_take(list->keeper, list);
+}
+
+#endif

@@ -1,0 +1,711 @@
+#include "loop/handle.h"
+
+#include "task/future.h"
+#include "loop/loop.h"
+#include <structmember.h>
+
+/* ---- making and running ---------------------------------------------------------------------- */
+
+static int
+handle_set_args(HandleObject *handle, PyObject *const *args, Py_ssize_t count)
+{
+    handle->arg_count = 0;
+    handle->packed = count > HANDLE_INLINE_ARGS;
+    if (handle->packed) {
+        PyObject *tuple = PyTuple_New(count);
+        if (tuple == NULL) {
+            return -1;
+        }
+        for (Py_ssize_t i = 0; i < count; i++) {
+            PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+        }
+        handle->args[handle->arg_count++] = tuple;
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        handle->args[i] = Py_NewRef(args[i]);
+    }
+    handle->arg_count = (uint8_t)count;
+    return 0;
+}
+
+HandleObject *
+handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *const *args,
+           Py_ssize_t arg_count, PyObject *context, bool timer)
+{
+    context = context ? Py_NewRef(context) : PyContext_CopyCurrent();
+    if (context == NULL) {
+        return NULL;
+    }
+    PyTypeObject *type = timer ? st->TimerHandleType : st->HandleType;
+    HandleObject *handle = (HandleObject *)pool_take(&st->handle_pool, type);
+    if (handle == NULL) {
+        Py_DECREF(context);
+        return NULL;
+    }
+    handle->callback = Py_NewRef(callback);
+    handle->context = context;
+    handle->loop = Py_NewRef(loop);
+    handle->weakrefs = NULL;
+    handle->notes = NULL;
+    handle->runner = 0;
+    handle->cancelled = handle->scheduled = handle->guarded = false;
+    handle->is_timer = timer;
+    int args_set = handle_set_args(handle, args, arg_count);
+    if (!((LoopObject *)loop)->keeps_handles) {
+        PyObject_GC_Track(handle);
+    }
+    if (args_set < 0) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+HandleNotes *
+handle_notes(HandleObject *handle)
+{
+    if (handle->notes == NULL && (handle->notes = PyMem_Calloc(1, sizeof(HandleNotes))) == NULL) {
+        PyErr_NoMemory();
+    }
+    return handle->notes;
+}
+
+/* asyncio.sleep() wakes its future by a Python function of two lines; 1: done here instead,
+   0: not that case, -1: error. */
+static int
+run_set_result_unless_cancelled(fastaio_state *st, HandleObject *handle)
+{
+    if (handle->callback != st->set_result_unless_cancelled || handle->arg_count != 2
+        || !Py_IS_TYPE(handle->args[0], st->FutureType)) {
+        return 0;
+    }
+    FutureObject *future = (FutureObject *)handle->args[0];
+    if (future->core.state == FUTURE_CANCELLED) {
+        return 1;
+    }
+    /* Its callbacks go to call_soon(), which may cancel this very handle where it is overridden. */
+    Py_INCREF(future);
+    int result = future_set_result(&future->core, handle->args[1]) < 0 ? -1 : 1;
+    Py_DECREF(future);
+    return result;
+}
+
+static int
+call_in_context(fastaio_state *st, HandleObject *handle)
+{
+    if (handle->cancelled || handle->context == NULL) {
+        return 0;
+    }
+    int native = run_set_result_unless_cancelled(st, handle);
+    if (native) {
+        return native < 0 ? -1 : 0;
+    }
+    /* The callback may cancel this very handle, which drops what it is called with. */
+    PyObject *callback = Py_NewRef(handle->callback ? handle->callback : Py_None);
+    PyObject *context = Py_NewRef(handle->context);
+    PyObject *stack[1 + HANDLE_INLINE_ARGS];
+    PyObject *result = NULL;
+    int count = handle->arg_count;
+    bool packed = handle->packed;
+    for (int i = 0; i < count; i++) {
+        stack[1 + i] = Py_NewRef(handle->args[i]);
+    }
+    if (PyContext_Enter(context) == 0) {
+        result = packed ? PyObject_Call(callback, stack[1], NULL)
+                        : PyObject_Vectorcall(callback, stack + 1,
+                                              count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        if (PyContext_Exit(context) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        Py_DECREF(stack[1 + i]);
+    }
+    Py_DECREF(context);
+    Py_DECREF(callback);
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+/* ---- guarded handles ------------------------------------------------------------------------- */
+
+/* asyncio has a lock in each handle. Here only a thread that has to wait makes one, so that a call
+   that nobody waits for costs a store or two. All fields are guarded by the GIL. */
+struct RunEnd {
+    PyThread_type_lock lock; /* held for the runner, whose last act is to release it */
+    int users;               /* the runner and who waits; the last one frees it */
+};
+
+static RunEnd *
+run_end_new(void)
+{
+    RunEnd *end = PyMem_RawCalloc(1, sizeof(*end));
+    if (end == NULL || (end->lock = PyThread_allocate_lock()) == NULL) {
+        PyMem_RawFree(end);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    PyThread_acquire_lock(end->lock, NOWAIT_LOCK);
+    end->users = 1;
+    return end;
+}
+
+static void
+run_end_drop(RunEnd *end)
+{
+    if (--end->users == 0) {
+        PyThread_free_lock(end->lock);
+        PyMem_RawFree(end);
+    }
+}
+
+/* -1: a signal handler has raised, and the end may not have come. */
+static int
+run_end_await(RunEnd *end)
+{
+    PyLockStatus status;
+    int result = 0;
+    end->users++;
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        status = PyThread_acquire_lock_timed(end->lock, -1, 1);
+        Py_END_ALLOW_THREADS
+    } while (status == PY_LOCK_INTR && (result = PyErr_CheckSignals()) == 0);
+    if (status == PY_LOCK_ACQUIRED) {
+        PyThread_release_lock(end->lock); /* the next one's turn */
+    }
+    run_end_drop(end);
+    return result;
+}
+
+/* Returns once no other thread runs the callback. 0, or -1 with an exception. */
+static int
+handle_wait(HandleObject *handle)
+{
+    while (handle->runner && handle->runner != PyThread_get_thread_ident()) {
+        if (handle->run_end == NULL && (handle->run_end = run_end_new()) == NULL) {
+            return -1;
+        }
+        if (run_end_await(handle->run_end) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* From here to handle_leave() other threads wait; the callback itself does as it likes.
+   1: entered, 0: this thread was in it already, -1: error. */
+static int
+handle_enter(HandleObject *handle)
+{
+    if (handle_wait(handle) < 0) {
+        return -1;
+    }
+    if (handle->runner) {
+        return 0;
+    }
+    handle->runner = PyThread_get_thread_ident();
+    handle->run_end = NULL;
+    return 1;
+}
+
+static void
+handle_leave(HandleObject *handle)
+{
+    handle->runner = 0;
+    if (handle->run_end != NULL) {
+        PyThread_release_lock(handle->run_end->lock);
+        run_end_drop(handle->run_end);
+    }
+}
+
+static int
+handle_run_guarded(fastaio_state *st, HandleObject *handle)
+{
+    int entered = handle_enter(handle);
+    int result = entered < 0 ? -1 : call_in_context(st, handle);
+    if (entered > 0) {
+        handle_leave(handle);
+    }
+    return result;
+}
+
+int
+handle_run(fastaio_state *st, HandleObject *handle)
+{
+    /* Nobody waits for what only the loop has. */
+    bool shared = Py_REFCNT(handle) > 1 || handle->weakrefs != NULL;
+    return handle->guarded && shared ? handle_run_guarded(st, handle)
+                                     : call_in_context(st, handle);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+/* Give the handle `count` other arguments, whose references it takes over, then drop the old ones:
+   what is dropped may run code that asks for the arguments or sets them again. */
+static void
+handle_replace_args(HandleObject *handle, PyObject *const *args, int count, bool packed)
+{
+    PyObject *old[HANDLE_INLINE_ARGS];
+    int old_count = handle->arg_count;
+    for (int i = 0; i < old_count; i++) {
+        old[i] = handle->args[i];
+    }
+    for (int i = 0; i < count; i++) {
+        handle->args[i] = args[i];
+    }
+    handle->arg_count = (uint8_t)count;
+    handle->packed = packed;
+    while (old_count) {
+        Py_DECREF(old[--old_count]);
+    }
+}
+
+static void
+handle_drop_call(HandleObject *handle)
+{
+    Py_CLEAR(handle->callback);
+    handle_replace_args(handle, NULL, 0, false);
+}
+
+static int
+handle_clear(HandleObject *handle)
+{
+    handle_drop_call(handle);
+    Py_CLEAR(handle->context);
+    Py_CLEAR(handle->loop);
+    if (handle->notes != NULL) {
+        Py_CLEAR(handle->notes->source_tb);
+        Py_CLEAR(handle->notes->repr);
+        Py_CLEAR(handle->notes->when);
+    }
+    return 0;
+}
+
+static int
+handle_traverse(HandleObject *handle, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(handle));
+    Py_VISIT(handle->callback);
+    for (int i = 0; i < handle->arg_count; i++) {
+        Py_VISIT(handle->args[i]);
+    }
+    Py_VISIT(handle->context);
+    Py_VISIT(handle->loop);
+    if (handle->notes != NULL) {
+        Py_VISIT(handle->notes->source_tb);
+        Py_VISIT(handle->notes->repr);
+        Py_VISIT(handle->notes->when);
+    }
+    return 0;
+}
+
+static void
+handle_drop(HandleObject *handle)
+{
+    PyTypeObject *type = Py_TYPE(handle);
+    if (handle->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)handle);
+    }
+    handle_clear(handle);
+    PyMem_Free(handle->notes);
+    fastaio_state *st = state_of_dying(type);
+    pool_give(st ? &st->handle_pool : NULL, (PyObject *)handle);
+    Py_DECREF(type);
+}
+
+static void
+handle_dealloc(HandleObject *handle)
+{
+    PyObject_GC_UnTrack(handle);
+    DEALLOC_BOUNDED(handle, handle_dealloc, handle_drop);
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+static fastaio_state *
+state_of_handle(HandleObject *handle)
+{
+    return PyType_GetModuleState(Py_TYPE(handle));
+}
+
+static PyObject *
+base_class(HandleObject *handle)
+{
+    fastaio_state *st = state_of_handle(handle);
+    return handle->is_timer ? st->asyncio_TimerHandle : st->asyncio_Handle;
+}
+
+/* What it says that it is. */
+static PyObject *
+apparent_class(HandleObject *handle)
+{
+    return handle->guarded ? state_of_handle(handle)->asyncio_ThreadSafeHandle
+                           : base_class(handle);
+}
+
+static PyObject *
+handle_repr(HandleObject *handle)
+{
+    return PyObject_CallMethod(base_class(handle), "__repr__", "O", handle);
+}
+
+static PyObject *
+handle_repr_info(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    return PyObject_CallMethod(base_class(handle), "_repr_info", "O", handle);
+}
+
+/* In debug mode a cancelled handle still says what it was. */
+static int
+handle_keep_repr(HandleObject *handle)
+{
+    PyObject *repr = handle_repr(handle);
+    HandleNotes *notes = repr ? handle_notes(handle) : NULL;
+    if (notes == NULL) {
+        Py_XDECREF(repr);
+        return -1;
+    }
+    Py_XSETREF(notes->repr, repr);
+    return 0;
+}
+
+PyDoc_STRVAR(handle_cancel_doc, "cancel($self, /)\n--\n\n"
+"Cancel the callback: it will not run. Cancelling again has no effect.");
+
+static PyObject *
+handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    if (handle->guarded && handle_wait(handle) < 0) {
+        return NULL;
+    }
+    if (handle->cancelled || handle->loop == NULL) {
+        Py_RETURN_NONE;
+    }
+    handle->cancelled = true;
+    /* Only the loops of this module make these handles. */
+    LoopObject *loop = (LoopObject *)handle->loop;
+    /* Before any code runs: the timers must never hold more cancelled ones than they know of. */
+    if (handle->scheduled) {
+        timers_cancelled(&loop->timers, (PyObject *)handle);
+    }
+    if (loop->debug && handle_keep_repr(handle) < 0) {
+        return NULL;
+    }
+    handle_drop_call(handle);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(handle_cancelled_doc, "cancelled($self, /)\n--\n\n"
+"Return True if the callback was cancelled.");
+
+static PyObject *
+handle_cancelled(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    if (handle->guarded && handle_wait(handle) < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(handle->cancelled);
+}
+
+PyDoc_STRVAR(handle_get_context_doc, "get_context($self, /)\n--\n\n"
+"Return the contextvars.Context that the callback runs in.");
+
+static PyObject *
+handle_get_context(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(handle->context ? handle->context : Py_None);
+}
+
+/* asyncio's Handle._run reports what the callback raises, and needs only the attributes below. */
+/* handle._run() of asyncio's class, or what others have put in its place. */
+static PyObject *
+run_by_class(HandleObject *handle)
+{
+    fastaio_state *st = state_of_handle(handle);
+    bool guard_is_replaced =
+        handle->guarded && watched_name_is_replaced(&st->replaced.guarded_run);
+    PyObject *type = guard_is_replaced ? apparent_class(handle) : base_class(handle);
+    PyObject *run = bind_attribute(type, st->str__run, (PyObject *)handle);
+    PyObject *result = run ? PyObject_CallNoArgs(run) : NULL;
+    Py_XDECREF(run);
+    return result;
+}
+
+static PyObject *
+handle_run_method(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    int entered = handle->guarded ? handle_enter(handle) : 0;
+    if (entered < 0) {
+        return NULL;
+    }
+    PyObject *result = handle->guarded && handle->cancelled
+                           ? Py_NewRef(Py_None)
+                           : run_by_class(handle);
+    if (entered) {
+        handle_leave(handle);
+    }
+    return result;
+}
+
+/* asyncio's _ThreadSafeHandle._run takes this lock. Here the caller of _run has entered already. */
+static PyObject *
+handle_get_lock(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    if (!handle->guarded) {
+        PyErr_SetString(PyExc_AttributeError, "'Handle' object has no attribute '_lock'");
+        return NULL;
+    }
+    return PyObject_CallNoArgs(state_of_handle(handle)->nullcontext);
+}
+
+PyDoc_STRVAR(timer_when_doc, "when($self, /)\n--\n\n"
+"Return the time of the callback, in seconds of loop.time().");
+
+static PyObject *
+timer_when(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    return handle->notes && handle->notes->when ? Py_NewRef(handle->notes->when)
+                                                : PyFloat_FromDouble(handle->when);
+}
+
+static PyObject *
+timer_get_when(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    return timer_when(handle, NULL);
+}
+
+static PyObject *
+handle_get_class(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(apparent_class(handle));
+}
+
+static PyObject *
+handle_get_args(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    if (handle->callback == NULL) {
+        Py_RETURN_NONE;
+    }
+    if (handle->packed) {
+        return Py_NewRef(handle->args[0]);
+    }
+    /* References first: making the tuple may start the collector, which runs code. */
+    PyObject *items[HANDLE_INLINE_ARGS];
+    int count = handle->arg_count;
+    for (int i = 0; i < count; i++) {
+        items[i] = Py_NewRef(handle->args[i]);
+    }
+    PyObject *args = PyTuple_New(count);
+    for (int i = 0; i < count; i++) {
+        if (args != NULL) {
+            PyTuple_SET_ITEM(args, i, items[i]);
+        }
+        else {
+            Py_DECREF(items[i]);
+        }
+    }
+    return args;
+}
+
+static int
+handle_assign_args(HandleObject *handle, PyObject *value, void *Py_UNUSED(closure))
+{
+    PyObject *args = value ? PySequence_Tuple(value) : PyTuple_New(0);
+    if (args == NULL) {
+        return -1;
+    }
+    handle_replace_args(handle, &args, 1, true);
+    return 0;
+}
+
+/* closure: where in the notes it stands. */
+static PyObject *
+handle_get_note(HandleObject *handle, void *closure)
+{
+    PyObject *note = NULL;
+    if (handle->notes != NULL) {
+        note = *(PyObject **)((char *)handle->notes + (size_t)closure);
+    }
+    return Py_NewRef(note ? note : Py_None);
+}
+
+static int
+handle_set_note(HandleObject *handle, PyObject *value, void *closure)
+{
+    HandleNotes *notes = handle_notes(handle);
+    if (notes == NULL) {
+        return -1;
+    }
+    Py_XSETREF(*(PyObject **)((char *)notes + (size_t)closure), Py_XNewRef(value));
+    return 0;
+}
+
+static PyObject *
+handle_get_cancelled(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(handle->cancelled);
+}
+
+static PyObject *
+timer_get_scheduled(HandleObject *handle, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(handle->scheduled);
+}
+
+static PyObject *
+timer_compare(PyObject *self, PyObject *other, int op)
+{
+    fastaio_state *st = state_of_handle((HandleObject *)self);
+    if (!Py_IS_TYPE(other, st->TimerHandleType)) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    HandleObject *a = (HandleObject *)self, *b = (HandleObject *)other;
+    /* Equal in asyncio's sense: same time and same call; only then <= and >= hold on a tie. */
+    if (op != Py_LT && op != Py_GT) {
+        bool equal = a->when == b->when && a->callback == b->callback
+                     && a->cancelled == b->cancelled;
+        if (equal && a != b) {
+            PyObject *args = handle_get_args(a, NULL);
+            PyObject *other_args = args ? handle_get_args(b, NULL) : NULL;
+            int same = other_args ? PyObject_RichCompareBool(args, other_args, Py_EQ) : -1;
+            Py_XDECREF(args);
+            Py_XDECREF(other_args);
+            if (same < 0) {
+                return NULL;
+            }
+            equal = same;
+        }
+        if (op == Py_EQ || op == Py_NE) {
+            return PyBool_FromLong(equal == (op == Py_EQ));
+        }
+        if (equal) {
+            Py_RETURN_TRUE;
+        }
+    }
+    bool less = op == Py_LT || op == Py_LE;
+    return PyBool_FromLong(less ? a->when < b->when : a->when > b->when);
+}
+
+static Py_hash_t
+timer_hash(HandleObject *handle)
+{
+    PyObject *when = timer_when(handle, NULL);
+    if (when == NULL) {
+        return -1;
+    }
+    Py_hash_t hash = PyObject_Hash(when);
+    Py_DECREF(when);
+    return hash;
+}
+
+/* ---- types ----------------------------------------------------------------------------------- */
+
+static PyMemberDef handle_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(HandleObject, weakrefs), READONLY, NULL},
+    {"_callback", T_OBJECT, offsetof(HandleObject, callback), 0, NULL},
+    {"_context", T_OBJECT, offsetof(HandleObject, context), READONLY, NULL},
+    {"_loop", T_OBJECT, offsetof(HandleObject, loop), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+#define NOTE(name, field)                                                                          \
+    {name, (getter)handle_get_note, (setter)handle_set_note, NULL,                                 \
+     (void *)offsetof(HandleNotes, field)}
+
+#define HANDLE_GETSET                                                                              \
+    {"__class__", (getter)handle_get_class, NULL, NULL, NULL},                                     \
+    {"_args", (getter)handle_get_args, (setter)handle_assign_args, NULL, NULL},                    \
+    {"_cancelled", (getter)handle_get_cancelled, NULL, NULL, NULL},                                \
+    NOTE("_source_traceback", source_tb),                                                          \
+    NOTE("_repr", repr)
+
+static PyGetSetDef handle_getset[] = {
+    HANDLE_GETSET,
+    {"_lock", (getter)handle_get_lock, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    HANDLE_GETSET,
+    {"_when", (getter)timer_get_when, NULL, NULL, NULL},
+    {"_scheduled", (getter)timer_get_scheduled, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+#define HANDLE_METHODS                                                                             \
+    {"cancel", (PyCFunction)handle_cancel, METH_NOARGS, handle_cancel_doc},                        \
+    {"cancelled", (PyCFunction)handle_cancelled, METH_NOARGS, handle_cancelled_doc},               \
+    {"get_context", (PyCFunction)handle_get_context, METH_NOARGS, handle_get_context_doc},         \
+    {"_repr_info", (PyCFunction)handle_repr_info, METH_NOARGS, NULL},                              \
+    {"_run", (PyCFunction)handle_run_method, METH_NOARGS, NULL}
+
+static PyMethodDef handle_methods[] = {
+    HANDLE_METHODS,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef timer_methods[] = {
+    HANDLE_METHODS,
+    {"when", (PyCFunction)timer_when, METH_NOARGS, timer_when_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+PyDoc_STRVAR(handle_doc, "A callback that call_soon() has scheduled; as asyncio.Handle.");
+PyDoc_STRVAR(timer_doc, "A callback that call_later() has scheduled; as asyncio.TimerHandle.");
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_doc, (void *)handle_doc},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_repr, handle_repr},
+    {Py_tp_methods, handle_methods},
+    {Py_tp_members, handle_members},
+    {Py_tp_getset, handle_getset},
+    {0, NULL},
+};
+
+static PyType_Slot timer_slots[] = {
+    {Py_tp_doc, (void *)timer_doc},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_repr, handle_repr},
+    {Py_tp_richcompare, timer_compare},
+    {Py_tp_hash, timer_hash},
+    {Py_tp_methods, timer_methods},
+    {Py_tp_members, handle_members},
+    {Py_tp_getset, timer_getset},
+    {0, NULL},
+};
+
+#define HANDLE_FLAGS                                                                               \
+    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION                   \
+     | Py_TPFLAGS_IMMUTABLETYPE)
+
+static PyType_Spec handle_spec = {
+    .name = "fastaio._fastaio.Handle",
+    .basicsize = sizeof(HandleObject),
+    .flags = HANDLE_FLAGS,
+    .slots = handle_slots,
+};
+
+static PyType_Spec timer_spec = {
+    .name = "fastaio._fastaio.TimerHandle",
+    .basicsize = sizeof(HandleObject),
+    .flags = HANDLE_FLAGS,
+    .slots = timer_slots,
+};
+
+int
+handle_types_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->HandleType = state_add_type(module, &handle_spec, NULL);
+    st->TimerHandleType = state_add_type(module, &timer_spec, NULL);
+    return st->HandleType && st->TimerHandleType ? 0 : -1;
+}

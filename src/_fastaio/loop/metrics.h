@@ -1,0 +1,37 @@
+/* metrics.h: counters that cost an increment each, read by loop.metrics(). */
+#ifndef FASTAIO_METRICS_H
+#define FASTAIO_METRICS_H
+
+#include "base/compat.h"
+
+#define METRICS_LAG_BUCKETS 24
+
+#define METRICS_COUNTERS(X)                                                                        \
+    X(iterations) X(callbacks) X(polls) X(blocks) X(spins) X(spin_hits) X(spin_ns) X(io_events)    \
+    X(timers_fired) X(wakeups) X(slow_callbacks) X(bytes_received) X(bytes_sent)                   \
+    X(connections_made) X(connections_lost) X(keeper_sends) X(gil_offers)
+
+typedef struct {
+#define X(name) uint64_t name;
+    METRICS_COUNTERS(X)
+#undef X
+    /* Bucket i counts turns whose callbacks took less than 2**i microseconds (the last: more). */
+    uint64_t lag[METRICS_LAG_BUCKETS];
+} Metrics;
+
+/* Counts a turn that ran its callbacks for `ns`. */
+static inline void
+metrics_turn(Metrics *metrics, int64_t ns)
+{
+    if (ns < 1000) {
+        metrics->lag[0]++;
+        return;
+    }
+    int bucket = 64 - __builtin_clzll((uint64_t)ns / 1000);
+    metrics->lag[bucket < METRICS_LAG_BUCKETS ? bucket : METRICS_LAG_BUCKETS - 1]++;
+}
+
+/* The counters as a dict. */
+PyObject *metrics_dict(const Metrics *metrics);
+
+#endif

@@ -1,0 +1,65 @@
+#include "loop/ready.h"
+
+#include "loop/handle.h"
+
+#define READY_FIRST_CAPACITY 64
+
+int
+ready_grow(ReadyQueue *queue)
+{
+    size_t capacity = queue->capacity ? queue->capacity * 2 : READY_FIRST_CAPACITY;
+    ReadyEntry *entries = PyMem_New(ReadyEntry, capacity);
+    if (entries == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    size_t count = ready_len(queue);
+    for (size_t i = 0; i < count; i++) {
+        entries[i] = *ready_at(queue, queue->head + i);
+    }
+    PyMem_Free(queue->entries);
+    queue->entries = entries;
+    queue->capacity = capacity;
+    queue->head = 0;
+    queue->tail = count;
+    return 0;
+}
+
+void
+ready_drop(ReadyEntry *entry)
+{
+    if (entry->kind == READY_HANDLE) {
+        handle_release(entry->obj);
+        return;
+    }
+    Py_XDECREF(entry->obj);
+    Py_XDECREF(entry->arg);
+    if (entry->kind != READY_NATIVE) {
+        Py_XDECREF(entry->context);
+    }
+}
+
+void
+ready_clear(ReadyQueue *queue)
+{
+    while (ready_len(queue)) {
+        ReadyEntry entry = ready_pop(queue);
+        ready_drop(&entry);
+    }
+    PyMem_Free(queue->entries);
+    *queue = (ReadyQueue){0};
+}
+
+int
+ready_traverse(ReadyQueue *queue, visitproc visit, void *arg)
+{
+    for (size_t i = queue->head; i != queue->tail; i++) {
+        ReadyEntry *entry = ready_at(queue, i);
+        Py_VISIT(entry->obj);
+        Py_VISIT(entry->arg);
+        if (entry->kind != READY_NATIVE) {
+            Py_VISIT(entry->context);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,94 @@
+/* ready.h: the ready queue, one FIFO ring of small tagged entries.
+ *
+ * A task switch or a future's callback allocates nothing here: only what must
+ * be handed out (call_soon) is a Handle object.
+ */
+#ifndef FASTAIO_READY_H
+#define FASTAIO_READY_H
+
+#include "base/compat.h"
+
+typedef struct LoopObject LoopObject;
+
+/* What a native entry runs, with its object. 0, or -1 with an exception set: the loop reports it
+   to the exception handler (KeyboardInterrupt and SystemExit leave the loop). */
+typedef int (*ready_fn)(LoopObject *loop, PyObject *obj);
+
+typedef enum {
+    READY_HANDLE,          /* obj: a Handle */
+    READY_TASK_STEP,       /* obj: a Task; arg: an exception to throw, or NULL */
+    READY_TASK_WAKEUP,     /* obj: a Task whose awaited future is done; arg: that future */
+    READY_FUTURE_CALLBACK, /* obj: a callable; arg: its future; context: a Context */
+    READY_NATIVE,          /* obj: what fn is called with, may be NULL */
+} ReadyKind;
+
+typedef struct {
+    ReadyKind kind;
+    PyObject *obj; /* owned, as are arg and context */
+    PyObject *arg;
+    union {
+        PyObject *context;
+        ready_fn fn;
+    };
+} ReadyEntry;
+
+typedef struct {
+    ReadyEntry *entries; /* capacity is a power of two, or 0 */
+    size_t capacity;
+    size_t head; /* next to run; head and tail only ever grow */
+    size_t tail;
+} ReadyQueue;
+
+static inline size_t
+ready_len(const ReadyQueue *queue)
+{
+    return queue->tail - queue->head;
+}
+
+/* Doubles the ring. 0, or -1 with MemoryError. */
+int ready_grow(ReadyQueue *queue);
+
+/* Drops what an entry that was moved out has. */
+void ready_drop(ReadyEntry *entry);
+
+/* Drops every entry and the memory. */
+void ready_clear(ReadyQueue *queue);
+
+int ready_traverse(ReadyQueue *queue, visitproc visit, void *arg);
+
+/* The entry at a position from head to before tail. */
+static inline ReadyEntry *
+ready_at(const ReadyQueue *queue, size_t position)
+{
+    return &queue->entries[position & (queue->capacity - 1)];
+}
+
+/* The next free entry, already counted in; NULL with MemoryError. */
+static inline ReadyEntry *
+ready_push(ReadyQueue *queue)
+{
+    if (queue->tail - queue->head == queue->capacity && ready_grow(queue) < 0) {
+        return NULL;
+    }
+    return ready_at(queue, queue->tail++);
+}
+
+/* Moves the oldest entry out; its references are the caller's. */
+static inline ReadyEntry
+ready_pop(ReadyQueue *queue)
+{
+    return *ready_at(queue, queue->head++);
+}
+
+static inline int
+ready_push_native(ReadyQueue *queue, ready_fn fn, PyObject *obj)
+{
+    ReadyEntry *entry = ready_push(queue);
+    if (entry == NULL) {
+        return -1;
+    }
+    *entry = (ReadyEntry){.kind = READY_NATIVE, .obj = Py_XNewRef(obj), .fn = fn};
+    return 0;
+}
+
+#endif

@@ -1,0 +1,348 @@
+#include "loop/timers.h"
+
+#include "loop/handle.h"
+#include <math.h>
+
+/* Below this many it is not worth looking for cancelled timers behind the first. */
+#define PRUNE_MIN_COUNT 100
+
+/* By deadline, then by creation. Without a branch: which of a heap's two children is earlier cannot
+   be guessed. */
+static inline bool
+earlier(const Timer *a, const Timer *b)
+{
+    return (a->when < b->when) |
+           ((a->when == b->when) & (a->sequence < b->sequence));
+}
+
+static inline HandleObject *
+handle_of(const Timer *timer)
+{
+    return (HandleObject *)timer->handle;
+}
+
+static inline Timer *
+first_of(const TimerArray *array)
+{
+    return &array->items[array->head];
+}
+
+static inline Timer *
+last_of(const TimerArray *array)
+{
+    return &array->items[array->head + array->count - 1];
+}
+
+/* ---- arrays ---------------------------------------------------------------------------------- */
+
+static int
+array_append(TimerArray *array, Timer timer)
+{
+    if (array->head + array->count == array->capacity) {
+        if (array->head > array->capacity / 2) { /* the queue's free front is room enough */
+            memmove(array->items, first_of(array), array->count * sizeof(Timer));
+            array->head = 0;
+        }
+        else {
+            size_t capacity = array->capacity ? array->capacity * 2 : 32;
+            Timer *items = PyMem_Realloc(array->items, capacity * sizeof(Timer));
+            if (items == NULL) {
+                PyErr_NoMemory();
+                return -1;
+            }
+            array->items = items;
+            array->capacity = capacity;
+        }
+    }
+    array->items[array->head + array->count++] = timer;
+    return 0;
+}
+
+static void
+array_shrink(TimerArray *array)
+{
+    if (array->capacity <= 1024 || array->count >= array->capacity / 8) {
+        return;
+    }
+    memmove(array->items, first_of(array), array->count * sizeof(Timer));
+    array->head = 0;
+    Timer *items = PyMem_Realloc(array->items, array->capacity / 4 * sizeof(Timer));
+    if (items != NULL) {
+        array->items = items;
+        array->capacity /= 4;
+    }
+}
+
+/* Moves the cancelled timers' handles to dead[*count]; the others keep their order. */
+static void
+array_remove_cancelled(TimerArray *array, PyObject **dead, size_t *count)
+{
+    Timer *items = array->items + array->head;
+    size_t kept = 0;
+    for (size_t i = 0; i < array->count; i++) {
+        if (handle_of(&items[i])->cancelled) {
+            handle_of(&items[i])->scheduled = false;
+            dead[(*count)++] = items[i].handle;
+        }
+        else {
+            items[kept++] = items[i];
+        }
+    }
+    array->count = kept;
+}
+
+/* Tells the handles that they are in it no longer. */
+static void
+array_forget(const TimerArray *array)
+{
+    for (size_t i = 0; i < array->count; i++) {
+        handle_of(&array->items[array->head + i])->scheduled = false;
+    }
+}
+
+static void
+array_free(TimerArray *array)
+{
+    for (size_t i = 0; i < array->count; i++) {
+        handle_release(array->items[array->head + i].handle);
+    }
+    PyMem_Free(array->items);
+}
+
+/* handle_track() for the last ones, back to where the sequence is below `from`. */
+static void
+array_track(const TimerArray *array, uint64_t from)
+{
+    const Timer *items = array->items + array->head;
+    for (size_t i = array->count; i > 0 && items[i - 1].sequence >= from; i--) {
+        handle_track(items[i - 1].handle);
+    }
+}
+
+static int
+array_traverse(const TimerArray *array, visitproc visit, void *arg)
+{
+    for (size_t i = 0; i < array->count; i++) {
+        Py_VISIT(array->items[array->head + i].handle);
+    }
+    return 0;
+}
+
+/* ---- the heap -------------------------------------------------------------------------------- */
+
+static void
+sift_up(Timer *items, size_t index)
+{
+    Timer moving = items[index];
+    while (index > 0) {
+        size_t parent = (index - 1) / 2;
+        if (!earlier(&moving, &items[parent])) {
+            break;
+        }
+        items[index] = items[parent];
+        index = parent;
+    }
+    items[index] = moving;
+}
+
+/* Takes the first. The earlier child moves up, level by level, and the last timer, which is late as
+   a rule, rises from the leaf that this frees: half the comparisons of letting it sink. It still
+   stands behind the others meanwhile, so a child that is not the last one has a sibling. */
+static Timer
+heap_pop(TimerArray *heap)
+{
+    Timer *items = heap->items;
+    Timer first = items[0];
+    size_t last = --heap->count;
+    size_t index = 0;
+    for (size_t child = 1; child < last; child = 2 * index + 1) {
+        child += earlier(&items[child + 1], &items[child]);
+        items[index] = items[child];
+        index = child;
+    }
+    items[index] = items[last];
+    sift_up(items, index);
+    return first;
+}
+
+/* ---- both ------------------------------------------------------------------------------------ */
+
+int
+timers_push(Timers *timers, double when, PyObject *handle)
+{
+    if (isnan(when)) {
+        when = -INFINITY;
+    }
+    Timer timer = {.when = when, .sequence = timers->sequence, .handle = handle};
+    TimerArray *queue = &timers->queue;
+    bool in_order = queue->count == 0 || last_of(queue)->when <= when;
+    if (array_append(in_order ? queue : &timers->heap, timer) < 0) {
+        return -1;
+    }
+    if (!in_order) {
+        timers->heap_tracked = false;
+        sift_up(timers->heap.items, timers->heap.count - 1);
+    }
+    timers->sequence++;
+    ((HandleObject *)Py_NewRef(handle))->scheduled = true;
+    return 0;
+}
+
+static inline bool
+queue_is_first(const Timers *timers)
+{
+    if (timers->queue.count == 0 || timers->heap.count == 0) {
+        return timers->queue.count != 0;
+    }
+    return earlier(first_of(&timers->queue), first_of(&timers->heap));
+}
+
+const Timer *
+timers_peek(const Timers *timers)
+{
+    if (queue_is_first(timers)) {
+        return first_of(&timers->queue);
+    }
+    return timers->heap.count ? first_of(&timers->heap) : NULL;
+}
+
+PyObject *
+timers_pop(Timers *timers)
+{
+    Timer timer;
+    if (queue_is_first(timers)) {
+        timer = *first_of(&timers->queue);
+        timers->queue.head++;
+        if (--timers->queue.count == 0) {
+            timers->queue.head = 0;
+        }
+    }
+    else {
+        timer = heap_pop(&timers->heap);
+    }
+    HandleObject *handle = handle_of(&timer);
+    handle->scheduled = false;
+    if (handle->cancelled) {
+        timers->cancelled--;
+    }
+    return timer.handle;
+}
+
+static bool
+drop_last(TimerArray *array, PyObject *handle)
+{
+    if (array->count == 0 || last_of(array)->handle != handle) {
+        return false;
+    }
+    if (--array->count == 0) {
+        array->head = 0;
+    }
+    return true;
+}
+
+void
+timers_cancelled(Timers *timers, PyObject *handle)
+{
+    /* The last leaf of a heap can go without moving another. */
+    if (drop_last(&timers->queue, handle) || drop_last(&timers->heap, handle)) {
+        ((HandleObject *)handle)->scheduled = false;
+        handle_release(handle);
+    }
+    else {
+        timers->cancelled++;
+    }
+}
+
+/* The references are dropped last: that may run code which makes timers. */
+static void
+remove_cancelled(Timers *timers)
+{
+    size_t count = 0;
+    PyObject **dead = PyMem_New(PyObject *, timers->cancelled);
+    if (dead == NULL) {
+        return; /* only an economy: the next turn tries again */
+    }
+    array_remove_cancelled(&timers->queue, dead, &count);
+    array_remove_cancelled(&timers->heap, dead, &count);
+    timers->cancelled = 0;
+    for (size_t i = 1; i < timers->heap.count; i++) {
+        sift_up(timers->heap.items, i);
+    }
+    array_shrink(&timers->queue);
+    array_shrink(&timers->heap);
+    for (size_t i = 0; i < count; i++) {
+        handle_release(dead[i]);
+    }
+    PyMem_Free(dead);
+}
+
+void
+timers_prune(Timers *timers)
+{
+    size_t count = timers_count(timers);
+    if (count > PRUNE_MIN_COUNT && timers->cancelled > count / 2) {
+        remove_cancelled(timers);
+    }
+    while (timers->cancelled && handle_of(timers_peek(timers))->cancelled) {
+        handle_release(timers_pop(timers));
+    }
+}
+
+void
+timers_track(Timers *timers)
+{
+    array_track(&timers->queue, timers->tracked);
+    timers->tracked = timers->sequence;
+    if (!timers->heap_tracked) {
+        array_track(&timers->heap, 0);
+        timers->heap_tracked = true;
+    }
+}
+
+/* A sorted list is a heap, too. */
+PyObject *
+timers_list(Timers *timers)
+{
+    PyObject *list = NULL;
+    size_t count;
+    do { /* making the list may collect garbage, whose finalizers may make timers or cancel some */
+        count = timers_count(timers);
+        Py_XSETREF(list, PyList_New((Py_ssize_t)count));
+    } while (list != NULL && count != timers_count(timers));
+    if (list == NULL) {
+        return NULL;
+    }
+    const TimerArray *arrays[] = {&timers->queue, &timers->heap};
+    Py_ssize_t filled = 0;
+    for (size_t array = 0; array < 2; array++) {
+        for (size_t i = 0; i < arrays[array]->count; i++) {
+            PyObject *handle = arrays[array]->items[arrays[array]->head + i].handle;
+            handle_track(handle);
+            PyList_SET_ITEM(list, filled++, Py_NewRef(handle));
+        }
+    }
+    if (timers->heap.count != 0 && PyList_Sort(list) < 0) {
+        Py_CLEAR(list);
+    }
+    return list;
+}
+
+void
+timers_clear(Timers *timers)
+{
+    /* Together first: dropping a timer may run code that cancels another. */
+    TimerArray queue = timers->queue, heap = timers->heap;
+    timers->queue = timers->heap = (TimerArray){0};
+    timers->cancelled = 0;
+    array_forget(&queue);
+    array_forget(&heap);
+    array_free(&queue);
+    array_free(&heap);
+}
+
+int
+timers_traverse(Timers *timers, visitproc visit, void *arg)
+{
+    int result = array_traverse(&timers->queue, visit, arg);
+    return result ? result : array_traverse(&timers->heap, visit, arg);
+}

@@ -1,0 +1,870 @@
+/* watch.c: the table of descriptors; add_reader, add_writer and their removal.
+ *
+ * What the kernel reports carries descriptor and generation. The generation
+ * grows with every registration, so a report with an older one comes from a
+ * registration that outlived its descriptor (closed by the user while a dup
+ * kept the file open): it is removed, if need be with the whole poller.
+ */
+#include "loop/watch.h"
+#include "loop/loop.h"
+#include "poll/uring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+/* What waits on one side of a user's descriptor: a Handle (run is NULL) for as long as it is
+   ready, or a native object that is told once. */
+typedef struct {
+    PyObject *waiter; /* NULL: nobody */
+    ready_fn run;
+} Side;
+
+typedef struct {
+    IoWatcher *watcher; /* the native owner; without one, the sides are the user's */
+    Side sides[2];
+    PyObject *fileobj; /* what add_reader was given where that was no number */
+    uint32_t events;   /* as last registered, as is mode */
+    uint32_t generation;
+    uint8_t mode;
+    bool known; /* the poller is believed to have it */
+} FdEntry;
+
+struct FdTable {
+    FdEntry *entries;
+    int size;
+};
+
+/* The table */
+
+FdTable *
+fd_table_new(void)
+{
+    FdTable *table = PyMem_Calloc(1, sizeof(*table));
+    if (table == NULL) {
+        PyErr_NoMemory();
+    }
+    return table;
+}
+
+/* Drops what the entry's user left there. */
+static void
+entry_clear(FdEntry *entry)
+{
+    PyObject *reader = entry->sides[SIDE_READ].waiter;
+    PyObject *writer = entry->sides[SIDE_WRITE].waiter;
+    PyObject *fileobj = entry->fileobj;
+    entry->sides[SIDE_READ] = entry->sides[SIDE_WRITE] = (Side){NULL, NULL};
+    entry->fileobj = NULL;
+    Py_XDECREF(reader);
+    Py_XDECREF(writer);
+    Py_XDECREF(fileobj);
+}
+
+void
+fd_table_clear(FdTable *table)
+{
+    for (int fd = 0; table != NULL && fd < table->size; fd++) {
+        IoWatcher *watcher = table->entries[fd].watcher;
+        if (watcher != NULL) {
+            table->entries[fd].watcher = NULL;
+            watcher->fd = -1;
+            io_hold(watcher, false);
+        }
+        /* May run code that grows the table: `entries` is looked at anew each time. */
+        entry_clear(&table->entries[fd]);
+    }
+}
+
+void
+fd_table_free(FdTable *table)
+{
+    if (table != NULL) {
+        fd_table_clear(table);
+        PyMem_Free(table->entries);
+        PyMem_Free(table);
+    }
+}
+
+int
+fd_table_traverse(FdTable *table, visitproc visit, void *arg)
+{
+    for (int fd = 0; table != NULL && fd < table->size; fd++) {
+        Py_VISIT(table->entries[fd].sides[SIDE_READ].waiter);
+        Py_VISIT(table->entries[fd].sides[SIDE_WRITE].waiter);
+        Py_VISIT(table->entries[fd].fileobj);
+        IoWatcher *watcher = table->entries[fd].watcher;
+        if (watcher != NULL && watcher->held) {
+            Py_VISIT(watcher->owner);
+        }
+    }
+    return 0;
+}
+
+static FdEntry *
+table_find(FdTable *table, int fd)
+{
+    return table != NULL && fd >= 0 && fd < table->size ? &table->entries[fd] : NULL;
+}
+
+/* The entry of fd, made where there is none; NULL with an exception. Only until the next call. */
+static FdEntry *
+table_get(FdTable *table, int fd)
+{
+    if (fd >= table->size) {
+        /* No table for a number that is nobody's, however large. */
+        if (fcntl(fd, F_GETFD) < 0) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return NULL;
+        }
+        int size = table->size ? table->size : 64;
+        while (size <= fd) {
+            if (size > INT_MAX / 2) {
+                PyErr_NoMemory();
+                return NULL;
+            }
+            size *= 2;
+        }
+        FdEntry *entries = PyMem_Realloc(table->entries, (size_t)size * sizeof(*entries));
+        if (entries == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        memset(entries + table->size, 0, (size_t)(size - table->size) * sizeof(*entries));
+        table->entries = entries;
+        table->size = size;
+    }
+    return &table->entries[fd];
+}
+
+/* Registrations */
+
+static int
+raise_errno(int error)
+{
+    errno = -error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static bool
+entry_has_waiter(const FdEntry *entry)
+{
+    return entry->sides[SIDE_READ].waiter != NULL || entry->sides[SIDE_WRITE].waiter != NULL;
+}
+
+/* Registers fd for entry->events in entry->mode under a new generation; 0 or a negative errno. */
+static int
+entry_register(LoopObject *loop, FdEntry *entry, int fd)
+{
+    if (loop_is_copy(loop)) {
+        entry->generation++;
+        return 0; /* a forked child's: the poller is the parent's until watch_adopt() */
+    }
+    uint64_t token = (uint64_t)(entry->generation + 1) << 32 | (uint32_t)fd;
+    int rc = loop->poller->methods->watch(loop->poller, fd, entry->events, entry->mode, token,
+                                          entry->known);
+    if (rc == 0) {
+        entry->generation++;
+        entry->known = true;
+        loop_io_happened(loop);
+    }
+    return rc;
+}
+
+/* The same for what the sides ask: level-triggered where a Handle waits, else one-shot. It always
+   asks the kernel, for the descriptor may have been closed and its number reused. */
+static int
+entry_arm(LoopObject *loop, FdEntry *entry, int fd)
+{
+    const Side *reader = &entry->sides[SIDE_READ];
+    const Side *writer = &entry->sides[SIDE_WRITE];
+    bool handles = (reader->waiter && !reader->run) || (writer->waiter && !writer->run);
+    entry->events = (reader->waiter ? EPOLLIN : 0u) | (writer->waiter ? EPOLLOUT : 0u);
+    entry->mode = handles ? WATCH_LEVEL : WATCH_ONESHOT;
+    return entry_register(loop, entry, fd);
+}
+
+/* Takes fd off the poller; whatever it still reports is stale. */
+static void
+entry_unregister(LoopObject *loop, FdEntry *entry, int fd)
+{
+    if (entry->known && loop->poller != NULL && !loop_is_copy(loop)) {
+        (void)loop->poller->methods->unwatch(loop->poller, fd);
+    }
+    entry->known = false;
+    entry->generation++;
+}
+
+/* After a side has lost its waiter. */
+static int
+entry_disarm(LoopObject *loop, FdEntry *entry, int fd)
+{
+    if (entry_has_waiter(entry)) {
+        return entry_arm(loop, entry, fd);
+    }
+    if (entry->mode != WATCH_ONESHOT || loop->poller->methods->pins_files) {
+        entry_unregister(loop, entry, fd);
+    }
+    /* A one-shot that stays armed reports once more at most, to nobody. */
+    return 0;
+}
+
+/* All that is watched, for a poller that knows nothing. */
+static int
+register_all(LoopObject *loop)
+{
+    FdTable *table = loop->fds;
+    int failure = 0;
+    for (int fd = 0; fd < table->size; fd++) {
+        FdEntry *entry = &table->entries[fd];
+        entry->known = false;
+        if (entry->watcher == NULL && !entry_has_waiter(entry)) {
+            continue;
+        }
+        int rc = entry->watcher ? entry_register(loop, entry, fd) : entry_arm(loop, entry, fd);
+        if (rc < 0 && rc != -EBADF && rc != -EPERM) {
+            failure = rc; /* EBADF, EPERM: closed by its user, who has not told us */
+        }
+    }
+    return failure < 0 ? raise_errno(failure) : 0;
+}
+
+/* A new poller where all is registered anew: the only cure for a registration whose descriptor
+   number is gone. */
+static int
+rebuild(LoopObject *loop)
+{
+    int rc = loop->poller->methods->rebuild(loop->poller, false);
+    return rc < 0 ? raise_errno(rc) : register_all(loop);
+}
+
+int
+watch_adopt(LoopObject *loop)
+{
+    int rc = loop->poller->methods->rebuild(loop->poller, true);
+    if (rc < 0) {
+        return raise_errno(rc);
+    }
+    loop->forks = loop->st->forks;
+    return register_all(loop);
+}
+
+/* An event that belongs to nobody. Left alone, a level-triggered one would make the loop spin. False:
+   nothing but rebuild() ends it. */
+static bool
+drop_stale(LoopObject *loop, FdEntry *entry, int fd)
+{
+    if (entry != NULL && (entry->watcher != NULL || entry_has_waiter(entry))) {
+        return false;
+    }
+    if (loop->poller->methods->unwatch(loop->poller, fd) < 0) {
+        return false;
+    }
+    if (entry != NULL) {
+        entry->known = false;
+    }
+    return true;
+}
+
+/* Native owners */
+
+static int
+raise_taken(PyObject *fd, PyObject *owner)
+{
+    Py_INCREF(owner); /* its repr() sends what it has queued, which may be the end of it */
+    PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd, owner);
+    Py_DECREF(owner);
+    return -1;
+}
+
+static int
+raise_number_taken(int fd, PyObject *owner)
+{
+    PyObject *number = PyLong_FromLong(fd);
+    if (number != NULL) {
+        raise_taken(number, owner);
+        Py_DECREF(number);
+    }
+    return -1;
+}
+
+/* Takes what waits on a side, cancelling a Handle, as asyncio does with what it replaces. Runs
+   code: pointers into the table are void afterwards. -1 with an exception. */
+static int
+drop_waiter(LoopObject *loop, Side old)
+{
+    int rc = 0;
+    if (old.waiter != NULL && old.run == NULL) {
+        PyObject *done = PyObject_CallMethodNoArgs(old.waiter, loop->st->str_cancel);
+        rc = done == NULL ? -1 : 0;
+        Py_XDECREF(done);
+    }
+    Py_XDECREF(old.waiter);
+    return rc;
+}
+
+void
+io_unwatch(LoopObject *loop, IoWatcher *watcher)
+{
+    FdEntry *entry = table_find(loop->fds, watcher->fd);
+    if (entry != NULL && entry->watcher == watcher) {
+        entry->watcher = NULL;
+        entry_unregister(loop, entry, watcher->fd);
+    }
+    watcher->fd = -1;
+}
+
+/* The native object that owns fd (borrowed), or NULL: add_reader refuses a transport's descriptor.
+   One that has lost fd is taken off first, which may run code: that may have closed the loop. */
+static PyObject *
+owner_of(LoopObject *loop, int fd)
+{
+    FdEntry *entry = table_find(loop->fds, fd);
+    IoWatcher *watcher = entry != NULL ? entry->watcher : NULL;
+    if (watcher != NULL && watcher->lost_fd != NULL && watcher->lost_fd(watcher->owner)) {
+        io_unwatch(loop, watcher);
+        io_hold(watcher, false); /* may be the end of it, which runs code */
+        return owner_of(loop, fd);
+    }
+    return watcher != NULL ? watcher->owner : NULL;
+}
+
+int
+io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMode mode)
+{
+    if (fd < 0) {
+        return raise_errno(-EBADF);
+    }
+    PyObject *owner = owner_of(loop, fd);
+    if (owner != NULL && owner != watcher->owner) {
+        return raise_number_taken(fd, owner);
+    }
+    FdEntry *entry = loop_check_closed(loop) < 0 ? NULL : table_get(loop->fds, fd);
+    if (entry == NULL) {
+        return -1;
+    }
+    FdEntry before = *entry;
+    entry->events = events;
+    entry->mode = (uint8_t)mode;
+    int rc = entry_register(loop, entry, fd);
+    if (rc < 0) {
+        entry->events = before.events;
+        entry->mode = before.mode;
+        return raise_errno(rc);
+    }
+    entry->watcher = watcher;
+    watcher->fd = fd;
+    /* What waits here waits for an earlier descriptor of this number. */
+    entry->sides[SIDE_READ] = entry->sides[SIDE_WRITE] = (Side){NULL, NULL};
+    entry->fileobj = NULL;
+    Py_XDECREF(before.fileobj);
+    for (int side = SIDE_READ; side <= SIDE_WRITE; side++) {
+        if (drop_waiter(loop, before.sides[side]) < 0) {
+            PyErr_WriteUnraisable((PyObject *)loop); /* the owner is watching all the same */
+        }
+    }
+    return 0;
+}
+
+/* Waiters */
+
+/* Puts (waiter, run) on a side of fd and arms it; steals the reference. -1 with an exception, and
+   all is as before, unless it comes from the cancel() of a Handle that it replaces. */
+static int
+set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fileobj)
+{
+    PyObject *owner = owner_of(loop, fd);
+    if (owner != NULL) {
+        Py_DECREF(waiting.waiter);
+        return raise_number_taken(fd, owner);
+    }
+    FdEntry *entry = loop_check_closed(loop) < 0 ? NULL : table_get(loop->fds, fd);
+    if (entry == NULL) {
+        Py_DECREF(waiting.waiter);
+        return -1;
+    }
+    FdEntry before = *entry;
+    entry->sides[side] = waiting;
+    int rc = entry_arm(loop, entry, fd);
+    if (rc < 0) {
+        entry->sides[side] = before.sides[side];
+        entry->events = before.events;
+        entry->mode = before.mode;
+        Py_DECREF(waiting.waiter);
+        return raise_errno(rc);
+    }
+    if (fileobj != NULL && before.fileobj == NULL) {
+        entry->fileobj = Py_NewRef(fileobj);
+    }
+    if (drop_waiter(loop, before.sides[side]) == 0) {
+        return 0;
+    }
+    if (waiting.run == NULL) {
+        return -1; /* as from asyncio's add_reader(), which has registered it, too */
+    }
+    PyErr_WriteUnraisable((PyObject *)loop);
+    return 0;
+}
+
+/* 1: somebody waited there and does no longer, 0: nobody did, -1: error. */
+static int
+remove_waiter(LoopObject *loop, int fd, WatchSide side)
+{
+    FdEntry *entry = table_find(loop->fds, fd);
+    if (entry == NULL || entry->sides[side].waiter == NULL) {
+        return 0;
+    }
+    Side old = entry->sides[side];
+    entry->sides[side] = (Side){NULL, NULL};
+    PyObject *fileobj = NULL;
+    if (!entry_has_waiter(entry)) {
+        fileobj = entry->fileobj;
+        entry->fileobj = NULL;
+    }
+    int rc = loop->poller != NULL ? entry_disarm(loop, entry, fd) : 0;
+    Py_XDECREF(fileobj);
+    int dropped = drop_waiter(loop, old);
+    if (rc < 0 && rc != -EBADF && rc != -EPERM) {
+        /* The other side's descriptor cannot be registered any more. */
+        return dropped < 0 ? -1 : raise_errno(rc);
+    }
+    return dropped < 0 ? -1 : 1;
+}
+
+int
+watch_wait(LoopObject *loop, int fd, WatchSide side, PyObject *obj, ready_fn fn)
+{
+    return set_waiter(loop, fd, side, (Side){Py_NewRef(obj), fn}, NULL);
+}
+
+void
+watch_unwait(LoopObject *loop, int fd, WatchSide side, PyObject *obj)
+{
+    FdEntry *entry = table_find(loop->fds, fd);
+    if (entry == NULL || entry->sides[side].waiter != obj || entry->sides[side].run == NULL) {
+        return;
+    }
+    entry->sides[side] = (Side){NULL, NULL};
+    if (loop->poller != NULL) {
+        /* A descriptor that its user has closed takes the wait of the other side with it. */
+        (void)entry_disarm(loop, entry, fd);
+    }
+    Py_DECREF(obj);
+}
+
+/* Dispatch */
+
+static int
+push_watcher(LoopObject *loop, IoWatcher *watcher, uint32_t events)
+{
+    watcher->events |= events;
+    if (!watcher->queued) {
+        if (ready_push_native(&loop->ready, watcher->run, watcher->owner) < 0) {
+            return -1;
+        }
+        watcher->queued = true;
+    }
+    return 0;
+}
+
+/* Queues what waits on a side; *changed is set where it waits no longer. */
+static int
+push_side(LoopObject *loop, Side *side, bool *changed)
+{
+    if (side->run != NULL) {
+        Side told = *side;
+        if (ready_push_native(&loop->ready, told.run, told.waiter) < 0) {
+            return -1;
+        }
+        *side = (Side){NULL, NULL};
+        *changed = true;
+        Py_DECREF(told.waiter); /* not the last one: the queue has its own */
+        return 0;
+    }
+    ReadyEntry *ready = ready_push(&loop->ready);
+    if (ready == NULL) {
+        return -1;
+    }
+    *ready = (ReadyEntry){.kind = READY_HANDLE, .obj = Py_NewRef(side->waiter)};
+    return 0;
+}
+
+static bool
+side_is_cancelled(const Side *side)
+{
+    return side->waiter != NULL && side->run == NULL && ((HandleObject *)side->waiter)->cancelled;
+}
+
+/* As the selectors module reads epoll: all but "writable" is for the reader, and the reverse. */
+static int
+push_sides(LoopObject *loop, int fd, uint32_t events)
+{
+    static const uint32_t masks[2] = {
+        [SIDE_READ] = ~(uint32_t)EPOLLOUT, [SIDE_WRITE] = ~(uint32_t)EPOLLIN};
+    bool changed = false;
+    bool one_shot = loop->fds->entries[fd].mode == WATCH_ONESHOT;
+    for (int side = SIDE_READ; side <= SIDE_WRITE; side++) {
+        if (!(events & masks[side])) {
+            continue;
+        }
+        Side *waiting = &loop->fds->entries[fd].sides[side];
+        if (side_is_cancelled(waiting)) {
+            if (remove_waiter(loop, fd, side) < 0) {
+                return -1;
+            }
+        }
+        else if (waiting->waiter != NULL && push_side(loop, waiting, &changed) < 0) {
+            return -1;
+        }
+    }
+    FdEntry *entry = &loop->fds->entries[fd];
+    if (!changed || (one_shot && !entry_has_waiter(entry))) {
+        return 0; /* a level stays, a one-shot has fired */
+    }
+    int rc = entry_disarm(loop, entry, fd);
+    return rc < 0 && rc != -EBADF && rc != -EPERM ? raise_errno(rc) : 0;
+}
+
+/* *anew is set where the poller has to be made anew. */
+static int
+dispatch(LoopObject *loop, const PollEvent *event, bool *anew)
+{
+    int fd = (int)(uint32_t)event->token;
+    FdEntry *entry = table_find(loop->fds, fd);
+    if (entry == NULL || entry->generation != (uint32_t)(event->token >> 32)) {
+        *anew |= !drop_stale(loop, entry, fd);
+        return 0;
+    }
+    if (entry->watcher != NULL) {
+        return push_watcher(loop, entry->watcher, event->events);
+    }
+    loop_io_happened(loop); /* these callbacks will do I/O that the loop does not see */
+    return push_sides(loop, fd, event->events);
+}
+
+int
+watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
+{
+    if (count > 0) {
+        loop->metrics.io_events += (uint64_t)count;
+    }
+    PyObject *error = NULL;
+    bool anew = false;
+    for (int i = 0; i < count && loop->poller != NULL; i++) {
+        if (events[i].events & POLL_OPERATION) {
+            uring_deliver(loop->poller->ring, (UringOp *)(uintptr_t)events[i].token,
+                          events[i].result, events[i].events & POLL_MORE);
+        }
+        else if (error == NULL && dispatch(loop, &events[i], &anew) < 0) {
+            error = PyErr_GetRaisedException(); /* operations are told of only once */
+            anew = true; /* a new poller tells again of what could not be queued */
+        }
+    }
+    if (anew && loop->poller != NULL && rebuild(loop) < 0) {
+        if (error == NULL) {
+            return -1;
+        }
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+        return -1;
+    }
+    return 0;
+}
+
+/* Methods */
+
+/* A "fileno" as asyncio and selectors take it, sign included; -1 with *failed set on error. */
+static int
+fileno_of(PyObject *fileobj, bool *failed)
+{
+    *failed = false;
+    PyObject *number = NULL;
+    if (PyLong_Check(fileobj)) {
+        number = Py_NewRef(fileobj);
+    }
+    else {
+        PyObject *fileno = PyObject_CallMethod(fileobj, "fileno", NULL);
+        number = fileno ? PyNumber_Long(fileno) : NULL;
+        Py_XDECREF(fileno);
+        if (number == NULL) {
+            if (PyErr_ExceptionMatches(PyExc_AttributeError) ||
+                PyErr_ExceptionMatches(PyExc_TypeError) ||
+                PyErr_ExceptionMatches(PyExc_ValueError)) {
+                PyErr_Clear();
+                PyErr_Format(PyExc_ValueError, "Invalid file object: %R", fileobj);
+            }
+            *failed = true;
+            return -1;
+        }
+    }
+    long fd = PyLong_AsLong(number);
+    Py_DECREF(number);
+    if (fd == -1 && PyErr_Occurred()) {
+        *failed = true;
+        return -1;
+    }
+    if (fd > INT_MAX || fd < INT_MIN) {
+        PyErr_SetString(PyExc_OverflowError, "file descriptor is out of range");
+        *failed = true;
+        return -1;
+    }
+    return (int)fd;
+}
+
+/* The number under which a file object is watched: it may have been closed since. */
+static int
+number_of(LoopObject *loop, PyObject *fileobj)
+{
+    bool failed;
+    int fd = fileno_of(fileobj, &failed);
+    if (!failed && fd >= 0) {
+        return fd;
+    }
+    if (failed && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return -1;
+    }
+    FdTable *table = loop->fds;
+    for (int i = 0; table != NULL && i < table->size; i++) {
+        if (table->entries[i].fileobj == fileobj) {
+            PyErr_Clear();
+            return i;
+        }
+    }
+    if (!failed) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+    }
+    return -1;
+}
+
+/* The transport in asyncio's own books that uses fd: 1 with a new reference, 0, or -1. */
+static int
+foreign_transport(LoopObject *loop, int fd, PyObject **transport)
+{
+    fastaio_state *st = loop->st;
+    PyObject *books, *refs = NULL;
+    *transport = NULL;
+    int rc = PyObject_GetOptionalAttr((PyObject *)loop, st->str__transports, &books);
+    if (rc <= 0) {
+        return rc;
+    }
+    /* A WeakValueDictionary, whose methods are slow: nearly always it is empty. */
+    rc = PyObject_GetOptionalAttr(books, st->str_data, &refs);
+    if (rc > 0 && !(PyDict_Check(refs) && PyDict_Size(refs) == 0)) {
+        *transport = PyObject_CallMethod(books, "get", "i", fd);
+        rc = *transport == NULL ? -1 : 0;
+    }
+    Py_XDECREF(refs);
+    Py_DECREF(books);
+    if (*transport == NULL || *transport == Py_None) {
+        Py_CLEAR(*transport);
+        return rc < 0 ? -1 : 0;
+    }
+    PyObject *closing = PyObject_CallMethod(*transport, "is_closing", NULL);
+    int closes = closing ? PyObject_IsTrue(closing) : -1;
+    Py_XDECREF(closing);
+    if (closes != 0) {
+        Py_CLEAR(*transport);
+    }
+    return closes < 0 ? -1 : !closes;
+}
+
+static int
+ensure_free(LoopObject *loop, int fd, PyObject *fileobj)
+{
+    PyObject *owner = owner_of(loop, fd);
+    if (owner != NULL) {
+        return fileobj ? raise_taken(fileobj, owner) : raise_number_taken(fd, owner);
+    }
+    int found = foreign_transport(loop, fd, &owner);
+    if (found > 0) {
+        found = fileobj ? raise_taken(fileobj, owner) : raise_number_taken(fd, owner);
+        Py_DECREF(owner);
+    }
+    return found;
+}
+
+int
+watch_ensure_free(LoopObject *loop, int fd)
+{
+    return ensure_free(loop, fd, NULL);
+}
+
+static int
+ensure_no_transport(LoopObject *loop, PyObject *fileobj)
+{
+    bool failed;
+    int fd = fileno_of(fileobj, &failed);
+    return failed ? -1 : ensure_free(loop, fd, fileobj);
+}
+
+static PyObject *
+ensure_fd_no_transport(PyObject *self, PyObject *fileobj)
+{
+    return ensure_no_transport((LoopObject *)self, fileobj) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* (fd, callback, *args, context=None), by position or the first two by keyword. */
+typedef struct {
+    PyObject *fd;
+    PyObject *callback;
+    PyObject *const *args;
+    Py_ssize_t arg_count;
+    PyObject *context;
+} AddCall;
+
+static int
+parse_add(const char *method, AddCall *call, PyObject *const *args, Py_ssize_t count,
+          PyObject *keywords)
+{
+    *call = (AddCall){
+        .fd = count > 0 ? args[0] : NULL,
+        .callback = count > 1 ? args[1] : NULL,
+        .args = args + 2,
+        .arg_count = count > 2 ? count - 2 : 0,
+    };
+    const NamedArgument known[] = {
+        {"fd", &call->fd}, {"callback", &call->callback}, {"context", &call->context}, {NULL, NULL}};
+    if (keyword_arguments(method, known, keywords, args + count) < 0) {
+        return -1;
+    }
+    if (call->context == Py_None) {
+        call->context = NULL;
+    }
+    if (call->fd == NULL || call->callback == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at least 2 arguments (%zd given)", method,
+                     count);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
+{
+    if (loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    HandleObject *handle = handle_new(loop->st, (PyObject *)loop, call->callback, call->args,
+                                      call->arg_count, call->context, false);
+    if (handle == NULL) {
+        return NULL;
+    }
+    handle_track((PyObject *)handle); /* it stands in no queue */
+    int fd = number_of(loop, call->fd);
+    PyObject *fileobj = PyLong_Check(call->fd) ? NULL : call->fd;
+    if (fd < 0 || set_waiter(loop, fd, side, (Side){Py_NewRef(handle), NULL}, fileobj) < 0) {
+        Py_DECREF(handle);
+        return NULL;
+    }
+    return (PyObject *)handle;
+}
+
+/* The two public forms say nothing of the handle; the underscored ones hand it out. */
+#define ADD_METHODS(name, side)                                                                   \
+    static PyObject *_##name(PyObject *self, PyObject *const *args, Py_ssize_t count,              \
+                             PyObject *keywords)                                                   \
+    {                                                                                              \
+        AddCall call;                                                                              \
+        return parse_add("_" #name, &call, args, count, keywords) < 0                              \
+                   ? NULL                                                                          \
+                   : add_handle((LoopObject *)self, &call, side);                                  \
+    }                                                                                              \
+    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t count,                 \
+                          PyObject *keywords)                                                      \
+    {                                                                                              \
+        AddCall call;                                                                              \
+        if (parse_add(#name, &call, args, count, keywords) < 0 ||                                  \
+            ensure_no_transport((LoopObject *)self, call.fd) < 0) {                                \
+            return NULL;                                                                           \
+        }                                                                                          \
+        PyObject *handle = add_handle((LoopObject *)self, &call, side);                            \
+        if (handle == NULL) {                                                                      \
+            return NULL;                                                                           \
+        }                                                                                          \
+        Py_DECREF(handle);                                                                         \
+        Py_RETURN_NONE;                                                                            \
+    }
+
+ADD_METHODS(add_reader, SIDE_READ)
+ADD_METHODS(add_writer, SIDE_WRITE)
+
+static PyObject *
+remove_side(LoopObject *loop, PyObject *fileobj, WatchSide side)
+{
+    if (loop->closed || loop->poller == NULL) {
+        Py_RETURN_FALSE;
+    }
+    int fd = number_of(loop, fileobj);
+    int removed = fd < 0 ? -1 : remove_waiter(loop, fd, side);
+    return removed < 0 ? NULL : PyBool_FromLong(removed);
+}
+
+static PyObject *
+_remove_reader(PyObject *self, PyObject *fileobj)
+{
+    return remove_side((LoopObject *)self, fileobj, SIDE_READ);
+}
+
+static PyObject *
+_remove_writer(PyObject *self, PyObject *fileobj)
+{
+    return remove_side((LoopObject *)self, fileobj, SIDE_WRITE);
+}
+
+static PyObject *
+remove_reader(PyObject *self, PyObject *fileobj)
+{
+    return ensure_no_transport((LoopObject *)self, fileobj) < 0 ? NULL
+                                                                : _remove_reader(self, fileobj);
+}
+
+static PyObject *
+remove_writer(PyObject *self, PyObject *fileobj)
+{
+    return ensure_no_transport((LoopObject *)self, fileobj) < 0 ? NULL
+                                                                : _remove_writer(self, fileobj);
+}
+
+/* As the selectors module numbers what is waited for: 1 to read, 2 to write. */
+static PyObject *
+_watched(PyObject *self, PyObject *fileobj)
+{
+    LoopObject *loop = (LoopObject *)self;
+    int fd = number_of(loop, fileobj);
+    if (fd < 0) {
+        return NULL;
+    }
+    FdEntry *entry = table_find(loop->fds, fd);
+    return PyLong_FromLong(entry == NULL ? 0
+                                         : (entry->sides[SIDE_READ].waiter != NULL ? 1 : 0) |
+                                               (entry->sides[SIDE_WRITE].waiter != NULL ? 2 : 0));
+}
+
+BY_KEYWORD_TOO(remove_reader, "remove_reader", "fd")
+BY_KEYWORD_TOO(remove_writer, "remove_writer", "fd")
+BY_KEYWORD_TOO(_remove_reader, "_remove_reader", "fd")
+BY_KEYWORD_TOO(_remove_writer, "_remove_writer", "fd")
+
+PyMethodDef watch_methods[] = {
+    {"add_reader", KEYWORDS(add_reader), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("add_reader($self, fd, callback, *args)\n--\n\n"
+               "Call callback(*args) whenever fd can be read.")},
+    {"remove_reader", KEYWORDS(remove_reader_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("remove_reader($self, fd)\n--\n\n"
+               "Stop watching fd for reading; tell whether it was watched.")},
+    {"add_writer", KEYWORDS(add_writer), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("add_writer($self, fd, callback, *args)\n--\n\n"
+               "Call callback(*args) whenever fd can be written.")},
+    {"remove_writer", KEYWORDS(remove_writer_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("remove_writer($self, fd)\n--\n\n"
+               "Stop watching fd for writing; tell whether it was watched.")},
+    {"_add_reader", KEYWORDS(_add_reader), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_remove_reader", KEYWORDS(_remove_reader_call), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_add_writer", KEYWORDS(_add_writer), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_remove_writer", KEYWORDS(_remove_writer_call), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_watched", _watched, METH_O, NULL},
+    {"_ensure_fd_no_transport", ensure_fd_no_transport, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};

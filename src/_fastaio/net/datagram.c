@@ -1,0 +1,462 @@
+/* datagram.c: the native half of the transport of UDP and Unix datagrams.
+ *
+ * A mixin in front of asyncio's datagram transport: receiving and sending are
+ * here for what is plain (exactly socket.socket, a datagram that the kernel
+ * takes at once, an address without a name to look up).  Whatever else there
+ * is goes asyncio's own way: another socket, a full queue, a wrong argument.
+ */
+#include "net/datagram.h"
+#include "net/inetaddr.h"
+#include "transport/half.h"
+
+#include <errno.h>
+#include <structmember.h>
+
+/* So that one flood of datagrams does not starve what else the loop has to do. */
+#define MAX_PER_TURN 32
+
+typedef struct {
+    TransportCore core;
+    PyObject *address; /* the only one that may be sent to; NULL: any */
+    PyObject *buffer_size;
+    unsigned socket_tag; /* socket.socket's version when it was looked at */
+    int family;
+    int burst;      /* how many to receive in a turn: as many as lately came together */
+    bool plain;     /* ours to receive from and to send on */
+    bool connected; /* datagrams go to the peer that the socket has */
+    char unnamed_peer; /* the peer has no name, as of a socketpair: sendto() needs no address */
+    AddressCache cache;
+} DatagramObject;
+
+/* ---- what sort of socket --------------------------------------------------------------------- */
+
+/* Whether socket.socket still has the methods of the class that it extends. */
+static int
+methods_are_intact(fastaio_state *st)
+{
+    PyObject *names[] = {st->str_recvfrom, st->str_send, st->str_sendto};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(names); i++) {
+        PyObject *now, *native;
+        if (PyObject_GetOptionalAttr(st->socket_type, names[i], &now) < 0) {
+            return -1;
+        }
+        if (PyObject_GetOptionalAttr(st->socket_base, names[i], &native) < 0) {
+            Py_XDECREF(now);
+            return -1;
+        }
+        Py_XDECREF(now);
+        Py_XDECREF(native);
+        if (now != native) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* extra["peername"], by which asyncio tells send() from sendto(). */
+static int
+find_peer(PyObject *op, fastaio_state *st)
+{
+    PyObject *extra, *peer = NULL;
+    if (PyObject_GetOptionalAttr(op, st->str__extra, &extra) < 0) {
+        return -1;
+    }
+    int rc = extra != NULL && PyDict_Check(extra)
+                 ? PyDict_GetItemRef(extra, st->str_peername, &peer)
+                 : 0;
+    Py_XDECREF(extra);
+    if (rc > 0) {
+        rc = PyObject_IsTrue(peer);
+        Py_DECREF(peer);
+    }
+    return rc;
+}
+
+static bool
+has_peer(int fd)
+{
+    SockAddr peer;
+    socklen_t size = sizeof(peer);
+    return getpeername(fd, &peer.any, &size) == 0;
+}
+
+static int
+inspect(DatagramObject *self, fastaio_state *st)
+{
+    PyObject *sock = self->core.file;
+    int type = 0;
+    socklen_t size = sizeof(int);
+    self->plain = false;
+    if (!Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type) ||
+        transport_loop(&self->core, st) == NULL) {
+        return 0;
+    }
+    int fd = *compat_socket_fd(sock);
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &self->family, &size) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0) {
+        return 0;
+    }
+    int intact = methods_are_intact(st);
+    int connected = intact < 0 ? -1 : find_peer((PyObject *)self, st);
+    if (connected < 0) {
+        return -1;
+    }
+    self->connected = connected;
+    self->unnamed_peer = !connected && self->family == AF_UNIX && has_peer(fd);
+    self->plain = intact && type == SOCK_DGRAM &&
+                  (self->family == AF_INET || self->family == AF_INET6 || self->family == AF_UNIX);
+    self->socket_tag = compat_type_tag((PyTypeObject *)st->socket_type);
+    self->core.inspected = self->socket_tag != 0;
+    return 0;
+}
+
+/* 1: ours, 0: asyncio's own methods are to do it, -1: error. */
+static int
+is_plain(DatagramObject *self, fastaio_state *st)
+{
+    if (self->core.file == NULL) {
+        return 0;
+    }
+    if (!self->core.inspected ||
+        self->socket_tag != compat_type_tag((PyTypeObject *)st->socket_type)) {
+        if (inspect(self, st) < 0) {
+            return -1;
+        }
+    }
+    return self->plain;
+}
+
+/* ---- receiving ------------------------------------------------------------------------------- */
+
+typedef enum { FAILED = -1, NOTHING, RECEIVED } Received;
+
+/* protocol.error_received(OSError of errno) */
+static int
+report_errno(DatagramObject *self, fastaio_state *st)
+{
+    PyErr_SetFromErrno(PyExc_OSError);
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *result = transport_call_protocol(&self->core, st->str_error_received, exc);
+    Py_DECREF(exc);
+    return drop_result(result);
+}
+
+static bool
+is_detached(const DatagramObject *self, fastaio_state *st)
+{
+    PyObject *sock = self->core.file;
+    return sock != NULL && Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type) &&
+           *compat_socket_fd(sock) < 0;
+}
+
+/* A detached socket: the number is somebody else's now, and what it reports would never end. */
+static int
+give_up_detached(DatagramObject *self)
+{
+    errno = EBADF;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return transport_fatal_error((PyObject *)self, "Fatal read error on datagram transport");
+}
+
+static int
+deliver(DatagramObject *self, fastaio_state *st, const char *data, ssize_t count,
+        const SockAddr *from, socklen_t size)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(data, count);
+    PyObject *address = bytes ? address_to_python(&self->cache, from, size) : NULL;
+    if (address == NULL) {
+        Py_XDECREF(bytes);
+        return transport_fatal_error((PyObject *)self, "Fatal read error on datagram transport");
+    }
+    /* A reference of our own: the callback may put another protocol in its place. */
+    PyObject *args[] = {Py_NewRef(self->core.protocol), bytes, address};
+    PyObject *result = PyObject_VectorcallMethod(st->str_datagram_received, args, 3, NULL);
+    Py_DECREF(args[0]);
+    Py_DECREF(bytes);
+    Py_DECREF(address);
+    return drop_result(result);
+}
+
+static Received
+receive(DatagramObject *self, fastaio_state *st, LoopObject *loop)
+{
+    SockAddr from;
+    socklen_t size = sizeof(from);
+    char *buffer = loop_hot_buffer(loop);
+    int fd = *compat_socket_fd(self->core.file);
+    if (buffer == NULL) {
+        return FAILED;
+    }
+    memset(&from, 0, sizeof(from.any));
+    ssize_t count = recvfrom(fd, buffer, HOT_BUFFER_SIZE, MSG_DONTWAIT, &from.any, &size);
+    if (count >= 0) {
+        loop->metrics.bytes_received += (uint64_t)count;
+        return deliver(self, st, buffer, count, &from, size) < 0 ? FAILED : RECEIVED;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        return NOTHING;
+    }
+    return report_errno(self, st) < 0 ? FAILED : RECEIVED;
+}
+
+static PyObject *
+datagram_read_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    DatagramObject *self = (DatagramObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL) {
+        return NULL;
+    }
+    if (self->core.conn_lost) {
+        Py_RETURN_NONE;
+    }
+    int received = 0, most = self->burst > 1 ? self->burst : 1;
+    Received last = RECEIVED;
+    while (last == RECEIVED && received < most && !self->core.conn_lost && !self->core.closing &&
+           !self->core.paused) {
+        if (is_detached(self, st)) {
+            return give_up_detached(self) < 0 ? NULL : Py_NewRef(Py_None);
+        }
+        int plain = is_plain(self, st);
+        LoopObject *loop = plain > 0 ? transport_loop(&self->core, st) : NULL;
+        if (loop == NULL || self->core.protocol == NULL) {
+            return plain < 0 ? NULL
+                             : transport_call_base(st->asyncio_DatagramTransport,
+                                                   st->str__read_ready, op, NULL, 0);
+        }
+        last = receive(self, st, loop);
+        received += last == RECEIVED;
+    }
+    if (last == NOTHING) {
+        self->burst = received;
+    }
+    else if (received == most) { /* the loop is told again of what is left */
+        self->burst = most < MAX_PER_TURN / 2 ? 2 * most : MAX_PER_TURN;
+    }
+    return last == FAILED ? NULL : Py_NewRef(Py_None);
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+/* Find out where a datagram for `*address` goes, and set that to the only address that this transport
+   sends to; *to is unused (size 0) with the socket's own peer. False for what is asyncio's to look
+   into. */
+static bool
+find_target(DatagramObject *self, PyObject **address, SockAddr *to, socklen_t *size)
+{
+    PyObject *only = self->address;
+    if (only != NULL && only != Py_None && only != *address) {
+        if (*address != Py_None) {
+            return false; /* equal, or an error */
+        }
+        *address = only;
+    }
+    *size = 0;
+    if (self->connected || (self->unnamed_peer && *address == Py_None)) {
+        return true;
+    }
+    *size = address_from_python(&self->cache, self->family, *address, to);
+    return *size != 0;
+}
+
+/* Handle what an audit hook has raised as asyncio handles what sock.sendto() raises. */
+static int
+refused_by_hook(DatagramObject *self, fastaio_state *st)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    bool reported = PyErr_ExceptionMatches(PyExc_OSError);
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *result =
+        reported ? transport_call_protocol(&self->core, st->str_error_received, exc)
+                 : PyObject_CallMethod((PyObject *)self, "_fatal_error", "Os", exc,
+                                       "Fatal write error on datagram transport");
+    Py_DECREF(exc);
+    return drop_result(result);
+}
+
+/* Raise the audit event of sock.sendto(). 0, or -1 where a hook has raised. */
+static int
+audit_sendto(DatagramObject *self, PyObject *address)
+{
+    PyObject *sock = Py_NewRef(self->core.file); /* a hook is Python, which may close us */
+    Py_INCREF(address);
+    int rc = PySys_Audit("socket.sendto", "OO", sock, address);
+    Py_DECREF(address);
+    Py_DECREF(sock);
+    return rc;
+}
+
+/* 1: sent, or refused and reported; 0: it is asyncio's to do, -1: error. */
+static int
+send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *data,
+         PyObject *address)
+{
+    SockAddr to;
+    socklen_t size;
+    Py_buffer view;
+    int fd = *compat_socket_fd(self->core.file);
+    if (fd < 0 || !find_target(self, &address, &to, &size)) {
+        return 0;
+    }
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        PyErr_Clear(); /* not contiguous */
+        return 0;
+    }
+    if (size != 0 && audit_sendto(self, address) < 0) { /* as in CPython, send() has no event */
+        PyBuffer_Release(&view);
+        return refused_by_hook(self, st) < 0 ? -1 : 1;
+    }
+    fd = self->core.file != NULL ? *compat_socket_fd(self->core.file) : -1;
+    ssize_t sent = sendto(fd, view.buf, (size_t)view.len, MSG_DONTWAIT, size ? &to.any : NULL, size);
+    int error = errno;
+    PyBuffer_Release(&view);
+    if (sent >= 0) {
+        loop->metrics.bytes_sent += (uint64_t)sent;
+        loop_io_happened(loop);
+        return 1;
+    }
+    if (error == EAGAIN || error == EWOULDBLOCK || error == EINTR) {
+        return 0;
+    }
+    errno = error;
+    return report_errno(self, st) < 0 ? -1 : 1;
+}
+
+static bool
+may_send_now(DatagramObject *self, PyObject *data)
+{
+    if (self->core.conn_lost || self->core.buffer == NULL) {
+        return false;
+    }
+    if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
+        return false;
+    }
+#if PY_VERSION_HEX < 0x030D0000
+    if (PyObject_Size(data) <= 0) { /* from 3.13 on asyncio sends an empty datagram */
+        PyErr_Clear();
+        return false;
+    }
+#endif
+    Py_ssize_t queued = PyObject_Size(self->core.buffer);
+    PyErr_Clear();
+    return queued == 0;
+}
+
+static PyObject *
+send_datagram(PyObject *op, PyObject *data, PyObject *address)
+{
+    DatagramObject *self = (DatagramObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL) {
+        return NULL;
+    }
+    LoopObject *ours = transport_loop(&self->core, st);
+    if (ours != NULL && loop_flush_before(ours) < 0) { /* it stays behind what was written before */
+        return NULL;
+    }
+    if (may_send_now(self, data)) {
+        int plain = is_plain(self, st);
+        LoopObject *loop = plain > 0 ? transport_loop(&self->core, st) : NULL;
+        int sent = loop != NULL ? send_now(self, st, loop, data, address) : plain < 0 ? -1 : 0;
+        if (sent != 0) {
+            return sent < 0 ? NULL : Py_NewRef(Py_None);
+        }
+    }
+    if (self->unnamed_peer && address == Py_None) {
+        return PyObject_CallMethod(op, "_sendto_peer", "O", data);
+    }
+    PyObject *args[] = {data, address};
+    return transport_call_base(st->asyncio_DatagramTransport, st->str_sendto, op, args, 2);
+}
+
+static PyObject *
+datagram_sendto(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    if (keywords == NULL && (count == 1 || count == 2)) {
+        return send_datagram(op, args[0], count == 2 ? args[1] : Py_None);
+    }
+    PyObject *data = count > 0 ? args[0] : NULL, *address = count > 1 ? args[1] : NULL;
+    const NamedArgument known[] = {{"data", &data}, {"addr", &address}, {NULL, NULL}};
+    if (keyword_arguments("sendto", known, keywords, args + count) < 0) {
+        return NULL;
+    }
+    if (count > 2 || data == NULL) {
+        PyErr_Format(PyExc_TypeError, "sendto() takes 1 or 2 arguments (%zd given)",
+                     count + (keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0));
+        return NULL;
+    }
+    return send_datagram(op, data, address != NULL ? address : Py_None);
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static int
+datagram_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    DatagramObject *self = (DatagramObject *)op;
+    Py_VISIT(self->address);
+    Py_VISIT(self->buffer_size);
+    int rc = address_cache_traverse(&self->cache, visit, arg);
+    return rc != 0 ? rc : transport_traverse(op, visit, arg);
+}
+
+static int
+datagram_clear(PyObject *op)
+{
+    DatagramObject *self = (DatagramObject *)op;
+    Py_CLEAR(self->address);
+    Py_CLEAR(self->buffer_size);
+    address_cache_clear(&self->cache);
+    return transport_clear(op);
+}
+
+static PyMethodDef datagram_methods[] = {
+    {"sendto", KEYWORDS(datagram_sendto), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("sendto($self, data, addr=None)\n--\n\n"
+               "Send a datagram to addr, or to the peer that the endpoint has.")},
+    {"_read_ready", datagram_read_ready, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef datagram_members[] = {
+    TRANSPORT_MEMBERS,
+    {"_buffer", T_OBJECT, offsetof(TransportCore, buffer), 0, NULL},
+    {"_buffer_size", T_OBJECT, offsetof(DatagramObject, buffer_size), 0, NULL},
+    {"_address", T_OBJECT, offsetof(DatagramObject, address), 0, NULL},
+    {"_unnamed_peer", T_BOOL, offsetof(DatagramObject, unnamed_peer), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef datagram_getset[] = {
+    {"_sock", transport_get_file, transport_set_file, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot datagram_slots[] = {
+    {Py_tp_doc, "The native half of fastaio's datagram transport."},
+    {Py_tp_new, transport_new},
+    {Py_tp_dealloc, transport_dealloc},
+    {Py_tp_traverse, datagram_traverse},
+    {Py_tp_clear, datagram_clear},
+    {Py_tp_methods, datagram_methods},
+    {Py_tp_members, datagram_members},
+    {Py_tp_getset, datagram_getset},
+    {0, NULL},
+};
+
+static PyType_Spec datagram_spec = {
+    .name = "fastaio._fastaio.DatagramCore",
+    .basicsize = sizeof(DatagramObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = datagram_slots,
+};
+
+int
+datagram_types_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->DatagramCoreType = transport_add_type(module, &datagram_spec, st->asyncio_Transport);
+    return st->DatagramCoreType != NULL ? 0 : -1;
+}

@@ -1,0 +1,51 @@
+/* inetaddr.h: addresses of peers: the kernel's form and Python's, and who was seen lately. */
+#ifndef FASTAIO_INETADDR_H
+#define FASTAIO_INETADDR_H
+
+#include "base/compat.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+typedef union {
+    struct sockaddr any;
+    struct sockaddr_in in4;
+    struct sockaddr_in6 in6;
+    struct sockaddr_un un;
+    struct sockaddr_storage storage;
+} SockAddr;
+
+/* The address as socket.accept() gives it, for AF_INET, AF_INET6 and AF_UNIX; NULL with an
+   exception. */
+PyObject *address_new(const SockAddr *from, socklen_t size);
+
+#define ADDRESS_CACHE_SIZE 16
+
+/* An address of the Internet without what the kernel leaves undefined: can be compared as memory. */
+typedef union {
+    struct sockaddr_in in4;
+    struct sockaddr_in6 in6;
+} InetKey;
+
+typedef struct {
+    InetKey key;
+    PyObject *address; /* the tuple for it; NULL: unused */
+} KnownAddress;
+
+/* The peers of the last datagrams: their address costs a comparison instead of a conversion. */
+typedef struct {
+    KnownAddress known[ADDRESS_CACHE_SIZE]; /* as socket.recvfrom() gives them */
+    KnownAddress sent;                      /* as the user has written it */
+} AddressCache;
+
+int address_cache_traverse(AddressCache *cache, visitproc visit, void *arg);
+void address_cache_clear(AddressCache *cache);
+
+/* The address as socket.recvfrom() gives it, for the same families; NULL with an exception. */
+PyObject *address_to_python(AddressCache *cache, const SockAddr *from, socklen_t size);
+/* The reverse, where it is as plain as can be: a tuple with a numeric host, or the path of a Unix
+   socket. Its size, or 0 without an exception for whatever else socket.sendto() may understand. */
+socklen_t address_from_python(AddressCache *cache, int family, PyObject *address, SockAddr *to);
+
+#endif

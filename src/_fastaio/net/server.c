@@ -1,0 +1,532 @@
+/* server.c: Listener: takes what connects to one listening socket and makes transports of it.
+ *
+ * The socket is watched level-triggered, one of several processes being woken:
+ * forked workers may share it.  A turn takes a bounded number of connections.
+ */
+#include "net/server.h"
+#include "net/inetaddr.h"
+#include "net/stream.h"
+
+#include <errno.h>
+#include <structmember.h>
+#include <unistd.h>
+
+/* The most that one turn accepts, whatever the backlog. */
+#define MAX_ACCEPTS 128
+/* asyncio.constants.ACCEPT_RETRY_DELAY, in seconds. */
+#define RETRY_DELAY 1
+
+typedef struct {
+    PyObject_HEAD
+    LoopObject *loop;
+    PyObject *sock;
+    PyObject *factory;
+    PyObject *server;  /* or NULL */
+    PyObject *context; /* of the start: each connection runs in a copy */
+    PyObject *retry;   /* the timer that starts it again once resources are back; or NULL */
+    PyObject *family;  /* of the connections, as socket.socket() takes it */
+    PyObject *type;
+    PyObject *proto;
+    PyObject *weakrefs;
+    const int *sock_fd; /* where sock keeps its descriptor; NULL where that is not known */
+    IoWatcher io;
+    int fd;
+    int most;           /* accepts in one turn, at most */
+    int accepts;        /* in this turn: grows while turn after turn finds somebody waiting */
+    uint64_t last_poll; /* the poll that reported the socket last */
+    bool foreign;       /* not exactly socket.socket: its own accept() is called */
+    bool serving;
+} ListenerObject;
+
+/* ---- accepting ------------------------------------------------------------------------------- */
+
+enum { ACCEPT_ERROR = -1, ACCEPT_NOTHING = 0, ACCEPT_DONE = 1, ACCEPT_AGAIN = 2 };
+
+/* A socket object around a connection's descriptor; closes that on error. */
+static PyObject *
+wrap_connection(ListenerObject *self, int fd)
+{
+    PyObject *number = PyLong_FromLong(fd);
+    PyObject *conn = NULL;
+    if (number != NULL) {
+        PyObject *args[] = {self->family, self->type, self->proto, number};
+        conn = PyObject_Vectorcall(self->loop->st->socket_type, args, 4, NULL);
+        Py_DECREF(number);
+    }
+    if (conn == NULL) {
+        close(fd);
+    }
+    return conn;
+}
+
+static PyObject *
+peer_address(fastaio_state *st, PyObject *conn, const SockAddr *address, socklen_t size)
+{
+    switch (address->any.sa_family) {
+    case AF_INET:
+    case AF_INET6:
+    case AF_UNIX:
+        return address_new(address, size);
+    default:
+        return PyObject_CallMethodNoArgs(conn, st->str_getpeername);
+    }
+}
+
+static int
+accept_native(ListenerObject *self, PyObject **conn, PyObject **peer)
+{
+    SockAddr address;
+    memset(&address, 0, sizeof(address));
+    socklen_t length = sizeof(address);
+    int fd = accept4(self->sock_fd ? *self->sock_fd : self->fd, &address.any, &length,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return ACCEPT_NOTHING;
+        }
+        if (errno == EINTR || errno == ECONNABORTED) {
+            return ACCEPT_AGAIN;
+        }
+        PyErr_SetFromErrno(PyExc_OSError);
+        return ACCEPT_ERROR;
+    }
+    *conn = wrap_connection(self, fd);
+    *peer = *conn ? peer_address(self->loop->st, *conn, &address, length) : NULL;
+    if (*peer == NULL) {
+        Py_CLEAR(*conn);
+        return ACCEPT_ERROR;
+    }
+    return ACCEPT_DONE;
+}
+
+static int
+accept_foreign(ListenerObject *self, PyObject **conn, PyObject **peer)
+{
+    fastaio_state *st = self->loop->st;
+    PyObject *pair = PyObject_CallMethodNoArgs(self->sock, st->str_accept);
+    if (pair == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_BlockingIOError)) {
+            PyErr_Clear();
+            return ACCEPT_NOTHING;
+        }
+        if (PyErr_ExceptionMatches(PyExc_InterruptedError) ||
+            PyErr_ExceptionMatches(PyExc_ConnectionAbortedError)) {
+            PyErr_Clear();
+            return ACCEPT_AGAIN;
+        }
+        return ACCEPT_ERROR;
+    }
+    int parsed = PyArg_ParseTuple(pair, "OO:accept", conn, peer);
+    if (parsed) {
+        Py_INCREF(*conn);
+        Py_INCREF(*peer);
+    }
+    Py_DECREF(pair);
+    if (!parsed) {
+        *conn = *peer = NULL;
+        return ACCEPT_ERROR;
+    }
+    if (drop_result(PyObject_CallMethodOneArg(*conn, st->str_setblocking, Py_False)) < 0) {
+        Py_CLEAR(*conn);
+        Py_CLEAR(*peer);
+        return ACCEPT_ERROR;
+    }
+    return ACCEPT_DONE;
+}
+
+static int
+debug_accepted(ListenerObject *self, PyObject *conn, PyObject *peer)
+{
+    return drop_result(PyObject_CallMethod(self->loop->st->logger, "debug", "sOOO",
+                                           "%r got a new connection from %r: %r",
+                                           self->server ? self->server : Py_None, peer, conn));
+}
+
+/* ---- a connection ---------------------------------------------------------------------------- */
+
+/* As asyncio, which says so in debug mode only. The exception is raised. */
+static int
+connection_failed(ListenerObject *self, PyObject *conn, PyObject *protocol)
+{
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+        PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        return -1;
+    }
+    fastaio_state *st = self->loop->st;
+    PyObject *exc = PyErr_GetRaisedException();
+    int rc = drop_result(PyObject_CallMethodNoArgs(conn, st->str_close));
+    if (rc == 0 && self->loop->debug) {
+        PyObject *context =
+            Py_BuildValue("{s:s,s:O}", "message",
+                          "Error on transport creation for incoming connection", "exception", exc);
+        if (context == NULL || (protocol != NULL && protocol != Py_None &&
+                                PyDict_SetItem(context, st->str_protocol, protocol) < 0)) {
+            rc = -1;
+        }
+        else {
+            rc = drop_result(PyObject_CallMethodOneArg((PyObject *)self->loop,
+                                                       st->str_call_exception_handler, context));
+        }
+        Py_XDECREF(context);
+    }
+    Py_DECREF(exc);
+    return rc;
+}
+
+/* The protocol and the transport of a new connection, in a context of its own. */
+static int
+set_up_connection(ListenerObject *self, PyObject *conn, PyObject *peer)
+{
+    LoopObject *loop = self->loop;
+    PyObject *transport = NULL;
+    PyObject *context = PyContext_Copy(self->context);
+    if (context == NULL || PyContext_Enter(context) < 0) {
+        Py_XDECREF(context);
+        return connection_failed(self, conn, NULL);
+    }
+    PyObject *protocol = PyObject_CallNoArgs(self->factory);
+    PyObject *extra = protocol != NULL ? PyDict_New() : NULL;
+    if (extra != NULL && PyDict_SetItem(extra, loop->st->str_peername, peer) == 0) {
+        transport = stream_transport_new(loop, conn, protocol, NULL, extra, self->server);
+    }
+    Py_XDECREF(extra);
+    int rc = transport == NULL ? connection_failed(self, conn, protocol) : 0;
+    Py_XDECREF(protocol);
+    Py_XDECREF(transport);
+    if (PyContext_Exit(context) < 0) {
+        rc = -1;
+    }
+    Py_DECREF(context);
+    return rc;
+}
+
+/* ---- watching -------------------------------------------------------------------------------- */
+
+static int listener_ready(LoopObject *loop, PyObject *op);
+
+static int
+listener_watch(ListenerObject *self)
+{
+    if (io_watch(self->loop, &self->io, self->fd, EPOLLIN, WATCH_EXCLUSIVE) < 0) {
+        return -1;
+    }
+    io_hold(&self->io, true);
+    return 0;
+}
+
+static void
+listener_unwatch(ListenerObject *self)
+{
+    if (self->io.fd >= 0) {
+        io_unwatch(self->loop, &self->io);
+    }
+    io_hold(&self->io, false);
+}
+
+/* Out of descriptors or memory: the kernel would report the socket ready for ever. */
+static int
+pause_accepting(ListenerObject *self)
+{
+    fastaio_state *st = self->loop->st;
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *shown = PyObject_CallOneArg(st->TransportSocket, self->sock);
+    PyObject *context = NULL;
+    if (shown != NULL) {
+        context =
+            Py_BuildValue("{s:s,s:O,s:O}", "message", "socket.accept() out of system resource",
+                          "exception", exc, "socket", shown);
+        Py_DECREF(shown);
+    }
+    Py_DECREF(exc);
+    int rc = -1;
+    if (context != NULL) {
+        rc = drop_result(PyObject_CallMethodOneArg((PyObject *)self->loop,
+                                                   st->str_call_exception_handler, context));
+        Py_DECREF(context);
+    }
+    if (!self->serving) {
+        return rc; /* the handler has closed the server */
+    }
+    listener_unwatch(self);
+    PyObject *again = PyObject_GetAttrString((PyObject *)self, "_retry");
+    if (again == NULL) {
+        return -1;
+    }
+    Py_XSETREF(self->retry,
+               PyObject_CallMethod((PyObject *)self->loop, "call_later", "iO", RETRY_DELAY, again));
+    Py_DECREF(again);
+    return self->retry != NULL ? rc : -1;
+}
+
+static bool
+raised_lack_of_resources(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_OSError)) {
+        return false;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *number = PyObject_GetAttrString(exc, "errno");
+    long error = number != NULL && PyLong_Check(number) ? PyLong_AsLong(number) : 0;
+    Py_XDECREF(number);
+    PyErr_Clear();
+    PyErr_SetRaisedException(exc);
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+/* One connection: an ACCEPT_ value. */
+static int
+accept_one(ListenerObject *self)
+{
+    PyObject *conn = NULL, *peer = NULL;
+    int rc = self->foreign ? accept_foreign(self, &conn, &peer) : accept_native(self, &conn, &peer);
+    if (rc != ACCEPT_DONE) {
+        return rc == ACCEPT_ERROR && raised_lack_of_resources() && pause_accepting(self) == 0
+                   ? ACCEPT_NOTHING
+                   : rc;
+    }
+    if ((self->loop->debug && debug_accepted(self, conn, peer) < 0) ||
+        set_up_connection(self, conn, peer) < 0) {
+        rc = ACCEPT_ERROR;
+    }
+    Py_DECREF(conn);
+    Py_DECREF(peer);
+    return rc;
+}
+
+static bool
+listener_lost_fd(PyObject *op)
+{
+    const ListenerObject *self = (ListenerObject *)op;
+    return self->sock_fd != NULL && *self->sock_fd != self->fd;
+}
+
+static int
+listener_ready(LoopObject *loop, PyObject *op)
+{
+    ListenerObject *self = (ListenerObject *)op;
+    (void)io_take_events(&self->io);
+    /* A lone connection is not worth a second call that finds nobody: who else waits is reported
+       by the next poll. In a storm, each turn takes twice what the last one took. */
+    uint64_t poll = loop->metrics.polls;
+    bool again = poll - self->last_poll <= 1;
+    self->last_poll = poll;
+    self->accepts = !again ? 1 : 2 * self->accepts < self->most ? 2 * self->accepts : self->most;
+    for (int i = 0; i < self->accepts && self->serving; i++) {
+        int rc = accept_one(self);
+        if (rc == ACCEPT_ERROR || rc == ACCEPT_NOTHING) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static PyObject *
+int_of(PyObject *obj, PyObject *name, long flags)
+{
+    PyObject *value = PyObject_GetAttr(obj, name);
+    long number = value != NULL ? PyLong_AsLong(value) : -1;
+    Py_XDECREF(value);
+    if (number == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return PyLong_FromLong(number | flags);
+}
+
+/* What each connection's socket object is made with. With SOCK_NONBLOCK in its type it knows that
+   it does not block, without a system call. */
+static int
+learn_kind(ListenerObject *self, fastaio_state *st)
+{
+    return (self->family = int_of(self->sock, st->str_family, 0)) == NULL ||
+                   (self->type = int_of(self->sock, st->str_type, SOCK_NONBLOCK)) == NULL ||
+                   (self->proto = int_of(self->sock, st->str_proto, 0)) == NULL
+               ? -1
+               : 0;
+}
+
+static PyObject *
+listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"loop", "sock", "protocol_factory", "server", "backlog", NULL};
+    fastaio_state *st = state_of_type(type);
+    PyObject *loop, *sock, *factory, *server;
+    int backlog;
+    if (st == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOOi:Listener", names, st->LoopType, &loop,
+                                     &sock, &factory, &server, &backlog)) {
+        return NULL;
+    }
+    ListenerObject *self = (ListenerObject *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->io = (IoWatcher){
+        .owner = (PyObject *)self, .run = listener_ready, .lost_fd = listener_lost_fd, .fd = -1};
+    self->fd = -1;
+    self->loop = (LoopObject *)Py_NewRef(loop);
+    self->sock = Py_NewRef(sock);
+    self->factory = Py_NewRef(factory);
+    self->server = server != Py_None ? Py_NewRef(server) : NULL;
+    self->most = backlog < 1 ? 1 : backlog < MAX_ACCEPTS ? backlog : MAX_ACCEPTS;
+    PyObject *number = PyObject_CallMethodNoArgs(sock, st->str_fileno);
+    long fd = number != NULL ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    if ((fd == -1 && PyErr_Occurred()) || learn_kind(self, st) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->fd = (int)fd;
+    self->foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
+    if (!self->foreign && *compat_socket_fd(sock) == self->fd) {
+        self->sock_fd = compat_socket_fd(sock);
+    }
+    return (PyObject *)self;
+}
+
+static int
+listener_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    ListenerObject *self = (ListenerObject *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->loop);
+    Py_VISIT(self->sock);
+    Py_VISIT(self->factory);
+    Py_VISIT(self->server);
+    Py_VISIT(self->context);
+    Py_VISIT(self->retry);
+    return 0;
+}
+
+static int
+listener_clear(PyObject *op)
+{
+    ListenerObject *self = (ListenerObject *)op;
+    self->serving = false;
+    if (self->loop != NULL) {
+        listener_unwatch(self);
+    }
+    self->sock_fd = NULL;
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->sock);
+    Py_CLEAR(self->factory);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->retry);
+    return 0;
+}
+
+static void
+listener_drop(PyObject *op)
+{
+    ListenerObject *self = (ListenerObject *)op;
+    PyTypeObject *type = Py_TYPE(op);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    listener_clear(op);
+    Py_CLEAR(self->family);
+    Py_CLEAR(self->type);
+    Py_CLEAR(self->proto);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static void
+listener_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    DEALLOC_BOUNDED(op, listener_dealloc, listener_drop);
+}
+
+static PyObject *
+listener_start(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ListenerObject *self = (ListenerObject *)op;
+    if (self->serving) {
+        Py_RETURN_NONE;
+    }
+    if (self->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the listener is gone");
+        return NULL;
+    }
+    Py_XSETREF(self->context, PyContext_CopyCurrent());
+    if (self->context == NULL || listener_watch(self) < 0) {
+        return NULL;
+    }
+    self->serving = true;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+listener_stop(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ListenerObject *self = (ListenerObject *)op;
+    self->serving = false;
+    if (self->loop == NULL) {
+        Py_RETURN_NONE;
+    }
+    listener_unwatch(self);
+    PyObject *retry = self->retry;
+    self->retry = NULL;
+    if (retry == NULL) {
+        Py_RETURN_NONE;
+    }
+    PyObject *result = PyObject_CallMethodNoArgs(retry, self->loop->st->str_cancel);
+    Py_DECREF(retry);
+    return result;
+}
+
+/* Called by the timer. */
+static PyObject *
+listener_retry(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ListenerObject *self = (ListenerObject *)op;
+    Py_CLEAR(self->retry);
+    if (self->serving && self->loop != NULL && listener_watch(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef listener_methods[] = {
+    {"start", listener_start, METH_NOARGS,
+     PyDoc_STR("start($self, /)\n--\n\nAccept connections from now on.")},
+    {"stop", listener_stop, METH_NOARGS,
+     PyDoc_STR("stop($self, /)\n--\n\nAccept no more; the socket stays open.")},
+    {"_retry", listener_retry, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef listener_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ListenerObject, weakrefs), READONLY, NULL},
+    {"fd", T_INT, offsetof(ListenerObject, fd), READONLY, "The listening descriptor."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot listener_slots[] = {
+    {Py_tp_doc, "Accepts the connections of one listening socket."},
+    {Py_tp_new, listener_new},
+    {Py_tp_dealloc, listener_dealloc},
+    {Py_tp_traverse, listener_traverse},
+    {Py_tp_clear, listener_clear},
+    {Py_tp_methods, listener_methods},
+    {Py_tp_members, listener_members},
+    {0, NULL},
+};
+
+static PyType_Spec listener_spec = {
+    .name = "fastaio._fastaio.Listener",
+    .basicsize = sizeof(ListenerObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = listener_slots,
+};
+
+int
+server_types_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->ListenerType = state_add_type(module, &listener_spec, NULL);
+    return st->ListenerType != NULL ? 0 : -1;
+}

@@ -1,0 +1,394 @@
+/* sockop.c: SockOp, a coroutine in C that waits for a socket. */
+#include "net/sockop.h"
+#include "task/future.h"
+#include "net/sockobj.h"
+
+int
+sockop_fd(SockOp *op)
+{
+    PyObject *number = PyObject_CallMethodNoArgs(sockop_sock(op), op->loop->st->str_fileno);
+    long fd = number ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    if (fd == -1 && PyErr_Occurred()) {
+        return -2;
+    }
+    if (fd < -1 || fd > INT_MAX) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
+        return -2;
+    }
+    return (int)fd;
+}
+
+static void
+op_finish(Coro *coro)
+{
+    SockOp *op = (SockOp *)coro;
+    if (op->future != NULL) {
+        watch_unwait(op->loop, op->fd, op->kind->side, (PyObject *)op);
+        Py_CLEAR(op->future);
+    }
+    Py_CLEAR(op->lookup);
+    if (op->view.obj != NULL) {
+        PyBuffer_Release(&op->view);
+    }
+    if (op->holds_socket) {
+        op->holds_socket = false;
+        if (sockobj_release(op->loop->st, sockop_sock(op)) < 0) {
+            PyErr_WriteUnraisable((PyObject *)op);
+        }
+    }
+}
+
+/* Keeps the descriptor's number from being reused while it is waited for. */
+static int
+hold_socket(SockOp *op)
+{
+    if (op->holds_socket) {
+        return 0;
+    }
+    int held = sockobj_hold(op->loop->st, sockop_sock(op));
+    op->holds_socket = held > 0;
+    return held < 0 ? -1 : 0;
+}
+
+static int op_ready(LoopObject *loop, PyObject *obj);
+
+/* Arms the wait and makes the future that is to be yielded. */
+static int
+op_wait(SockOp *op)
+{
+    int fd = sockop_fd(op);
+    if (fd == -1) {
+        PyErr_SetString(PyExc_ValueError, "Invalid file descriptor: -1");
+    }
+    if (fd < 0 || (op->fd != fd && watch_ensure_free(op->loop, fd) < 0) || hold_socket(op) < 0) {
+        return -1;
+    }
+    PyObject *future = future_new(op->loop);
+    if (future == NULL) {
+        return -1;
+    }
+    op->fd = fd;
+    if (watch_wait(op->loop, fd, op->kind->side, (PyObject *)op, op_ready) < 0) {
+        Py_DECREF(future);
+        return -1;
+    }
+    future_core(op->loop->st, future)->blocking = true;
+    Py_XSETREF(op->future, future);
+    op->coro.phase = CORO_SUSPENDED;
+    return 0;
+}
+
+static PySendResult
+op_attempt(SockOp *op, PyObject **result)
+{
+    *result = NULL;
+    Outcome outcome = op->kind->attempt(op, result);
+    if (outcome == WAIT) {
+        if (op_wait(op) == 0) {
+            *result = Py_NewRef(op->future);
+            return PYGEN_NEXT;
+        }
+        outcome = FAILED;
+    }
+    coro_end(&op->coro);
+    return outcome == DONE ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+/* What the loop calls when the socket is ready. */
+static int
+op_ready(LoopObject *loop, PyObject *obj)
+{
+    SockOp *op = (SockOp *)obj;
+    FutureCore *core = op->future ? future_core(loop->st, op->future) : NULL;
+    if (core == NULL || !future_is_pending(core) || op->coro.running) {
+        return 0; /* cancelled since */
+    }
+    if (!op->kind->eager) {
+        return future_set_result(core, Py_None);
+    }
+    PyObject *future = Py_NewRef(op->future);
+    PyObject *result = NULL;
+    op->coro.running = true;
+    Outcome outcome = op->kind->attempt(op, &result);
+    op->coro.running = false;
+    if (outcome == WAIT) {
+        int rc = watch_wait(loop, op->fd, op->kind->side, obj, op_ready);
+        outcome = rc < 0 ? FAILED : WAIT;
+    }
+    int rc = 0;
+    if (!future_is_pending(core)) {
+        /* A method of the user's has cancelled it. */
+        PyErr_Clear();
+    }
+    else if (outcome == DONE) {
+        rc = future_set_result(core, result);
+    }
+    else if (outcome == FAILED && (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+                                   PyErr_ExceptionMatches(PyExc_SystemExit))) {
+        rc = -1;
+    }
+    else if (outcome == FAILED) {
+        PyObject *exc = PyErr_GetRaisedException();
+        rc = future_set_exception(core, exc);
+        Py_DECREF(exc);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(future);
+    return rc;
+}
+
+static int
+check_socket(SockOp *op)
+{
+    fastaio_state *st = op->loop->st;
+    if ((PyObject *)Py_TYPE(sockop_sock(op)) != st->socket_type) {
+        /* Without the ssl module there is no such socket. */
+        PyObject *modules = PyImport_GetModuleDict();                          /* borrowed */
+        PyObject *ssl = modules ? PyDict_GetItemString(modules, "ssl") : NULL; /* borrowed */
+        PyObject *type = ssl ? PyObject_GetAttrString(ssl, "SSLSocket") : NULL;
+        int is_ssl = type ? PyObject_IsInstance(sockop_sock(op), type) : 0;
+        Py_XDECREF(type);
+        if (is_ssl < 0) {
+            return -1;
+        }
+        PyErr_Clear();
+        if (is_ssl) {
+            PyErr_SetString(PyExc_TypeError, "Socket cannot be of type SSLSocket");
+            return -1;
+        }
+    }
+    if (op->loop->debug) {
+        PyObject *timeout = PyObject_CallMethodNoArgs(sockop_sock(op), st->str_gettimeout);
+        double seconds = timeout == NULL      ? -1.0
+                         : timeout == Py_None ? 1.0
+                                              : PyFloat_AsDouble(timeout);
+        Py_XDECREF(timeout);
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+        if (seconds != 0.0) {
+            PyErr_SetString(PyExc_ValueError, "the socket must be non-blocking");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* The address of the first of the infos that a look-up gave. */
+static PyObject *
+first_address(PyObject *infos)
+{
+    PyObject *info = PySequence_GetItem(infos, 0);
+    PyObject *address = info ? PySequence_GetItem(info, 4) : NULL;
+    Py_XDECREF(info);
+    return address;
+}
+
+/* What the look-up came to. */
+static PySendResult
+op_looked_up(Coro *coro, PySendResult sent, PyObject **result)
+{
+    SockOp *op = (SockOp *)coro;
+    if (sent == PYGEN_NEXT) {
+        return PYGEN_NEXT;
+    }
+    PyObject *address = sent == PYGEN_RETURN ? first_address(*result) : NULL;
+    Py_CLEAR(*result);
+    if (address == NULL) {
+        coro_end(&op->coro);
+        return PYGEN_ERROR;
+    }
+    Py_CLEAR(op->lookup);
+    Py_SETREF(op->args[1], address);
+    return op_attempt(op, result);
+}
+
+static PySendResult
+op_start(SockOp *op, PyObject **result)
+{
+    *result = NULL;
+    op->coro.phase = CORO_SUSPENDED;
+    if (check_socket(op) < 0) {
+        goto error;
+    }
+    /* What is sent now stays behind what transports were given before. */
+    if (op->kind->side == SIDE_WRITE && loop_flush_before(op->loop) < 0) {
+        goto error;
+    }
+    if (op->kind->look_up != NULL) {
+        op->lookup = op->kind->look_up(op);
+        if (op->lookup != NULL) {
+            return op_looked_up(&op->coro, PyIter_Send(op->lookup, Py_None, result), result);
+        }
+        if (PyErr_Occurred()) {
+            goto error;
+        }
+    }
+    return op_attempt(op, result);
+
+error:
+    coro_end(&op->coro);
+    return PYGEN_ERROR;
+}
+
+/* A resumed wait. */
+static PySendResult
+op_resume(SockOp *op, PyObject **result)
+{
+    *result = NULL;
+    FutureCore *core = future_core(op->loop->st, op->future);
+    if (future_is_pending(core)) {
+        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
+    }
+    else {
+        *result = future_get_result(core);
+    }
+    if (*result == NULL) {
+        coro_end(&op->coro);
+        return PYGEN_ERROR;
+    }
+    if (op->kind->eager) {
+        coro_end(&op->coro);
+        return PYGEN_RETURN;
+    }
+    Py_CLEAR(*result);
+    return op_attempt(op, result);
+}
+
+static PySendResult
+op_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    SockOp *op = (SockOp *)self;
+    if (coro_enter(&op->coro, value, result) < 0) {
+        return PYGEN_ERROR;
+    }
+    PySendResult sent;
+    if (op->coro.phase == CORO_CREATED) {
+        sent = op_start(op, result);
+    }
+    else if (op->lookup != NULL) {
+        sent = op_looked_up(&op->coro, PyIter_Send(op->lookup, value, result), result);
+    }
+    else {
+        sent = op_resume(op, result);
+    }
+    coro_leave(&op->coro);
+    return sent;
+}
+
+static const char *
+op_name(const Coro *coro)
+{
+    return ((const SockOp *)coro)->kind->name;
+}
+
+static PyObject *
+op_inner(const Coro *coro)
+{
+    return ((const SockOp *)coro)->lookup;
+}
+
+static const CoroKind op_coro = {
+    .owner = "Loop",
+    .name = op_name,
+    .finish = op_finish,
+    .inner = op_inner,
+    .inner_sent = op_looked_up,
+};
+
+/* The type */
+
+SockOp *
+sockop_new(LoopObject *loop, const OpKind *kind)
+{
+    SockOp *op = PyObject_GC_New(SockOp, loop->st->SockOpType);
+    if (op == NULL) {
+        return NULL;
+    }
+    memset((char *)op + sizeof(PyObject), 0, sizeof(*op) - sizeof(PyObject));
+    op->coro.kind = &op_coro;
+    op->loop = (LoopObject *)Py_NewRef(loop);
+    op->kind = kind;
+    op->fd = -1;
+    return op;
+}
+
+static int
+op_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    SockOp *op = (SockOp *)self;
+    Py_VISIT(Py_TYPE(self));
+    CORO_VISIT(&op->coro);
+    Py_VISIT(op->loop);
+    for (int i = 0; i < SOCKOP_MAX_ARGS; i++) {
+        Py_VISIT(op->args[i]);
+    }
+    Py_VISIT(op->future);
+    Py_VISIT(op->lookup);
+    Py_VISIT(op->view.obj);
+    return 0;
+}
+
+/* What it waits with is gone already: the collector runs finalizers first. */
+static int
+op_clear(PyObject *self)
+{
+    SockOp *op = (SockOp *)self;
+    CORO_CLEAR(&op->coro);
+    for (int i = 0; i < SOCKOP_MAX_ARGS; i++) {
+        Py_CLEAR(op->args[i]);
+    }
+    Py_CLEAR(op->future);
+    Py_CLEAR(op->lookup);
+    Py_CLEAR(op->loop);
+    return 0;
+}
+
+static void
+op_drop(PyObject *self)
+{
+    if (dealloc_finalize(self) < 0) {
+        return;
+    }
+    SockOp *op = (SockOp *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    if (op->coro.weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    op_clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static void
+op_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    DEALLOC_BOUNDED(self, op_dealloc, op_drop);
+}
+
+static PyType_Slot op_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("A coroutine that waits for a socket.")},
+    {Py_tp_traverse, op_traverse},
+    {Py_tp_clear, op_clear},
+    {Py_tp_dealloc, op_dealloc},
+    {Py_am_send, op_send},
+    CORO_SLOTS,
+    {0, NULL},
+};
+
+static PyType_Spec op_spec = {
+    .name = "fastaio._fastaio.SockOp",
+    .basicsize = sizeof(SockOp),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = op_slots,
+};
+
+int
+sockop_type_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->SockOpType = state_add_type(module, &op_spec, NULL);
+    return st->SockOpType ? 0 : -1;
+}

@@ -1,0 +1,460 @@
+/* stream_send.c: from the queue to the kernel.
+ *
+ * The loop sends the queues of all transports once per turn, in the order of the calls, each by one
+ * system call. asyncio sends at once; where a program could see the difference, the queues are sent
+ * at once, too: see stream_flush()'s callers. While a callback blocks its thread the keeper sends
+ * instead (stream_keep()).
+ */
+#include "net/stream_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define MAX_VECTORS 64
+
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+static void
+forget_kept(FlushNode *node)
+{
+    node->kept_sends = 0;
+    node->kept_size = 0;
+    node->kept_error = 0;
+    node->kept_full = false;
+}
+
+void
+stream_drop_output(StreamObject *self)
+{
+    loop_flush_cancel(&self->flush);
+    forget_kept(&self->flush);
+    self->queued = 0;
+    pieces_drop(&self->pieces);
+}
+
+static void
+note_sent(StreamObject *self, size_t count)
+{
+    self->queued -= (Py_ssize_t)count;
+    if (self->loop != NULL) {
+        self->loop->metrics.bytes_sent += count;
+    }
+    pieces_advance(&self->pieces, count);
+}
+
+/* ---- the system call ------------------------------------------------------------------------- */
+
+/* One call for as much as fits in it, without the first `skip` bytes; *asked: how many bytes that
+   was. Needs no GIL. */
+static ssize_t
+send_vector(const Pieces *pieces, size_t skip, int fd, int flags, size_t *asked)
+{
+    struct iovec vectors[MAX_VECTORS];
+    size_t count = 0;
+    skip += pieces->offset;
+    *asked = 0;
+    for (size_t i = 0; i < pieces->count && count < MAX_VECTORS; i++) {
+        PyObject *piece = pieces_at(pieces, i);
+        size_t size = (size_t)PyBytes_GET_SIZE(piece);
+        if (skip >= size) {
+            skip -= size;
+            continue;
+        }
+        vectors[count].iov_base = PyBytes_AS_STRING(piece) + skip;
+        vectors[count].iov_len = size - skip;
+        *asked += vectors[count++].iov_len;
+        skip = 0;
+    }
+    ssize_t sent;
+    do {
+        if (count == 1) {
+            sent = send(fd, vectors[0].iov_base, vectors[0].iov_len, flags);
+        }
+        else {
+            struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
+            sent = sendmsg(fd, &message, flags);
+        }
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+/* Until the queue is empty or the kernel takes no more; -1 with OSError. */
+static int
+send_native(StreamObject *self)
+{
+    while (self->pieces.count) {
+        size_t asked;
+        ssize_t sent = send_vector(&self->pieces, 0, stream_fd(self), MSG_NOSIGNAL, &asked);
+        if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        }
+        if (sent > 0) {
+            note_sent(self, (size_t)sent);
+        }
+        if (sent < (ssize_t)asked) {
+            self->writable = false;
+            break;
+        }
+    }
+    return 0;
+}
+
+/* What is left of the first piece, for a method that wants an object. */
+static PyObject *
+first_piece(StreamObject *self)
+{
+    PyObject *piece = pieces_at(&self->pieces, 0);
+    if (self->pieces.offset == 0) {
+        return Py_NewRef(piece);
+    }
+    PyObject *whole = PyMemoryView_FromObject(piece);
+    if (whole == NULL) {
+        return NULL;
+    }
+    PyObject *rest = PySequence_GetSlice(whole, (Py_ssize_t)self->pieces.offset, PY_SSIZE_T_MAX);
+    Py_DECREF(whole);
+    return rest;
+}
+
+/* What is queued as a list, for sendmsg(). */
+static PyObject *
+all_pieces(StreamObject *self)
+{
+    size_t count = self->pieces.count < MAX_VECTORS ? self->pieces.count : MAX_VECTORS;
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        PyObject *piece = i ? Py_NewRef(pieces_at(&self->pieces, i)) : first_piece(self);
+        if (piece == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, piece);
+    }
+    return list;
+}
+
+/* As asyncio does it: send() for what is new, sendmsg() for what was left over. */
+static PyObject *
+call_send(StreamObject *self)
+{
+    fastaio_state *st = self->loop->st;
+    PyObject *method = NULL;
+    PyObject *data = NULL;
+    if (self->leftover && PY_VERSION_HEX >= 0x030C0000) {
+        if (PyObject_GetOptionalAttr(self->sock, st->str_sendmsg, &method) < 0) {
+            return NULL;
+        }
+        data = method != NULL ? all_pieces(self) : NULL;
+    }
+    if (method == NULL) {
+        method = PyObject_GetAttr(self->sock, st->str_send);
+        data = method != NULL ? first_piece(self) : NULL;
+    }
+    PyObject *result = data != NULL ? PyObject_CallOneArg(method, data) : NULL;
+    Py_XDECREF(method);
+    Py_XDECREF(data);
+    return result;
+}
+
+/* A foreign socket may well take less than there is room for: only "would block", and taking
+   nothing, ends this. */
+static int
+send_foreign(StreamObject *self)
+{
+    while (self->pieces.count && self->sock != NULL) {
+        PyObject *result = call_send(self);
+        Py_ssize_t sent = result != NULL ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
+        Py_XDECREF(result);
+        if (sent >= 0 && self->pieces.count == 0) {
+            return 0; /* the call has closed us */
+        }
+        if (sent > self->queued || (sent < 0 && !PyErr_Occurred())) {
+            PyErr_SetString(PyExc_ValueError, "the socket claims to have sent an impossible count");
+            return -1;
+        }
+        if (sent <= 0) {
+            if (sent < 0 && !PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
+                !PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+                return -1;
+            }
+            PyErr_Clear();
+            self->leftover = true;
+            self->writable = false;
+            return stream_watch_again(self);
+        }
+        note_sent(self, (size_t)sent);
+        self->leftover = self->pieces.offset != 0;
+    }
+    return 0;
+}
+
+/* ---- the keeper ------------------------------------------------------------------------------ */
+
+/* A socket object's descriptor, which another thread may be taking away. */
+static inline int
+current_fd(const int *sock_fd)
+{
+    return *(const volatile int *)sock_fd;
+}
+
+/* A descriptor of our own for the socket, -1 with errno: the number may become a stranger's, since
+   the user may detach or close the socket object at any moment. That sets the object's field before
+   the number is free; so if the field is unchanged behind dup(), what was duplicated is the socket. */
+static int
+duplicate_fd(const int *sock_fd)
+{
+    int fd = current_fd(sock_fd);
+    int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (own >= 0 && current_fd(sock_fd) != fd) {
+        close(own);
+        own = -1;
+        errno = EBADF;
+    }
+    return own;
+}
+
+bool
+stream_keep(FlushNode *node)
+{
+    StreamObject *self = (StreamObject *)node->owner;
+    size_t left = (size_t)self->queued - node->kept_size;
+    if (left == 0 || self->sock_fd == NULL || node->kept_full || node->kept_error ||
+        pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
+        return false;
+    }
+    int fd = duplicate_fd(self->sock_fd);
+    if (fd < 0) {
+        return errno != EBADF; /* no descriptor is free */
+    }
+    while (left > 0 && !node->kept_full && !node->kept_error) {
+        size_t asked;
+        ssize_t sent = send_vector(&self->pieces, node->kept_size, fd,
+                                   MSG_NOSIGNAL | MSG_DONTWAIT, &asked);
+        node->kept_sends++;
+        if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+            node->kept_error = errno;
+        }
+        else if (sent < (ssize_t)asked) {
+            node->kept_full = true;
+        }
+        if (sent > 0) {
+            node->kept_size += (size_t)sent;
+            left -= (size_t)sent;
+        }
+    }
+    close(fd);
+    return false;
+}
+
+/* Apply what the keeper has done for us: as if it had just been done here. The node is off the list.
+   -1 with OSError. */
+static int
+take_kept(StreamObject *self)
+{
+    FlushNode *node = &self->flush;
+    if (node->kept_sends == 0) {
+        return 0;
+    }
+    FlushNode kept = *node;
+    forget_kept(node);
+    if (self->loop != NULL) {
+        self->loop->metrics.keeper_sends += kept.kept_sends;
+    }
+    note_sent(self, kept.kept_size);
+    if (kept.kept_full) {
+        self->writable = false;
+    }
+    if (kept.kept_error) {
+        errno = kept.kept_error;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+void
+stream_send_last(StreamObject *self)
+{
+    loop_flush_cancel(&self->flush);
+    if (take_kept(self) < 0) {
+        PyErr_Clear();
+        return;
+    }
+    if (self->pieces.count && self->writable && !self->foreign && !self->conn_lost &&
+        self->sock != NULL && self->loop != NULL &&
+        !pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
+        if (send_native(self) < 0) {
+            PyErr_Clear(); /* nobody is left who could be told */
+        }
+    }
+}
+
+/* ---- flow control ---------------------------------------------------------------------------- */
+
+static int
+tell_protocol(StreamObject *self, PyObject *name, const char *failure)
+{
+    PyObject *protocol = Py_NewRef(self->protocol); /* it may set another one */
+    PyObject *result = PyObject_CallMethodNoArgs(protocol, name);
+    Py_DECREF(protocol);
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 0;
+    }
+    if (exception_leaves_loop()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    int rc = stream_report(self, failure, exc);
+    Py_DECREF(exc);
+    return rc;
+}
+
+int
+stream_maybe_pause(StreamObject *self)
+{
+    if (self->queued <= self->high_water || self->protocol_paused || self->protocol == NULL) {
+        return 0;
+    }
+    self->protocol_paused = true;
+    return tell_protocol(self, self->loop->st->str_pause_writing,
+                         "protocol.pause_writing() failed");
+}
+
+static int
+maybe_resume(StreamObject *self)
+{
+    if (!self->protocol_paused || self->queued > self->low_water || self->protocol == NULL) {
+        return 0;
+    }
+    self->protocol_paused = false;
+    return tell_protocol(self, self->loop->st->str_resume_writing,
+                         "protocol.resume_writing() failed");
+}
+
+/* ---- flushing -------------------------------------------------------------------------------- */
+
+static int
+write_failed(StreamObject *self)
+{
+    if (exception_leaves_loop()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    stream_drop_output(self);
+    int rc = stream_fatal_error(self, exc, "Fatal write error on socket transport");
+    if (rc == 0) {
+        rc = stream_end_empty_waiter(self, exc);
+    }
+    Py_DECREF(exc);
+    return rc;
+}
+
+int
+stream_shut_down_writing(StreamObject *self)
+{
+    if (!self->foreign) {
+        if (shutdown(stream_fd(self), SHUT_WR) == 0) {
+            return 0;
+        }
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    PyObject *how = PyLong_FromLong(SHUT_WR);
+    PyObject *result = NULL;
+    if (how != NULL) {
+        result = PyObject_CallMethodOneArg(self->sock, self->loop->st->str_shutdown, how);
+        Py_DECREF(how);
+    }
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* The queue has just become empty: what waited for that. */
+static int
+drained(StreamObject *self)
+{
+    stream_update_hold(self);
+    if (stream_end_empty_waiter(self, NULL) < 0) {
+        return -1;
+    }
+    if (self->loop == NULL) {
+        return 0;
+    }
+    if (self->closing) {
+        return self->conn_lost ? 0 : stream_lose(self, Py_None);
+    }
+    if (self->eof && stream_shut_down_writing(self) < 0) {
+        return write_failed(self);
+    }
+    return 0;
+}
+
+static int
+send_queued(StreamObject *self)
+{
+    loop_flush_cancel(&self->flush);
+    bool may_send = self->pieces.count != 0 && self->writable;
+    if (self->conn_lost || self->loop == NULL || !(may_send || self->flush.kept_sends)) {
+        return 0;
+    }
+    loop_io_happened(self->loop);
+    if (pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
+        stream_drop_output(self);
+    }
+    if (take_kept(self) < 0) {
+        return write_failed(self);
+    }
+    if (self->writable && (self->foreign ? send_foreign(self) : send_native(self)) < 0) {
+        return write_failed(self);
+    }
+    if (self->loop == NULL) { /* a foreign socket's method has ended the connection */
+        return 0;
+    }
+    if (!self->writable && self->started && !self->watched_out && stream_watch(self) < 0) {
+        return write_failed(self);
+    }
+    if (maybe_resume(self) < 0) { /* which may write more */
+        return -1;
+    }
+    if (self->pieces.count == 0 && self->loop != NULL) {
+        return drained(self);
+    }
+    stream_update_hold(self);
+    return 0;
+}
+
+int
+stream_flush(StreamObject *self)
+{
+    LoopObject *loop = self->loop;
+    if (self->pieces.count == 0) {
+        return 0;
+    }
+    if (self->writable && loop != NULL && loop->output.first != NULL &&
+        loop_flush_through(loop, &self->flush) < 0) {
+        return -1;
+    }
+    return send_queued(self);
+}
+
+int
+stream_flush_entry(LoopObject *Py_UNUSED(loop), PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    Py_INCREF(op);
+    int rc = send_queued(self);
+    if (rc < 0 && !exception_leaves_loop()) {
+        PyObject *exc = PyErr_GetRaisedException();
+        rc = stream_report(self, "Fatal write error on socket transport", exc);
+        Py_DECREF(exc);
+    }
+    Py_DECREF(op);
+    return rc;
+}

@@ -1,0 +1,422 @@
+/* stream_write.c: what a transport is given to write: the queue, and the methods that fill it. */
+#include "net/stream_impl.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+/* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+#define LOST_WRITES_UNTIL_WARNING 5
+
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+/* Push on a queue that the keeper may be reading. */
+static int
+push_listed(StreamObject *self, PyObject *piece, unsigned forks)
+{
+    FlushList *list = &self->flush.loop->output;
+    flush_lock(list);
+    bool pushed = pieces_try_push(&self->pieces, piece, forks);
+    flush_added(list);
+    flush_unlock(list);
+    flush_call_keeper(list);
+    if (!pushed) {
+        Py_DECREF(piece);
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* Takes the reference, also on error. */
+static int
+push_piece(StreamObject *self, PyObject *piece)
+{
+    unsigned forks = self->loop != NULL ? self->loop->st->forks : self->pieces.forks;
+    if (pieces_are_inherited(&self->pieces, forks)) {
+        stream_drop_output(self);
+    }
+    if (piece == NULL) {
+        return -1;
+    }
+    int rc = self->flush.link != NULL ? push_listed(self, piece, forks)
+                                      : pieces_push(&self->pieces, piece, forks);
+    if (rc == 0) {
+        self->queued += PyBytes_GET_SIZE(piece);
+    }
+    return rc;
+}
+
+/* Before something is queued: what others have queued behind our last output leaves before this
+   does, and so does all of it before what is sent at once. */
+static inline int
+flush_before(StreamObject *self, bool at_once)
+{
+    LoopObject *loop = self->loop;
+    if (self->flush.next == NULL && !(at_once && loop != NULL && loop->output.first != NULL)) {
+        return 0;
+    }
+    return loop_flush_through(loop, NULL);
+}
+
+/* After something was queued. */
+static int
+flush_soon(StreamObject *self, bool at_once)
+{
+    LoopObject *loop = self->loop;
+    if (loop == NULL) { /* a buffer with methods in Python has ended it */
+        stream_drop_output(self);
+        return 0;
+    }
+    /* Where nobody will come by to flush: the loop does not run, or runs in another thread; or where
+       nobody could if the callback blocks: only the methods of a foreign socket can send. */
+    at_once = at_once || self->queued > self->high_water || self->sock_fd == NULL ||
+              loop->thread_id != PyThread_get_thread_ident() || !flush_may_wait(&loop->output);
+    if (self->writable && !at_once) {
+        loop_flush_later(loop, &self->flush);
+        return 0;
+    }
+    if (self->writable && stream_flush(self) < 0) {
+        return -1;
+    }
+    return stream_maybe_pause(self);
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+/* 1: may write, 0: the connection is lost, -1: error. */
+static int
+check_alive(StreamObject *self)
+{
+    if (self->conn_lost == 0 && self->loop != NULL) {
+        return 1;
+    }
+    if (self->conn_lost >= LOST_WRITES_UNTIL_WARNING) {
+        fastaio_state *st = state_of_type(Py_TYPE(self));
+        PyObject *result =
+            st ? PyObject_CallMethod(st->logger, "warning", "s", "socket.send() raised exception.")
+               : NULL;
+        if (result == NULL) {
+            return -1;
+        }
+        Py_DECREF(result);
+    }
+    self->conn_lost++;
+    return 0;
+}
+
+static int
+check_may_write(StreamObject *self, const char *eof_error, const char *sendfile_error)
+{
+    if (!self->eof && self->empty_waiter == NULL) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError, self->eof ? eof_error : sendfile_error);
+    return -1;
+}
+
+/* A large mutable buffer and nothing before it: the kernel copies, we need only what it leaves.
+   1: sent or queued, 0: to be queued as always, -1: error. */
+static int
+send_large(StreamObject *self, PyObject *data)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        PyErr_Clear(); /* not contiguous: it is to be copied */
+        return 0;
+    }
+    ssize_t sent = -1;
+    int rc = 1;
+    if (view.len >= STREAM_LARGE) {
+        do {
+            sent = send(stream_fd(self), view.buf, (size_t)view.len, MSG_NOSIGNAL);
+        } while (sent < 0 && errno == EINTR);
+    }
+    if (sent < 0) {
+        rc = 0; /* the ordinary way will meet the error again */
+    }
+    else {
+        loop_io_happened(self->loop);
+        self->loop->metrics.bytes_sent += (uint64_t)sent;
+        if (sent < view.len) {
+            PyObject *rest = PyBytes_FromStringAndSize((char *)view.buf + sent, view.len - sent);
+            rc = push_piece(self, rest) < 0 || flush_soon(self, true) < 0 ? -1 : 1;
+        }
+    }
+    PyBuffer_Release(&view);
+    return rc;
+}
+
+/* What asyncio says to what is not bytes: its words change from version to version. */
+static PyObject *
+refuse_to_write(PyObject *op, PyObject *data)
+{
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    return st != NULL ? PyObject_CallMethodObjArgs(st->asyncio_SocketTransport, st->str_write, op,
+                                                   data, NULL)
+                      : NULL;
+}
+
+static PyObject *
+stream_write(PyObject *op, PyObject *data)
+{
+    StreamObject *self = (StreamObject *)op;
+    Py_ssize_t size;
+    if (PyBytes_Check(data)) {
+        size = PyBytes_GET_SIZE(data);
+    }
+    else if (PyByteArray_Check(data) || PyMemoryView_Check(data)) {
+        size = PyObject_Size(data);
+        if (size < 0) {
+            return NULL;
+        }
+    }
+    else {
+        return refuse_to_write(op, data);
+    }
+    if (check_may_write(self, "Cannot call write() after write_eof()",
+                        "unable to write; sendfile is in progress") < 0) {
+        return NULL;
+    }
+    if (size == 0) {
+        Py_RETURN_NONE;
+    }
+    if (flush_before(self, size >= STREAM_LARGE) < 0) {
+        return NULL;
+    }
+    int alive = check_alive(self);
+    if (alive <= 0) {
+        return alive < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    bool large = size >= STREAM_LARGE && self->pieces.count == 0;
+    if (large && !PyBytes_CheckExact(data) && self->writable && !self->foreign) {
+        int sent = send_large(self, data);
+        if (sent != 0) {
+            return sent < 0 ? NULL : Py_NewRef(Py_None);
+        }
+    }
+    PyObject *piece = PyBytes_FromObject(data); /* exactly bytes: no code runs when it goes */
+    if (push_piece(self, piece) < 0 || flush_soon(self, large) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+int
+stream_send(fastaio_state *st, PyObject *transport, PyObject *data)
+{
+    PyObject *result;
+    Py_INCREF(transport);
+    if (Py_IS_TYPE(transport, st->StreamTransportType) &&
+        stream_is_unpatched((StreamObject *)transport)) {
+        result = stream_write(transport, data);
+    }
+    else {
+        result = PyObject_CallMethodOneArg(transport, st->str_write, data);
+    }
+    Py_DECREF(transport);
+    return drop_result(result);
+}
+
+/* The piece for one of the buffers that writelines() was given: NULL with TypeError for what is
+   none. */
+static PyObject *
+piece_of(PyObject *data)
+{
+    if (PyBytes_CheckExact(data)) {
+        return Py_NewRef(data);
+    }
+    PyObject *view = PyMemoryView_FromObject(data);
+    PyObject *piece = view != NULL ? PyBytes_FromObject(view) : NULL;
+    Py_XDECREF(view);
+    return piece;
+}
+
+static PyObject *
+stream_writelines(PyObject *op, PyObject *lines)
+{
+    StreamObject *self = (StreamObject *)op;
+    if (check_may_write(self, "Cannot call writelines() after write_eof()",
+                        "unable to writelines; sendfile is in progress") < 0) {
+        return NULL;
+    }
+    int some = PyObject_IsTrue(lines);
+    if (some <= 0) {
+        return some < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    if (flush_before(self, false) < 0) {
+        return NULL;
+    }
+    int alive = check_alive(self);
+    if (alive <= 0) {
+        return alive < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    /* All or nothing: what is no buffer must not leave half of them queued. */
+    PyObject *list = PySequence_List(lines);
+    if (list == NULL) {
+        return NULL;
+    }
+    Py_ssize_t count = PyList_GET_SIZE(list);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *piece = piece_of(PyList_GET_ITEM(list, i));
+        if (piece == NULL) {
+            Py_DECREF(list);
+            return NULL;
+        }
+        PyList_SetItem(list, i, piece);
+    }
+    int rc = 0;
+    for (Py_ssize_t i = 0; i < count && rc == 0 && self->loop != NULL; i++) {
+        PyObject *piece = PyList_GET_ITEM(list, i);
+        if (PyBytes_GET_SIZE(piece)) {
+            rc = push_piece(self, Py_NewRef(piece));
+        }
+    }
+    Py_DECREF(list);
+    if (rc == 0 && self->pieces.count) {
+        rc = flush_soon(self, false);
+    }
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+stream_write_eof(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    StreamObject *self = (StreamObject *)op;
+    if (self->eof || self->loop == NULL || loop_flush_before(self->loop) < 0 ||
+        stream_flush(self) < 0) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    if (!self->closing) {
+        self->eof = true;
+        if (self->pieces.count == 0 && self->sock != NULL && stream_shut_down_writing(self) < 0) {
+            return NULL;
+        }
+        if (self->loop != NULL) {
+            loop_io_happened(self->loop);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+stream_can_write_eof(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(ignored))
+{
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+stream_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    StreamObject *self = (StreamObject *)op;
+    if (stream_flush(self) < 0) {
+        return NULL;
+    }
+    return PyLong_FromSsize_t(self->queued);
+}
+
+static PyObject *
+stream_get_write_buffer_limits(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    StreamObject *self = (StreamObject *)op;
+    return Py_BuildValue("(nn)", self->low_water, self->high_water);
+}
+
+/* A limit in bytes; what no size can reach counts as the largest size. */
+static int
+parse_limit(PyObject *obj, Py_ssize_t *limit)
+{
+    if (PyFloat_Check(obj)) {
+        double value = PyFloat_AS_DOUBLE(obj);
+        *limit = value >= (double)PY_SSIZE_T_MAX ? PY_SSIZE_T_MAX
+                 : value < 0                     ? -1
+                                                 : (Py_ssize_t)value;
+        return 0;
+    }
+    *limit = PyNumber_AsSsize_t(obj, NULL);
+    return *limit == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+set_limits(StreamObject *self, PyObject *high_obj, PyObject *low_obj)
+{
+    Py_ssize_t high, low = 0;
+    if (low_obj != Py_None && parse_limit(low_obj, &low) < 0) {
+        return -1;
+    }
+    if (high_obj != Py_None) {
+        if (parse_limit(high_obj, &high) < 0) {
+            return -1;
+        }
+    }
+    else if (low_obj == Py_None) {
+        high = STREAM_LARGE;
+    }
+    else {
+        high = low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
+    }
+    if (low_obj == Py_None) {
+        low = high >= 0 ? high / 4 : -1;
+    }
+    if (high < low || low < 0) {
+        PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
+        return -1;
+    }
+    self->high_water = high;
+    self->low_water = low;
+    return 0;
+}
+
+static PyObject *
+limits_method(StreamObject *self, PyObject *args, PyObject *kwargs, bool pause)
+{
+    static char *names[] = {"high", "low", NULL};
+    PyObject *high = Py_None, *low = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", names, &high,
+                                     &low) ||
+        set_limits(self, high, low) < 0) {
+        return NULL;
+    }
+    if (pause && (stream_flush(self) < 0 || stream_maybe_pause(self) < 0)) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+stream_set_write_buffer_limits(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    return limits_method((StreamObject *)op, args, kwargs, true);
+}
+
+static PyObject *
+stream_set_limits_only(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    return limits_method((StreamObject *)op, args, kwargs, false);
+}
+
+BY_KEYWORD_TOO(stream_write, "write", "data")
+BY_KEYWORD_TOO(stream_writelines, "writelines", "list_of_data")
+
+PyMethodDef stream_write_methods[] = {
+    {"write", KEYWORDS(stream_write_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("write($self, data)\n--\n\nSend bytes; what the kernel does not take waits.")},
+    {"writelines", KEYWORDS(stream_writelines_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("writelines($self, list_of_data)\n--\n\nSend the bytes of all of these, in order.")},
+    {"write_eof", stream_write_eof, METH_NOARGS,
+     PyDoc_STR("write_eof($self, /)\n--\n\n"
+               "Close the sending half, once what is queued is sent; receiving goes on.")},
+    {"can_write_eof", stream_can_write_eof, METH_NOARGS,
+     PyDoc_STR("can_write_eof($self, /)\n--\n\nTrue: write_eof() works.")},
+    {"get_write_buffer_size", stream_get_write_buffer_size, METH_NOARGS,
+     PyDoc_STR(
+         "get_write_buffer_size($self, /)\n--\n\nHow many bytes the kernel has not taken yet.")},
+    {"get_write_buffer_limits", stream_get_write_buffer_limits, METH_NOARGS,
+     PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high): the marks of flow control.")},
+    {"set_write_buffer_limits", KEYWORDS(stream_set_write_buffer_limits),
+     METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("set_write_buffer_limits($self, high=None, low=None)\n--\n\n"
+               "Set the marks at which the protocol is told to pause and to resume writing.")},
+    {"_set_write_buffer_limits", KEYWORDS(stream_set_limits_only), METH_VARARGS | METH_KEYWORDS,
+     NULL},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,10 @@
+/* pipe.h: the native halves of the transports of pipes. */
+#ifndef FASTAIO_PIPE_H
+#define FASTAIO_PIPE_H
+
+#include "loop/loop.h"
+
+int pipe_read_type_init(PyObject *module);  /* pipe_read.c */
+int pipe_write_type_init(PyObject *module); /* pipe_write.c */
+
+#endif

@@ -1,0 +1,206 @@
+/* pipe_read.c: the native half of the transport that reads from a pipe.
+ *
+ * A mixin in front of asyncio's read pipe transport: what arrives goes through
+ * the loop's receive buffer, or straight into a bytes object where it is much,
+ * to the protocol, or natively to the reader of a plain stream protocol.
+ */
+#include "pipe/pipe.h"
+#include "reader/streamreader.h"
+#include "transport/half.h"
+
+#include <errno.h>
+#include <structmember.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* From here on a read goes straight into the object that the protocol gets. */
+#define LARGE (32 * 1024)
+
+typedef struct {
+    TransportCore core;
+    ReaderCore *reader; /* of a stream protocol whose reader we feed; borrowed, or NULL */
+    ssize_t last_read;
+    bool adopted; /* the protocol has been looked at */
+} ReadPipeObject;
+
+static const char read_error[] = "Fatal read error on pipe transport";
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* NULL without an exception: there is nothing to read; *count is 0 at the end of the pipe. */
+static PyObject *
+read_copying(ReadPipeObject *self, LoopObject *loop, ssize_t *count)
+{
+    char *buffer = loop_hot_buffer(loop);
+    if (buffer == NULL) {
+        return NULL;
+    }
+    *count = read(self->core.fd, buffer, HOT_BUFFER_SIZE);
+    return *count > 0 ? PyBytes_FromStringAndSize(buffer, *count) : NULL;
+}
+
+static PyObject *
+read_straight(ReadPipeObject *self, LoopObject *loop, ssize_t *count)
+{
+    int available;
+    if (ioctl(self->core.fd, FIONREAD, &available) < 0 || available < LARGE) {
+        return read_copying(self, loop, count);
+    }
+    Py_ssize_t size = available < HOT_BUFFER_SIZE ? available : HOT_BUFFER_SIZE;
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+    if (bytes == NULL) {
+        return NULL;
+    }
+    *count = read(self->core.fd, PyBytes_AS_STRING(bytes), (size_t)size);
+    int error = errno;
+    if (*count <= 0) {
+        Py_CLEAR(bytes);
+    }
+    else if (*count < size && _PyBytes_Resize(&bytes, *count) < 0) {
+        bytes = NULL;
+    }
+    errno = error;
+    return bytes;
+}
+
+static int
+deliver(ReadPipeObject *self, fastaio_state *st, LoopObject *loop, PyObject *data)
+{
+    if (!self->adopted) {
+        self->adopted = true;
+        if (streamreader_adopt(loop, self->core.protocol, &self->reader) < 0) {
+            return -1;
+        }
+    }
+    if (self->reader != NULL) {
+        int fed = streamreader_feed(self->reader, self->core.protocol, data);
+        if (fed != 0) {
+            return fed > 0 ? 0 : -1;
+        }
+    }
+    PyObject *result = transport_call_protocol(&self->core, st->str_data_received, data);
+    return drop_result(result);
+}
+
+static int
+read_failed(PyObject *op)
+{
+    if (!PyErr_Occurred()) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+            return 0;
+        }
+        PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return transport_fatal_error(op, read_error);
+}
+
+static int
+read_once(PyObject *op, fastaio_state *st, LoopObject *loop)
+{
+    ReadPipeObject *self = (ReadPipeObject *)op;
+    ssize_t count = -1;
+    PyObject *data = self->last_read >= LARGE ? read_straight(self, loop, &count)
+                                              : read_copying(self, loop, &count);
+    if (data != NULL) {
+        self->last_read = count;
+        loop->metrics.bytes_received += (uint64_t)count;
+        int rc = deliver(self, st, loop, data);
+        Py_DECREF(data);
+        return rc;
+    }
+    if (count != 0) {
+        return read_failed(op);
+    }
+    PyObject *result = PyObject_CallMethodNoArgs(op, st->str__read_eof);
+    return drop_result(result);
+}
+
+static PyObject *
+pipe_read_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ReadPipeObject *self = (ReadPipeObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL) {
+        return NULL;
+    }
+    LoopObject *loop = transport_loop(&self->core, st);
+    if (loop == NULL || self->core.fd < 0 || self->core.protocol == NULL) {
+        return transport_call_base(st->asyncio_ReadPipeTransport, st->str__read_ready, op, NULL,
+                                   0);
+    }
+    return read_once(op, st, loop) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* ---- attributes ------------------------------------------------------------------------------ */
+
+static PyObject *
+get_protocol(PyObject *op, void *Py_UNUSED(closure))
+{
+    PyObject *protocol = ((TransportCore *)op)->protocol;
+    return Py_NewRef(protocol != NULL ? protocol : Py_None);
+}
+
+static int
+set_protocol(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    ReadPipeObject *self = (ReadPipeObject *)op;
+    streamreader_unlink(&self->reader);
+    self->adopted = false;
+    Py_XSETREF(self->core.protocol, value != Py_None ? Py_XNewRef(value) : NULL);
+    return 0;
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static int
+pipe_clear(PyObject *op)
+{
+    streamreader_unlink(&((ReadPipeObject *)op)->reader);
+    return transport_clear(op);
+}
+
+static PyMethodDef pipe_methods[] = {
+    {"_read_ready", pipe_read_ready, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef pipe_members[] = {
+    {"_loop", T_OBJECT, offsetof(TransportCore, loop), 0, NULL},
+    {"_closing", T_BOOL, offsetof(TransportCore, closing), 0, NULL},
+    {"_paused", T_BOOL, offsetof(TransportCore, paused), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef pipe_getset[] = {
+    {"_pipe", transport_get_file, transport_set_file, NULL, NULL},
+    {"_fileno", transport_get_fileno, transport_set_fileno, NULL, NULL},
+    {"_protocol", get_protocol, set_protocol, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot pipe_slots[] = {
+    {Py_tp_doc, "The native half of fastaio's transport that reads from a pipe."},
+    {Py_tp_new, transport_new},
+    {Py_tp_dealloc, transport_dealloc},
+    {Py_tp_traverse, transport_traverse},
+    {Py_tp_clear, pipe_clear},
+    {Py_tp_methods, pipe_methods},
+    {Py_tp_members, pipe_members},
+    {Py_tp_getset, pipe_getset},
+    {0, NULL},
+};
+
+static PyType_Spec pipe_spec = {
+    .name = "fastaio._fastaio.ReadPipeCore",
+    .basicsize = sizeof(ReadPipeObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = pipe_slots,
+};
+
+int
+pipe_read_type_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->ReadPipeCoreType = transport_add_type(module, &pipe_spec, st->asyncio_ReadTransport);
+    return st->ReadPipeCoreType != NULL ? 0 : -1;
+}

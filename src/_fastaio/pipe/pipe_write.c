@@ -1,0 +1,396 @@
+/* pipe_write.c: the native half of the transport that writes to a pipe.
+ *
+ * A mixin in front of asyncio's write pipe transport. write() writes at once, as
+ * asyncio's does, and keeps what the kernel does not take. (To gather what a turn
+ * writes was tried. But behind a pipe is a child that gets signals, and a file
+ * object that its user may close: neither tells the loop.)
+ */
+#include "transport/pieces.h"
+#include "pipe/pipe.h"
+#include "transport/half.h"
+
+#include <errno.h>
+#include <structmember.h>
+#include <sys/uio.h>
+
+#define MAX_VECTORS 64
+
+typedef struct {
+    TransportCore core;
+    Pieces pieces; /* they follow what is in core.buffer */
+    Py_ssize_t piece_bytes;
+    PyObject *high_water;
+    PyObject *low_water;
+    bool protocol_paused;
+    bool waiting; /* the kernel has refused some: the loop tells when there is room */
+} WritePipeObject;
+
+static const char write_error[] = "Fatal write error on pipe transport";
+
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+static Py_ssize_t
+gathered(const WritePipeObject *self)
+{
+    PyObject *buffer = self->core.buffer;
+    return buffer != NULL && PyByteArray_Check(buffer) ? PyByteArray_GET_SIZE(buffer) : 0;
+}
+
+static inline Py_ssize_t
+queued(const WritePipeObject *self)
+{
+    return gathered(self) + self->piece_bytes;
+}
+
+static void
+drop_pieces(WritePipeObject *self)
+{
+    self->piece_bytes = 0;
+    pieces_drop(&self->pieces);
+}
+
+/* Takes the reference, also on error. */
+static int
+push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
+{
+    if (pieces_are_inherited(&self->pieces, st->forks)) {
+        drop_pieces(self);
+    }
+    if (piece == NULL || pieces_push(&self->pieces, piece, st->forks) < 0) {
+        return -1;
+    }
+    self->piece_bytes += PyBytes_GET_SIZE(piece);
+    return 0;
+}
+
+/* Moves what is queued to core.buffer, asyncio's bytearray. */
+static int
+gather(WritePipeObject *self)
+{
+    PyObject *buffer = self->core.buffer;
+    if (self->pieces.count == 0 || buffer == NULL || !PyByteArray_Check(buffer)) {
+        return 0;
+    }
+    Py_ssize_t size = PyByteArray_GET_SIZE(buffer);
+    if (PyByteArray_Resize(buffer, size + self->piece_bytes) < 0) {
+        return -1;
+    }
+    char *end = PyByteArray_AS_STRING(buffer) + size;
+    self->piece_bytes = 0;
+    while (self->pieces.count) {
+        PyObject *piece = pieces_at(&self->pieces, 0);
+        size_t left = (size_t)PyBytes_GET_SIZE(piece) - self->pieces.offset;
+        memcpy(end, PyBytes_AS_STRING(piece) + self->pieces.offset, left);
+        end += left;
+        pieces_pop(&self->pieces);
+    }
+    return 0;
+}
+
+/* ---- the system call ------------------------------------------------------------------------- */
+
+/* One call for as much as fits in it; *asked: how many bytes that was. */
+static ssize_t
+write_vector(WritePipeObject *self, size_t *asked)
+{
+    struct iovec vectors[MAX_VECTORS];
+    size_t count = 0, offset = self->pieces.offset;
+    if (gathered(self) > 0) {
+        vectors[count].iov_base = PyByteArray_AS_STRING(self->core.buffer);
+        vectors[count++].iov_len = (size_t)gathered(self);
+    }
+    *asked = (size_t)gathered(self);
+    for (size_t i = 0; i < self->pieces.count && count < MAX_VECTORS; i++, count++) {
+        PyObject *piece = pieces_at(&self->pieces, i);
+        vectors[count].iov_base = PyBytes_AS_STRING(piece) + offset;
+        vectors[count].iov_len = (size_t)PyBytes_GET_SIZE(piece) - offset;
+        *asked += vectors[count].iov_len;
+        offset = 0;
+    }
+    return writev(self->core.fd, vectors, (int)count);
+}
+
+static int
+note_written(WritePipeObject *self, LoopObject *loop, Py_ssize_t count)
+{
+    Py_ssize_t first = gathered(self);
+    loop->metrics.bytes_sent += (uint64_t)count;
+    if (first > 0) {
+        first = first < count ? first : count;
+        if (PySequence_DelSlice(self->core.buffer, 0, first) < 0) {
+            return -1;
+        }
+        count -= first;
+    }
+    self->piece_bytes -= count;
+    pieces_advance(&self->pieces, (size_t)count);
+    return 0;
+}
+
+/* Until nothing is queued or the kernel takes no more; -1 with OSError. */
+static int
+write_queued(WritePipeObject *self, LoopObject *loop)
+{
+    loop_io_happened(loop);
+    while (queued(self) > 0) {
+        size_t asked;
+        ssize_t written = write_vector(self, &asked);
+        if (written < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            if (errno == EAGAIN || errno == EWOULDBLOCK) {
+                return 0;
+            }
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        }
+        if (note_written(self, loop, written) < 0) {
+            return -1;
+        }
+        if ((size_t)written < asked) {
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* ---- flushing -------------------------------------------------------------------------------- */
+
+/* loop._add_writer(fd, self._write_ready) or loop._remove_writer(fd) */
+static int
+watch(PyObject *op, fastaio_state *st, bool wanted)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    if (self->waiting == wanted || self->core.loop == NULL) {
+        return 0;
+    }
+    PyObject *fd = PyLong_FromLong(self->core.fd);
+    PyObject *callback = wanted ? PyObject_GetAttr(op, st->str__write_ready) : NULL;
+    PyObject *args[] = {self->core.loop, fd, callback};
+    PyObject *result = NULL;
+    if (fd != NULL && (callback != NULL || !wanted)) {
+        result = PyObject_VectorcallMethod(wanted ? st->str__add_writer : st->str__remove_writer,
+                                           args, wanted ? 3 : 2, NULL);
+    }
+    Py_XDECREF(fd);
+    Py_XDECREF(callback);
+    self->waiting = wanted == (result != NULL);
+    return drop_result(result);
+}
+
+/* As asyncio after a write() that failed: what is queued is lost. */
+static int
+write_failed(PyObject *op, fastaio_state *st)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    PyObject *exc = PyErr_GetRaisedException();
+    drop_pieces(self);
+    if (gathered(self) > 0 && PyByteArray_Resize(self->core.buffer, 0) < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+    if (watch(op, st, false) < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+    self->core.conn_lost++;
+    PyErr_SetRaisedException(exc);
+    return transport_fatal_error(op, write_error);
+}
+
+/* Writes what is queued as far as the kernel takes it, and has the loop tell when it takes more. */
+static int
+flush(PyObject *op, fastaio_state *st)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    LoopObject *loop = transport_loop(&self->core, st);
+    if (pieces_are_inherited(&self->pieces, st->forks)) {
+        drop_pieces(self);
+    }
+    if (self->pieces.count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {
+        return 0;
+    }
+    if (write_queued(self, loop) < 0 || (queued(self) > 0 && watch(op, st, true) < 0)) {
+        return write_failed(op, st);
+    }
+    return 0;
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+static PyObject *
+pipe_write(PyObject *op, PyObject *data)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL) {
+        return NULL;
+    }
+    LoopObject *loop = transport_loop(&self->core, st);
+    bool bytes = PyBytes_Check(data);
+    if (loop != NULL && loop_flush_before(loop) < 0) {
+        return NULL;
+    }
+    if (loop == NULL || self->core.loop == NULL || self->core.conn_lost || self->core.closing || self->core.fd < 0 ||
+        !(bytes || PyByteArray_Check(data) || PyMemoryView_Check(data))) {
+        return transport_call_base(st->asyncio_WritePipeTransport, st->str_write, op, &data, 1);
+    }
+    /* Exactly bytes: no code runs when it goes. */
+    PyObject *piece = PyBytes_FromObject(data);
+    if (piece != NULL && PyBytes_GET_SIZE(piece) == 0) {
+        Py_DECREF(piece);
+        Py_RETURN_NONE;
+    }
+    if (push_piece(self, st, piece) < 0 || flush(op, st) < 0) {
+        return NULL;
+    }
+    if (queued(self) > 0 && !self->protocol_paused) {
+        return PyObject_CallMethodNoArgs(op, st->str__maybe_pause_protocol);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+pipe_write_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    LoopObject *loop = st != NULL ? transport_loop(&self->core, st) : NULL;
+    if (loop == NULL || self->core.fd < 0) {
+        return st != NULL ? Py_NewRef(Py_None) : NULL;
+    }
+    self->waiting = true; /* or else nobody would have called this */
+    if (write_queued(self, loop) < 0) {
+        return write_failed(op, st) < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    if (queued(self) > 0) {
+        Py_RETURN_NONE;
+    }
+    if (watch(op, st, false) < 0) {
+        return NULL;
+    }
+    if (self->protocol_paused &&
+        drop_result(PyObject_CallMethodNoArgs(op, st->str__maybe_resume_protocol)) < 0) {
+        return NULL;
+    }
+    if (!self->core.closing || self->core.loop == NULL) {
+        Py_RETURN_NONE;
+    }
+    return PyObject_CallMethodNoArgs(op, st->str__write_end);
+}
+
+static PyObject *
+pipe_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL || flush(op, st) < 0) {
+        return NULL;
+    }
+    return PyLong_FromSsize_t(queued((WritePipeObject *)op));
+}
+
+BY_KEYWORD_TOO(pipe_write, "write", "data")
+
+/* ---- attributes ------------------------------------------------------------------------------ */
+
+static PyObject *
+get_buffer(PyObject *op, void *Py_UNUSED(closure))
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL || flush(op, st) < 0 || gather(self) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(self->core.buffer != NULL ? self->core.buffer : Py_None);
+}
+
+static int
+set_buffer(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    Py_XSETREF(((TransportCore *)op)->buffer, Py_XNewRef(value));
+    return 0;
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static int
+pipe_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(((WritePipeObject *)op)->high_water);
+    Py_VISIT(((WritePipeObject *)op)->low_water);
+    return transport_traverse(op, visit, arg);
+}
+
+static int
+pipe_clear(PyObject *op)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    drop_pieces(self);
+    Py_CLEAR(self->high_water);
+    Py_CLEAR(self->low_water);
+    return transport_clear(op);
+}
+
+static void
+pipe_dealloc(PyObject *op)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    PyObject_GC_UnTrack(op);
+    drop_pieces(self);
+    pieces_free(&self->pieces);
+    transport_dealloc(op);
+}
+
+static PyMethodDef pipe_methods[] = {
+    {"write", KEYWORDS(pipe_write_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("write($self, data)\n--\n\nWrite bytes; what the kernel does not take waits.")},
+    {"get_write_buffer_size", pipe_get_write_buffer_size, METH_NOARGS,
+     PyDoc_STR(
+         "get_write_buffer_size($self, /)\n--\n\nHow many bytes the kernel has not taken yet.")},
+    {"_write_ready", pipe_write_ready, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef pipe_members[] = {
+    {"_loop", T_OBJECT, offsetof(TransportCore, loop), 0, NULL},
+    {"_protocol", T_OBJECT, offsetof(TransportCore, protocol), 0, NULL},
+    {"_conn_lost", T_INT, offsetof(TransportCore, conn_lost), 0, NULL},
+    {"_closing", T_BOOL, offsetof(TransportCore, closing), 0, NULL},
+    {"_high_water", T_OBJECT, offsetof(WritePipeObject, high_water), 0, NULL},
+    {"_low_water", T_OBJECT, offsetof(WritePipeObject, low_water), 0, NULL},
+    {"_protocol_paused", T_BOOL, offsetof(WritePipeObject, protocol_paused), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef pipe_getset[] = {
+    {"_pipe", transport_get_file, transport_set_file, NULL, NULL},
+    {"_fileno", transport_get_fileno, transport_set_fileno, NULL, NULL},
+    {"_buffer", get_buffer, set_buffer, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot pipe_slots[] = {
+    {Py_tp_doc, "The native half of fastaio's transport that writes to a pipe."},
+    {Py_tp_new, transport_new},
+    {Py_tp_dealloc, pipe_dealloc},
+    {Py_tp_traverse, pipe_traverse},
+    {Py_tp_clear, pipe_clear},
+    {Py_tp_methods, pipe_methods},
+    {Py_tp_members, pipe_members},
+    {Py_tp_getset, pipe_getset},
+    {0, NULL},
+};
+
+static PyType_Spec pipe_spec = {
+    .name = "fastaio._fastaio.WritePipeCore",
+    .basicsize = sizeof(WritePipeObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = pipe_slots,
+};
+
+int
+pipe_write_type_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->WritePipeCoreType = transport_add_type(module, &pipe_spec, st->asyncio_Transport);
+    return st->WritePipeCoreType != NULL ? 0 : -1;
+}

@@ -1,0 +1,337 @@
+/* streamreader_type.c: the class that adopted readers get: asyncio.StreamReader with C methods.
+ *
+ * It adds no fields, so that it can become the class of an object that exists.
+ * Whatever is unusual goes to asyncio's own method of that name.
+ */
+#include "reader/streamreader_impl.h"
+
+/* ---- attributes ------------------------------------------------------------------------------ */
+
+static PyObject **
+field_of(PyObject *reader, void *offset, ReaderCore **core)
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    *core = st != NULL ? reader_core(st, reader) : NULL;
+    return *core != NULL ? (PyObject **)((char *)*core + (uintptr_t)offset) : NULL;
+}
+
+static PyObject *
+get_field(PyObject *reader, void *offset)
+{
+    ReaderCore *core;
+    PyObject **field = field_of(reader, offset, &core);
+    if (field == NULL) {
+        return NULL;
+    }
+    if (*field == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "the attribute has been deleted, or was never set");
+        return NULL;
+    }
+    return Py_NewRef(*field);
+}
+
+/* Who asks for the buffer finds all in it. */
+static PyObject *
+get_buffer(PyObject *reader, void *offset)
+{
+    ReaderCore *core;
+    if (field_of(reader, offset, &core) == NULL || reader_gather(core) < 0) {
+        return NULL;
+    }
+    return get_field(reader, offset);
+}
+
+static int
+set_field(PyObject *reader, PyObject *value, void *offset)
+{
+    ReaderCore *core;
+    PyObject **field = field_of(reader, offset, &core);
+    if (field == NULL) {
+        return -1;
+    }
+    if (value == NULL && *field == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "the attribute has been deleted, or was never set");
+        return -1;
+    }
+    core->altered |= value == NULL;
+    Py_XSETREF(*field, Py_XNewRef(value));
+    return 0;
+}
+
+static int
+set_flag(PyObject *reader, PyObject *value, void *offset)
+{
+    int flag = value != NULL ? PyObject_IsTrue(value) : 0;
+    if (flag < 0) {
+        return -1;
+    }
+    return set_field(reader, value == NULL ? NULL : flag ? Py_True : Py_False, offset);
+}
+
+static int
+set_limit(PyObject *reader, PyObject *value, void *offset)
+{
+    ReaderCore *core;
+    if (field_of(reader, offset, &core) == NULL) {
+        return -1;
+    }
+    if (value != NULL) {
+        Py_ssize_t limit = PyLong_CheckExact(value) ? PyLong_AsSsize_t(value) : -1;
+        PyErr_Clear();
+        core->altered |= limit <= 0;
+    }
+    return set_field(reader, value, offset);
+}
+
+static int
+set_loop(PyObject *reader, PyObject *value, void *offset)
+{
+    ReaderCore *core;
+    if (field_of(reader, offset, &core) == NULL) {
+        return -1;
+    }
+    core->altered |= value == NULL || !PyObject_TypeCheck(value, core->st->LoopType);
+    return set_field(reader, value, offset);
+}
+
+static int
+set_buffer(PyObject *reader, PyObject *value, void *offset)
+{
+    ReaderCore *core;
+    if (field_of(reader, offset, &core) == NULL) {
+        return -1;
+    }
+    core->altered |= value == NULL || !PyByteArray_CheckExact(value);
+    Py_CLEAR(core->chunk);
+    core->buffer_refs = 1;
+    return set_field(reader, value, offset);
+}
+
+#define FIELD(name, get, set) {"_" #name, get, set, NULL, (void *)offsetof(ReaderCore, name)}
+static PyGetSetDef reader_getset[] = {
+    FIELD(limit, get_field, set_limit),
+    FIELD(loop, get_field, set_loop),
+    FIELD(buffer, get_buffer, set_buffer),
+    FIELD(eof, get_field, set_flag),
+    FIELD(waiter, get_field, set_field),
+    FIELD(exception, get_field, set_field),
+    FIELD(transport, get_field, set_field),
+    FIELD(paused, get_field, set_flag),
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+/* A method set on the instance: asyncio's methods call each other, and are to find it. */
+static int
+reader_setattro(PyObject *reader, PyObject *name, PyObject *value)
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    if (st == NULL) {
+        return -1;
+    }
+    PyObject *method;
+    int found = PyUnicode_Check(name)
+                    ? PyObject_GetOptionalAttr(st->asyncio_StreamReader, name, &method)
+                    : 0;
+    if (found < 0) {
+        return -1;
+    }
+    if (found) {
+        bool is_method = PyCallable_Check(method);
+        Py_DECREF(method);
+        ReaderCore *core = is_method ? reader_core(st, reader) : NULL;
+        if (is_method && core == NULL) {
+            return -1;
+        }
+        if (core != NULL) {
+            core->altered = true;
+        }
+    }
+    return PyObject_GenericSetAttr(reader, name, value);
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+/* asyncio's own method, with the arguments as they came. */
+static PyObject *
+call_original(fastaio_state *st, PyObject *reader, const char *name, PyObject *const *args,
+              Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *function = PyObject_GetAttrString(st->asyncio_StreamReader, name);
+    PyObject *method = function ? PyMethod_New(function, reader) : NULL;
+    PyObject *result = method ? PyObject_Vectorcall(method, args, (size_t)count, keywords) : NULL;
+    Py_XDECREF(function);
+    Py_XDECREF(method);
+    return result;
+}
+
+/* The reader's state, if our methods may do the work; NULL otherwise, or with an exception. */
+static ReaderCore *
+native_core(fastaio_state *st, PyObject *reader)
+{
+    ReaderCore *core = reader_core(st, reader);
+    return core != NULL && reader_is_native(core) > 0 ? core : NULL;
+}
+
+/* The only argument, by position or under `name`: 1, 0: not given, -1: there are others. */
+static int
+usual_argument(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject *name,
+               PyObject **value)
+{
+    Py_ssize_t named = keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0;
+    if (count + named > 1 || (named == 1 && PyTuple_GET_ITEM(keywords, 0) != name)) {
+        return -1;
+    }
+    *value = count + named ? args[0] : NULL;
+    return *value != NULL;
+}
+
+static PyObject *
+read_sized(PyObject *reader, PyObject *const *args, Py_ssize_t count, PyObject *keywords,
+           ReadKind kind, const char *method)
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    if (st == NULL) {
+        return NULL;
+    }
+    PyObject *number;
+    if (usual_argument(args, count, keywords, st->str_n, &number) > 0 &&
+        PyLong_CheckExact(number)) {
+        Py_ssize_t size = PyLong_AsSsize_t(number);
+        PyErr_Clear(); /* a number too large is -1, as good as any other that is not for us */
+        ReaderCore *core = size >= 0 ? native_core(st, reader) : NULL;
+        if (core != NULL) {
+            return read_op_new(core, reader, kind, size, NULL);
+        }
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    return call_original(st, reader, method, args, count, keywords);
+}
+
+static PyObject *
+reader_read(PyObject *reader, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    return read_sized(reader, args, count, keywords, READ_SOME, "read");
+}
+
+static PyObject *
+reader_readexactly(PyObject *reader, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    return read_sized(reader, args, count, keywords, READ_EXACTLY, "readexactly");
+}
+
+static PyObject *
+reader_readuntil(PyObject *reader, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    if (st == NULL) {
+        return NULL;
+    }
+    PyObject *separator;
+    int given = usual_argument(args, count, keywords, st->str_separator, &separator);
+    if (given == 0 ||
+        (given > 0 && PyBytes_CheckExact(separator) && PyBytes_GET_SIZE(separator) > 0)) {
+        ReaderCore *core = native_core(st, reader);
+        if (core != NULL) {
+            return read_op_new(core, reader, READ_UNTIL, 0, separator);
+        }
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    return call_original(st, reader, "readuntil", args, count, keywords);
+}
+
+static PyObject *
+read_a_line(PyObject *reader, ReadKind kind, const char *method)
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    if (st == NULL) {
+        return NULL;
+    }
+    ReaderCore *core = native_core(st, reader);
+    if (core != NULL) {
+        return read_op_new(core, reader, kind, 0, NULL);
+    }
+    return PyErr_Occurred() ? NULL : call_original(st, reader, method, NULL, 0, NULL);
+}
+
+static PyObject *
+reader_readline(PyObject *reader, PyObject *Py_UNUSED(ignored))
+{
+    return read_a_line(reader, READ_LINE, "readline");
+}
+
+static PyObject *
+reader_anext(PyObject *reader)
+{
+    return read_a_line(reader, READ_NEXT, "__anext__");
+}
+
+static PyObject *
+reader_exception(PyObject *reader, PyObject *Py_UNUSED(ignored))
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    ReaderCore *core = st != NULL ? native_core(st, reader) : NULL;
+    if (core != NULL) {
+        return Py_NewRef(core->exception);
+    }
+    return PyErr_Occurred() ? NULL : call_original(st, reader, "exception", NULL, 0, NULL);
+}
+
+static PyObject *
+reader_at_eof(PyObject *reader, PyObject *Py_UNUSED(ignored))
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    ReaderCore *core = st != NULL ? native_core(st, reader) : NULL;
+    if (core == NULL) {
+        return PyErr_Occurred() ? NULL : call_original(st, reader, "at_eof", NULL, 0, NULL);
+    }
+    Py_ssize_t size;
+    reader_view(core, &size);
+    return PyBool_FromLong(core->eof == Py_True && size == 0);
+}
+
+static PyMethodDef reader_methods[] = {
+    {"read", KEYWORDS(reader_read), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("read($self, /, n=-1)\n--\n\nUp to n bytes, as soon as there are any; all until the "
+               "end without n.")},
+    {"readexactly", KEYWORDS(reader_readexactly), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("readexactly($self, /, n)\n--\n\nExactly n bytes, or IncompleteReadError.")},
+    {"readuntil", KEYWORDS(reader_readuntil), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("readuntil($self, /, separator=b'\\n')\n--\n\nAll up to and with the separator, or "
+               "IncompleteReadError.")},
+    {"readline", reader_readline, METH_NOARGS,
+     PyDoc_STR("readline($self, /)\n--\n\nA line with its end, or what there is at the end of the "
+               "stream.")},
+    {"exception", reader_exception, METH_NOARGS,
+     PyDoc_STR("exception($self, /)\n--\n\nWhat has ended the connection, or None.")},
+    {"at_eof", reader_at_eof, METH_NOARGS,
+     PyDoc_STR("at_eof($self, /)\n--\n\nWhether all has been read, and no more will come.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot reader_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("asyncio.StreamReader, fed by a native transport.")},
+    {Py_tp_setattro, reader_setattro},
+    {Py_am_anext, reader_anext},
+    {Py_tp_methods, reader_methods},
+    {Py_tp_getset, reader_getset},
+    {0, NULL},
+};
+
+static PyType_Spec reader_spec = {
+    .name = "fastaio._fastaio.StreamReader",
+    .basicsize = 0, /* the base's */
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = reader_slots,
+};
+
+int
+reader_type_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->StreamReaderType = state_add_type(module, &reader_spec, st->asyncio_StreamReader);
+    return st->StreamReaderType ? 0 : -1;
+}

@@ -1,0 +1,315 @@
+/* signal_pipe.c: the pipe that signals of the process are written to while a loop runs.
+ *
+ * CPython's C handler writes the number of each signal to the "wakeup descriptor" of the process. The
+ * descriptor is a number without an owner: a pipe that is closed while its number stands there sends
+ * later signals into whatever file gets the number next. So the pipe closes itself, and takes its
+ * number away first. Both happen in C, between two bytecodes: no KeyboardInterrupt comes between.
+ */
+#include "signals/signal_pipe.h"
+
+#include "signals/wakeup_slot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+/* What one read() takes: as much as a pipe holds by default. */
+#define READ_SIZE 65536
+
+typedef struct SignalPipe {
+    PyObject_HEAD
+    fastaio_state *st; /* NULL: not in the list of st->signal_pipes */
+    struct SignalPipe *next;
+    struct SignalPipe *previous;
+    int reader; /* -1: closed */
+    int writer;
+    bool lent; /* the process may have the writer's number */
+} SignalPipeObject;
+
+/* ---- the process's descriptor ---------------------------------------------------------------- */
+
+/* signal.set_wakeup_fd(fd, warn_on_full_buffer=warns): the former descriptor, or -2 with an
+   exception. Only the main thread of the main interpreter may call it. */
+static int
+exchange(int fd, bool warns)
+{
+    PyObject *module = PyImport_ImportModule("signal");
+    PyObject *method = module ? PyObject_GetAttrString(module, "set_wakeup_fd") : NULL;
+    PyObject *args = method ? Py_BuildValue("(i)", fd) : NULL;
+    PyObject *kwargs = args ? Py_BuildValue("{sO}", "warn_on_full_buffer",
+                                            warns ? Py_True : Py_False)
+                            : NULL;
+    PyObject *result = kwargs ? PyObject_Call(method, args, kwargs) : NULL;
+    long previous = result ? PyLong_AsLong(result) : -2;
+    Py_XDECREF(result);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(args);
+    Py_XDECREF(method);
+    Py_XDECREF(module);
+    return PyErr_Occurred() ? -2 : (int)previous;
+}
+
+/* Exchange it from any thread: the former descriptor, or -2 where that cannot be done. Leaves the
+   pending exception as it is. */
+static int
+exchange_unchecked(int fd, bool warns)
+{
+    PyObject *pending = PyErr_GetRaisedException();
+    int previous = exchange(fd, warns);
+    if (previous == -2) {
+        PyErr_Clear(); /* not the main thread */
+#if HAS_SET_WAKEUP_FD
+        previous = PySignal_SetWakeupFd(fd);
+#endif
+    }
+    if (pending != NULL) {
+        PyErr_SetRaisedException(pending);
+    }
+    return previous;
+}
+
+/* Take the writer's number away from the process if it stands there. Return false where it may still
+   stand there. */
+static bool
+take_away(SignalPipeObject *self)
+{
+    WakeupSlot slot;
+    if (!self->lent) {
+        return true;
+    }
+    if (!self->st->wakeup_slot_proved || !wakeup_slot_read(&slot) || slot.fd == self->writer) {
+        int previous = exchange_unchecked(-1, true);
+        if (previous == -2) {
+            return false;
+        }
+        if (previous != -1 && previous != self->writer) {
+            /* Whether the owner wants warnings of a full buffer is not known: the default. */
+            exchange_unchecked(previous, true);
+        }
+    }
+    self->lent = false;
+    return true;
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+static PyObject *
+pipe_claim(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    SignalPipeObject *self = (SignalPipeObject *)op;
+    fastaio_state *st = self->st;
+    WakeupSlot before, after;
+    if (st == NULL) {
+        Py_RETURN_FALSE;
+    }
+    bool readable = wakeup_slot_read(&before);
+    if (st->wakeup_slot_proved && before.fd != -1 && before.fd != self->writer) {
+        Py_RETURN_FALSE;
+    }
+    self->lent = true;
+    int previous = exchange(self->writer, false);
+    if (previous == -2) {
+        if (!PyErr_ExceptionMatches(PyExc_ValueError)) {
+            return NULL;
+        }
+        PyErr_Clear(); /* a subinterpreter, or not the main thread */
+        Py_RETURN_FALSE;
+    }
+    if (readable && wakeup_slot_read(&after)) {
+        st->wakeup_slot_proved =
+            before.fd == previous && after.fd == self->writer && !after.warns;
+    }
+    if (previous != -1 && previous != self->writer) {
+        exchange_unchecked(previous, st->wakeup_slot_proved ? before.warns : true);
+        self->lent = false;
+        Py_RETURN_FALSE;
+    }
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+pipe_release(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    SignalPipeObject *self = (SignalPipeObject *)op;
+    if (self->st != NULL) {
+        take_away(self);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+pipe_read(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    SignalPipeObject *self = (SignalPipeObject *)op;
+    PyObject *data = PyBytes_FromStringAndSize(NULL, READ_SIZE);
+    if (data == NULL) {
+        return NULL;
+    }
+    ssize_t count;
+    do {
+        count = read(self->reader, PyBytes_AS_STRING(data), READ_SIZE);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0 && errno != EAGAIN && self->reader >= 0) {
+        Py_DECREF(data);
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    if (_PyBytes_Resize(&data, count > 0 ? count : 0) < 0) {
+        return NULL;
+    }
+    return data;
+}
+
+static PyObject *
+pipe_fileno(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    SignalPipeObject *self = (SignalPipeObject *)op;
+    self->lent = self->st != NULL; /* the caller gives the number to the process */
+    return PyLong_FromLong(self->writer);
+}
+
+static void
+unlink_pipe(SignalPipeObject *self)
+{
+    if (self->next != NULL) {
+        self->next->previous = self->previous;
+    }
+    if (self->previous != NULL) {
+        self->previous->next = self->next;
+    }
+    else {
+        self->st->signal_pipes = self->next;
+    }
+    self->next = self->previous = NULL;
+    self->st = NULL;
+}
+
+static void
+close_pipe(SignalPipeObject *self)
+{
+    int reader = self->reader, writer = self->writer;
+    if (self->st == NULL) {
+        return;
+    }
+    bool gone = take_away(self);
+    if (self->st == NULL) { /* a set_wakeup_fd() in Python has closed it */
+        return;
+    }
+    unlink_pipe(self);
+    self->reader = self->writer = -1;
+    if (gone) { /* else the number must not become that of another file: better leave the pipe open */
+        close(writer);
+        close(reader);
+    }
+}
+
+static PyObject *
+pipe_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    close_pipe((SignalPipeObject *)op);
+    Py_RETURN_NONE;
+}
+
+void
+signal_pipe_after_fork(fastaio_state *st)
+{
+    for (SignalPipeObject *pipe = st->signal_pipes; pipe != NULL; pipe = pipe->next) {
+        take_away(pipe);
+    }
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static PyObject *
+pipe_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    fastaio_state *st = state_of_type(type);
+    int fds[2];
+    if (st == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, ":SignalPipe", names)) {
+        return NULL;
+    }
+    SignalPipeObject *self = (SignalPipeObject *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->reader = self->writer = -1;
+    if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->reader = fds[0];
+    self->writer = fds[1];
+    self->st = st;
+    self->next = st->signal_pipes;
+    if (self->next != NULL) {
+        self->next->previous = self;
+    }
+    st->signal_pipes = self;
+    return (PyObject *)self;
+}
+
+static void
+pipe_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    close_pipe((SignalPipeObject *)op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *
+get_reader(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(((SignalPipeObject *)op)->reader);
+}
+
+static PyMethodDef pipe_methods[] = {
+    {"claim", pipe_claim, METH_NOARGS,
+     PyDoc_STR("claim($self, /)\n--\n\n"
+               "Have signals written to the pipe; return False if somebody else has a wakeup\n"
+               "descriptor, or this is not the main thread of the main interpreter.")},
+    {"release", pipe_release, METH_NOARGS,
+     PyDoc_STR("release($self, /)\n--\n\nHave signals written to the pipe no longer.")},
+    {"read", pipe_read, METH_NOARGS,
+     PyDoc_STR("read($self, /)\n--\n\nReturn the signals that came since the last call.")},
+    {"fileno", pipe_fileno, METH_NOARGS,
+     PyDoc_STR("fileno($self, /)\n--\n\n"
+               "Return the end to write to, which asyncio's add_signal_handler() asks for.")},
+    {"close", pipe_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\nRelease the pipe and close both ends.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef pipe_getset[] = {
+    {"reader", get_reader, NULL, PyDoc_STR("The descriptor to read; -1 once closed."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot pipe_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR(
+         "SignalPipe()\n--\n\n"
+         "A non-blocking pipe of signal numbers.\n\n"
+         "One byte per signal, and a pipe packs them: by default 65,536 signals can wait, where\n"
+         "asyncio's pair of sockets holds a few hundred.")},
+    {Py_tp_new, pipe_new},
+    {Py_tp_dealloc, pipe_dealloc},
+    {Py_tp_methods, pipe_methods},
+    {Py_tp_getset, pipe_getset},
+    {0, NULL},
+};
+
+static PyType_Spec pipe_spec = {
+    .name = "fastaio._fastaio.SignalPipe",
+    .basicsize = sizeof(SignalPipeObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = pipe_slots,
+};
+
+int
+signal_pipe_type_init(PyObject *module)
+{
+    PyTypeObject *type = state_add_type(module, &pipe_spec, NULL);
+    Py_XDECREF(type);
+    return type != NULL ? 0 : -1;
+}

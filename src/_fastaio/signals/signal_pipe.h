@@ -1,0 +1,11 @@
+/* signal_pipe.h: the pipe that signals of the process are written to while a loop runs. */
+#ifndef FASTAIO_SIGNAL_PIPE_H
+#define FASTAIO_SIGNAL_PIPE_H
+
+#include "base/state.h"
+
+int signal_pipe_type_init(PyObject *module);
+/* In a forked child: signals of the child must not reach the parent's loops. */
+void signal_pipe_after_fork(fastaio_state *st);
+
+#endif

@@ -1,0 +1,28 @@
+/* wakeup_slot.c: reads the signal wakeup descriptor. The only file that includes private headers of
+ * CPython.
+ */
+#ifndef Py_BUILD_CORE
+#define Py_BUILD_CORE 1
+#endif
+#include "base/compat.h"
+
+#if PY_VERSION_HEX >= 0x030C0000 && defined(__has_include)
+#if __has_include(<internal/pycore_runtime.h>)
+#include <internal/pycore_runtime.h>
+#define SLOT _PyRuntime.signals.wakeup
+#endif
+#endif
+
+#include "signals/wakeup_slot.h"
+
+bool
+wakeup_slot_read(WakeupSlot *slot)
+{
+#ifdef SLOT
+    *slot = (WakeupSlot){.fd = (int)SLOT.fd, .warns = SLOT.warn_on_full_buffer != 0};
+    return true;
+#else
+    *slot = (WakeupSlot){.fd = -1};
+    return false;
+#endif
+}

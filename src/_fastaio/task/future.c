@@ -1,0 +1,845 @@
+#include "task/future.h"
+
+#include "task/future_methods.h"
+#include "loop/loop.h"
+#include "task/registry.h"
+#include "task/task.h"
+
+/* ---- small parts ----------------------------------------------------------------------------- */
+
+FutureCore *
+future_core(fastaio_state *st, PyObject *obj)
+{
+    if (PyObject_TypeCheck(obj, st->FutureType)) {
+        return &((FutureObject *)obj)->core;
+    }
+    if (PyObject_TypeCheck(obj, st->TaskType)) {
+        return &((TaskObject *)obj)->core;
+    }
+    return NULL;
+}
+
+int
+future_ensure_initialized(FutureCore *core)
+{
+    if (core->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+ensure_pending(FutureCore *core)
+{
+    if (future_ensure_initialized(core) < 0) {
+        return -1;
+    }
+    if (core->state != FUTURE_PENDING) {
+        PyErr_SetString(core->st->InvalidStateError, "invalid state");
+        return -1;
+    }
+    return 0;
+}
+
+int
+future_loop_is_direct(FutureCore *core)
+{
+    LoopObject *loop = core->native;
+    if (loop == NULL || (loop_overrides(loop) & OVERRIDE_CALL_SOON)) {
+        return 0;
+    }
+    if (loop->closed && loop_check_closed(loop) < 0) {
+        return -1;
+    }
+    if (loop->debug && loop_check_thread(loop) < 0) {
+        return -1;
+    }
+    return 1;
+}
+
+/* loop.call_soon(callback, future, context=context), whatever loop it is. */
+static int
+foreign_call_soon(FutureCore *core, PyObject *callback, PyObject *context)
+{
+    PyObject *stack[4] = {core->loop, callback, future_object(core), context};
+    PyObject *handle = PyObject_VectorcallMethod(core->st->str_call_soon, stack,
+                                                 3 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                                 context ? core->st->context_kwname : NULL);
+    Py_XDECREF(handle);
+    return handle ? 0 : -1;
+}
+
+static int
+call_callback_soon(FutureCore *core, PyObject *callback, PyObject *context)
+{
+    int direct = future_loop_is_direct(core);
+    if (direct <= 0) {
+        return direct < 0 ? -1 : foreign_call_soon(core, callback, context);
+    }
+    ReadyEntry *entry = ready_push(&core->native->ready);
+    if (entry == NULL) {
+        return -1;
+    }
+    *entry = (ReadyEntry){.kind = READY_FUTURE_CALLBACK,
+                          .obj = Py_NewRef(callback),
+                          .arg = Py_NewRef(future_object(core)),
+                          .context = Py_NewRef(context)};
+    return 0;
+}
+
+/* The waiting task, as a callback that a foreign loop or a curious reader can hold. */
+static PyObject *
+first_callback(FutureCore *core)
+{
+    return core->waiter_is_task ? task_wakeup_callable((TaskObject *)core->callback)
+                                : Py_NewRef(core->callback);
+}
+
+static int
+wake_waiter(FutureCore *core, TaskObject *task)
+{
+    int direct = task->core.native == core->native ? future_loop_is_direct(core) : 0;
+    if (direct > 0) {
+        ReadyEntry *entry = ready_push(&core->native->ready);
+        if (entry == NULL) {
+            return -1;
+        }
+        *entry = (ReadyEntry){.kind = READY_TASK_WAKEUP,
+                              .obj = Py_NewRef((PyObject *)task),
+                              .arg = Py_NewRef(future_object(core))};
+        return 0;
+    }
+    if (direct < 0) {
+        return -1;
+    }
+    PyObject *wakeup = task_wakeup_callable(task);
+    if (wakeup == NULL) {
+        return -1;
+    }
+    int result = foreign_call_soon(core, wakeup, task->context);
+    Py_DECREF(wakeup);
+    return result;
+}
+
+/* Every callback is called soon, once; the future keeps none. */
+static int
+schedule_callbacks(FutureCore *core)
+{
+    if (core->callback == NULL && core->callbacks == NULL) {
+        return 0;
+    }
+    int result = 0;
+    PyObject *callback = core->callback, *context = core->context, *others = core->callbacks;
+    core->callback = core->context = core->callbacks = NULL;
+    if (callback != NULL && core->waiter_is_task) {
+        core->waiter_is_task = false;
+        result = wake_waiter(core, (TaskObject *)callback);
+    }
+    else if (callback != NULL) {
+        result = call_callback_soon(core, callback, context);
+    }
+    for (Py_ssize_t i = 0; others != NULL && result == 0 && i < PyList_GET_SIZE(others); i++) {
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(others, i));
+        result = call_callback_soon(core, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+        Py_DECREF(pair);
+    }
+    Py_XDECREF(callback);
+    Py_XDECREF(context);
+    Py_XDECREF(others);
+    return result;
+}
+
+/* ---- callbacks ------------------------------------------------------------------------------- */
+
+static int
+append_callback(FutureCore *core, PyObject *callback, PyObject *context)
+{
+    PyObject *pair = PyTuple_Pack(2, callback, context);
+    if (pair == NULL) {
+        return -1;
+    }
+    int result = -1;
+    PyObject *list = core->callbacks ? Py_NewRef(core->callbacks) : PyList_New(0);
+    if (list != NULL) {
+        result = PyList_Append(list, pair);
+    }
+    if (core->callbacks == NULL && result == 0) {
+        core->callbacks = Py_NewRef(list);
+    }
+    Py_XDECREF(list);
+    Py_DECREF(pair);
+    return result;
+}
+
+static int
+add_callback(FutureCore *core, PyObject *callback, PyObject *context)
+{
+    if (core->state != FUTURE_PENDING) {
+        return call_callback_soon(core, callback, context);
+    }
+    if (core->callback != NULL || core->callbacks != NULL) {
+        return append_callback(core, callback, context);
+    }
+    core->callback = Py_NewRef(callback);
+    core->context = Py_NewRef(context);
+    return 0;
+}
+
+int
+future_add_waiter(FutureCore *core, PyObject *task)
+{
+    if (core->state != FUTURE_PENDING) {
+        return wake_waiter(core, (TaskObject *)task);
+    }
+    if (core->callback == NULL && core->callbacks == NULL) {
+        core->callback = Py_NewRef(task);
+        core->waiter_is_task = true;
+        return 0;
+    }
+    PyObject *wakeup = task_wakeup_callable((TaskObject *)task);
+    if (wakeup == NULL) {
+        return -1;
+    }
+    int result = append_callback(core, wakeup, ((TaskObject *)task)->context);
+    Py_DECREF(wakeup);
+    return result;
+}
+
+const char core_doc_add_done_callback[] =
+    "add_done_callback($self, fn, /, *, context=None)\n--\n\n"
+    "Call fn(self) by loop.call_soon() when the future is done (at once if it is).\n\n"
+    "context: the contextvars.Context to run it in; None: a copy of the current one.";
+
+PyObject *
+core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count,
+                       PyObject *keywords)
+{
+    Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
+    PyObject *context = Py_None;
+    if (core->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "uninitialized Future object");
+        return NULL;
+    }
+    if (count != 1) {
+        PyErr_Format(PyExc_TypeError,
+                     "add_done_callback() takes exactly 1 positional argument (%zd given)", count);
+        return NULL;
+    }
+    if (keyword_count) {
+        PyObject *name = PyTuple_GET_ITEM(keywords, 0);
+        if (keyword_count > 1 || PyUnicode_Compare(name, core->st->str_context) != 0) {
+            PyErr_Format(PyExc_TypeError,
+                         "add_done_callback() got an unexpected keyword argument '%U'",
+                         keyword_count > 1 ? PyTuple_GET_ITEM(keywords, 1) : name);
+            return NULL;
+        }
+        context = args[1];
+    }
+    context = context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(context);
+    if (context == NULL) {
+        return NULL;
+    }
+    int result = add_callback(core, args[0], context);
+    Py_DECREF(context);
+    if (result < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* Remove the first callback if it equals `callback`; return how many were removed, or -1. Comparing
+   and dropping run code that may change the callbacks: nothing is left half removed then. */
+static int
+remove_first_callback(FutureCore *core, PyObject *callback)
+{
+    if (core->callback == NULL) {
+        return 0;
+    }
+    PyObject *first = first_callback(core);
+    if (first == NULL) {
+        return -1;
+    }
+    int equal = PyObject_RichCompareBool(first, callback, Py_EQ);
+    Py_DECREF(first);
+    if (equal > 0) {
+        PyObject *old = core->callback, *context = core->context;
+        core->callback = core->context = NULL;
+        core->waiter_is_task = false;
+        Py_XDECREF(old);
+        Py_XDECREF(context);
+    }
+    return equal;
+}
+
+const char core_doc_remove_done_callback[] =
+    "remove_done_callback($self, fn, /)\n--\n\n"
+    "Remove every callback equal to fn; return how many were removed.";
+
+PyObject *
+core_remove_done_callback(FutureCore *core, PyObject *callback)
+{
+    if (future_ensure_initialized(core) < 0) {
+        return NULL;
+    }
+    Py_ssize_t removed = remove_first_callback(core, callback);
+    if (removed < 0) {
+        return NULL;
+    }
+    if (core->callbacks == NULL) {
+        return PyLong_FromSsize_t(removed);
+    }
+    PyObject *kept = PyList_New(0);
+    if (kept == NULL) {
+        return NULL;
+    }
+    /* Comparing runs code that may change the list: each step looks at it anew. */
+    for (Py_ssize_t i = 0; core->callbacks != NULL && i < PyList_GET_SIZE(core->callbacks); i++) {
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(core->callbacks, i));
+        int equal = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
+        if (equal < 0 || (equal == 0 && PyList_Append(kept, pair) < 0)) {
+            Py_DECREF(pair);
+            Py_DECREF(kept);
+            return NULL;
+        }
+        removed += equal;
+        Py_DECREF(pair);
+    }
+    if (core->callbacks != NULL && PyList_GET_SIZE(kept)) {
+        Py_SETREF(core->callbacks, kept);
+    }
+    else {
+        Py_CLEAR(core->callbacks);
+        Py_DECREF(kept);
+    }
+    return PyLong_FromSsize_t(removed);
+}
+
+PyObject *
+core_get__callbacks(FutureCore *core)
+{
+    if (future_ensure_initialized(core) < 0) {
+        return NULL;
+    }
+    if (core->callback == NULL) {
+        return core->callbacks ? PyList_GetSlice(core->callbacks, 0, PY_SSIZE_T_MAX)
+                               : Py_NewRef(Py_None);
+    }
+    /* References first: making the list may start the collector, which runs code. */
+    PyObject *context =
+        core->waiter_is_task ? ((TaskObject *)core->callback)->context : core->context;
+    context = Py_NewRef(context ? context : Py_None);
+    PyObject *list = NULL, *pair = NULL, *first = first_callback(core);
+    if (first == NULL || (list = PyList_New(0)) == NULL) {
+        goto error;
+    }
+    pair = PyTuple_Pack(2, first, context);
+    if (pair == NULL || PyList_Append(list, pair) < 0) {
+        goto error;
+    }
+    if (core->callbacks != NULL
+        && PyList_SetSlice(list, 1, PY_SSIZE_T_MAX, core->callbacks) < 0) {
+        goto error;
+    }
+    Py_DECREF(pair);
+    Py_DECREF(first);
+    Py_DECREF(context);
+    return list;
+error:
+    Py_XDECREF(pair);
+    Py_XDECREF(first);
+    Py_XDECREF(list);
+    Py_DECREF(context);
+    return NULL;
+}
+
+/* ---- outcome --------------------------------------------------------------------------------- */
+
+int
+future_set_result(FutureCore *core, PyObject *result)
+{
+    if (ensure_pending(core) < 0) {
+        return -1;
+    }
+    core->result = Py_NewRef(result);
+    core->state = FUTURE_FINISHED;
+    return schedule_callbacks(core);
+}
+
+/* Since 3.12.6 a StopIteration is wrapped, before that it is refused. A bug fix, so the version that runs
+   decides, not the one that this was compiled for. */
+static bool
+wraps_stop_iteration(void)
+{
+    return Py_Version >= 0x030C0600;
+}
+
+/* StopIteration would end the coroutine that awaits the future as if it had returned. */
+static PyObject *
+wrap_stop_iteration(PyObject *exception)
+{
+    const char *message = "StopIteration interacts badly with generators and cannot be raised into "
+                          "a Future";
+    if (!wraps_stop_iteration()) {
+        PyErr_SetString(PyExc_TypeError, message);
+        return NULL;
+    }
+    PyObject *wrapper = PyObject_CallFunction(PyExc_RuntimeError, "s", message);
+    if (wrapper != NULL) {
+        PyException_SetCause(wrapper, Py_NewRef(exception));
+        PyException_SetContext(wrapper, Py_NewRef(exception));
+    }
+    return wrapper;
+}
+
+static inline bool
+is_stop_iteration(PyObject *exception)
+{
+    PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
+    return wraps_stop_iteration() ? PyObject_TypeCheck(exception, type)
+                                  : Py_IS_TYPE(exception, type);
+}
+
+int
+future_set_exception(FutureCore *core, PyObject *exception)
+{
+    PyObject *value;
+    if (ensure_pending(core) < 0) {
+        return -1;
+    }
+    if (PyExceptionClass_Check(exception)) {
+        value = PyObject_CallNoArgs(exception);
+        if (value == NULL) {
+            return -1;
+        }
+    }
+    else {
+        value = Py_NewRef(exception);
+    }
+    if (!PyExceptionInstance_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "invalid exception object");
+        goto error;
+    }
+    if (is_stop_iteration(value)) {
+        PyObject *wrapper = wrap_stop_iteration(value);
+        if (wrapper == NULL) {
+            goto error;
+        }
+        Py_SETREF(value, wrapper);
+    }
+    if (ensure_pending(core) < 0) { /* the exception's class may have been up to something */
+        goto error;
+    }
+    core->exception = value;
+    core->exception_tb = PyException_GetTraceback(value);
+    core->state = FUTURE_FINISHED;
+    if (schedule_callbacks(core) < 0) {
+        return -1;
+    }
+    core->log_traceback = true;
+    return 0;
+error:
+    Py_DECREF(value);
+    return -1;
+}
+
+int
+future_cancel(FutureCore *core, PyObject *message)
+{
+    core->log_traceback = false;
+    if (core->state != FUTURE_PENDING) {
+        return 0;
+    }
+    PyObject *old_message = core->cancel_message;
+    core->state = FUTURE_CANCELLED;
+    core->cancel_message = Py_XNewRef(message);
+    int result = schedule_callbacks(core) < 0 ? -1 : 1;
+    Py_XDECREF(old_message);
+    return result;
+}
+
+PyObject *
+future_make_cancelled_error(FutureCore *core)
+{
+    if (core->cancelled_exc != NULL) {
+        PyObject *exc = core->cancelled_exc;
+        core->cancelled_exc = NULL;
+        return exc;
+    }
+    if (core->cancel_message == NULL || core->cancel_message == Py_None) {
+        return PyObject_CallNoArgs(core->st->CancelledError);
+    }
+    return PyObject_CallOneArg(core->st->CancelledError, core->cancel_message);
+}
+
+static void
+raise_cancelled(FutureCore *core)
+{
+    PyObject *exc = future_make_cancelled_error(core);
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+}
+
+PyObject *
+future_get_result(FutureCore *core)
+{
+    if (core->state == FUTURE_CANCELLED) {
+        raise_cancelled(core);
+        return NULL;
+    }
+    if (core->state != FUTURE_FINISHED) {
+        PyErr_SetString(core->st->InvalidStateError, "Result is not set.");
+        return NULL;
+    }
+    core->log_traceback = false;
+    if (core->exception == NULL) {
+        return Py_NewRef(core->result);
+    }
+    /* References of our own: the old traceback's frames may run code when they go. */
+    PyObject *exception = Py_NewRef(core->exception), *tb = core->exception_tb;
+    core->exception_tb = NULL;
+    int result = PyException_SetTraceback(exception, tb ? tb : Py_None);
+    Py_XDECREF(tb);
+    if (result < 0) {
+        Py_DECREF(exception);
+        return NULL;
+    }
+    PyErr_SetRaisedException(exception);
+    return NULL;
+}
+
+static int
+ensure_has_outcome(FutureCore *core)
+{
+    if (core->loop == NULL) {
+        fastaio_state *st = state_of_type(Py_TYPE(future_object(core)));
+        if (st != NULL) {
+            PyErr_SetString(st->InvalidStateError, "Future object is not initialized.");
+        }
+        return -1;
+    }
+    return 0;
+}
+
+const char core_doc_result[] =
+    "result($self, /)\n--\n\n"
+    "Return the result, or raise the exception that was set.\n\n"
+    "Raises CancelledError if the future was cancelled, InvalidStateError if it is not done.";
+
+PyObject *
+core_result(FutureCore *core)
+{
+    return ensure_has_outcome(core) < 0 ? NULL : future_get_result(core);
+}
+
+const char core_doc_exception[] =
+    "exception($self, /)\n--\n\n"
+    "Return the exception that was set, or None.\n\n"
+    "Raises CancelledError if the future was cancelled, InvalidStateError if it is not done.";
+
+PyObject *
+core_exception(FutureCore *core)
+{
+    if (ensure_has_outcome(core) < 0) {
+        return NULL;
+    }
+    if (core->state == FUTURE_CANCELLED) {
+        raise_cancelled(core);
+        return NULL;
+    }
+    if (core->state != FUTURE_FINISHED) {
+        PyErr_SetString(core->st->InvalidStateError, "Exception is not set.");
+        return NULL;
+    }
+    core->log_traceback = false;
+    return Py_NewRef(core->exception ? core->exception : Py_None);
+}
+
+const char core_doc_done[] =
+    "done($self, /)\n--\n\nReturn True if there is a result or an exception, or it was cancelled.";
+
+PyObject *
+core_done(FutureCore *core)
+{
+    return PyBool_FromLong(core->loop != NULL && core->state != FUTURE_PENDING);
+}
+
+const char core_doc_cancelled[] = "cancelled($self, /)\n--\n\nReturn True if it was cancelled.";
+
+PyObject *
+core_cancelled(FutureCore *core)
+{
+    return PyBool_FromLong(core->state == FUTURE_CANCELLED);
+}
+
+const char core_doc_get_loop[] = "get_loop($self, /)\n--\n\nReturn the event loop it belongs to.";
+
+PyObject *
+core_get_loop(FutureCore *core)
+{
+    return future_ensure_initialized(core) < 0 ? NULL : Py_NewRef(core->loop);
+}
+
+const char core_doc__make_cancelled_error[] =
+    "_make_cancelled_error($self, /)\n--\n\nReturn the CancelledError to raise, with its message.";
+
+PyObject *
+core__make_cancelled_error(FutureCore *core)
+{
+    if (core->st != NULL) {
+        return future_make_cancelled_error(core);
+    }
+    fastaio_state *st = state_of_type(Py_TYPE(future_object(core)));
+    return st ? PyObject_CallNoArgs(st->CancelledError) : NULL;
+}
+
+PyObject *
+core_cancel_argument(PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
+    if (count + keyword_count > 1) {
+        PyErr_Format(PyExc_TypeError, "cancel() takes at most 1 argument (%zd given)",
+                     count + keyword_count);
+        return NULL;
+    }
+    if (keyword_count
+        && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, 0), "msg") != 0) {
+        PyErr_Format(PyExc_TypeError, "cancel() got an unexpected keyword argument '%U'",
+                     PyTuple_GET_ITEM(keywords, 0));
+        return NULL;
+    }
+    return count + keyword_count ? args[0] : Py_None;
+}
+
+/* ---- attributes ------------------------------------------------------------------------------ */
+
+PyObject *
+core_get__state(FutureCore *core)
+{
+    static const char *const names[] = {"PENDING", "CANCELLED", "FINISHED"};
+    return future_ensure_initialized(core) < 0 ? NULL : PyUnicode_InternFromString(names[core->state]);
+}
+
+PyObject *
+core_get__loop(FutureCore *core)
+{
+    return Py_NewRef(core->loop ? core->loop : Py_None);
+}
+
+PyObject *
+core_get__result(FutureCore *core)
+{
+    return Py_NewRef(core->result ? core->result : Py_None);
+}
+
+PyObject *
+core_get__exception(FutureCore *core)
+{
+    return Py_NewRef(core->exception ? core->exception : Py_None);
+}
+
+PyObject *
+core_get__source_traceback(FutureCore *core)
+{
+    return Py_NewRef(core->source_tb ? core->source_tb : Py_None);
+}
+
+PyObject *
+core_get__asyncio_future_blocking(FutureCore *core)
+{
+    return PyBool_FromLong(core->loop != NULL && core->blocking);
+}
+
+int
+core_set__asyncio_future_blocking(FutureCore *core, PyObject *value)
+{
+    if (future_ensure_initialized(core) < 0) {
+        return -1;
+    }
+    int blocking = value ? PyObject_IsTrue(value) : -1;
+    if (blocking < 0) {
+        if (value == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        }
+        return -1;
+    }
+    core->blocking = blocking;
+    return 0;
+}
+
+PyObject *
+core_get__log_traceback(FutureCore *core)
+{
+    return PyBool_FromLong(core->loop != NULL && core->log_traceback);
+}
+
+int
+core_set__log_traceback(FutureCore *core, PyObject *value)
+{
+    int wanted = value ? PyObject_IsTrue(value) : -1;
+    if (wanted < 0) {
+        if (value == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        }
+        return -1;
+    }
+    if (wanted) {
+        PyErr_SetString(PyExc_ValueError, "_log_traceback can only be set to False");
+        return -1;
+    }
+    core->log_traceback = false;
+    return 0;
+}
+
+PyObject *
+core_get__cancel_message(FutureCore *core)
+{
+    return Py_NewRef(core->cancel_message ? core->cancel_message : Py_None);
+}
+
+int
+core_set__cancel_message(FutureCore *core, PyObject *value)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        return -1;
+    }
+    Py_XSETREF(core->cancel_message, Py_XNewRef(value));
+    return 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+int
+future_keep_source_traceback(FutureCore *core)
+{
+    bool debug;
+    if (core->native != NULL && !(loop_overrides(core->native) & OVERRIDE_GET_DEBUG)) {
+        debug = core->native->debug;
+    }
+    else {
+        PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_get_debug);
+        int truth = answer ? PyObject_IsTrue(answer) : -1;
+        Py_XDECREF(answer);
+        if (truth < 0) {
+            return -1;
+        }
+        debug = truth;
+    }
+    if (!debug) {
+        return 0;
+    }
+    PyObject *stack = PyObject_CallNoArgs(core->st->extract_stack);
+    Py_XSETREF(core->source_tb, stack);
+    return stack ? 0 : -1;
+}
+
+int
+future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    if (core->loop != NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%N object is already initialized",
+                     Py_TYPE(future_object(core)));
+        return -1;
+    }
+#endif
+    loop = loop == NULL || loop == Py_None ? PyObject_CallNoArgs(st->get_event_loop)
+                                           : Py_NewRef(loop);
+    if (loop == NULL) {
+        return -1;
+    }
+    FutureCore old = *core; /* __init__ may be called again */
+    *core = (FutureCore){
+        .st = st,
+        .loop = loop,
+        .native = loop_is_native(st, loop) ? (LoopObject *)loop : NULL,
+        .offset = old.offset,
+    };
+    future_core_drop(&old);
+    return future_keep_source_traceback(core);
+}
+
+int
+future_core_traverse(FutureCore *core, visitproc visit, void *arg)
+{
+    Py_VISIT(core->loop);
+    Py_VISIT(core->callback);
+    Py_VISIT(core->context);
+    Py_VISIT(core->callbacks);
+    Py_VISIT(core->result);
+    Py_VISIT(core->exception);
+    Py_VISIT(core->exception_tb);
+    Py_VISIT(core->cancel_message);
+    Py_VISIT(core->cancelled_exc);
+    Py_VISIT(core->source_tb);
+    return 0;
+}
+
+void
+future_core_clear(FutureCore *core)
+{
+    FutureCore old = *core;
+    *core = (FutureCore){.st = old.st, .offset = old.offset};
+    future_core_drop(&old);
+}
+
+void
+future_core_drop(const FutureCore *core)
+{
+    Py_XDECREF(core->loop);
+    Py_XDECREF(core->callback);
+    Py_XDECREF(core->context);
+    Py_XDECREF(core->callbacks);
+    Py_XDECREF(core->result);
+    Py_XDECREF(core->exception);
+    Py_XDECREF(core->exception_tb);
+    Py_XDECREF(core->cancel_message);
+    Py_XDECREF(core->cancelled_exc);
+    Py_XDECREF(core->source_tb);
+}
+
+int
+future_call_exception_handler(FutureCore *core, PyObject *context)
+{
+    if (core->source_tb != NULL
+        && PyDict_SetItem(context, core->st->str_source_traceback, core->source_tb) < 0) {
+        return -1;
+    }
+    PyObject *result =
+        PyObject_CallMethodOneArg(core->loop, core->st->str_call_exception_handler, context);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+void
+future_report_unretrieved(FutureCore *core)
+{
+    if (!core->log_traceback || core->exception == NULL) {
+        return;
+    }
+    core->log_traceback = false;
+    PyObject *saved = PyErr_GetRaisedException();
+    PyObject *self = future_object(core), *message = NULL, *context = NULL;
+    PyObject *name = PyObject_GetAttr((PyObject *)Py_TYPE(self), core->st->str___name__);
+    if (name == NULL) {
+        goto error;
+    }
+    message = PyUnicode_FromFormat("%U exception was never retrieved", name);
+    context = message ? Py_BuildValue("{sOsOsO}", "message", message, "exception",
+                                      core->exception, "future", self)
+                      : NULL;
+    if (context != NULL && future_call_exception_handler(core, context) == 0) {
+        goto done;
+    }
+error:
+    PyErr_WriteUnraisable(self);
+done:
+    Py_XDECREF(name);
+    Py_XDECREF(message);
+    Py_XDECREF(context);
+    if (saved != NULL) {
+        PyErr_SetRaisedException(saved);
+    }
+}

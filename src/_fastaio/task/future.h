@@ -1,0 +1,90 @@
+/* future.h: the native Future, and the FutureCore that Task shares with it.
+ *
+ * Future and Task really subclass asyncio's types: the base's fields (opaque)
+ * come first, then a FutureCore of ours. Every method is ours; the base is
+ * never initialised.
+ */
+#ifndef FASTAIO_FUTURE_H
+#define FASTAIO_FUTURE_H
+
+#include "base/state.h"
+#include "loop/ready.h"
+
+typedef enum { FUTURE_PENDING, FUTURE_CANCELLED, FUTURE_FINISHED } FutureState;
+
+typedef struct {
+    fastaio_state *st;    /* NULL until __init__ has run */
+    LoopObject *native;   /* the loop, where it is ours; borrowed from the next */
+    PyObject *loop;       /* any event loop */
+    PyObject *callback;   /* the first: a callable, or the waiting Task itself */
+    PyObject *context;    /* of the first callback; NULL for a waiting Task */
+    PyObject *callbacks;  /* the others: a list of (callable, context) */
+    PyObject *result;
+    PyObject *exception;
+    PyObject *exception_tb;
+    PyObject *cancel_message;
+    PyObject *cancelled_exc;
+    PyObject *source_tb;
+    uint16_t offset;      /* from the object's start to this core */
+    uint8_t state;        /* a FutureState */
+    bool waiter_is_task : 1; /* `callback` is a native Task that awaits this future */
+    bool blocking : 1;       /* _asyncio_future_blocking */
+    bool log_traceback : 1;  /* an exception was set and nobody has asked for it */
+} FutureCore;
+
+typedef struct {
+    PyObject_HEAD
+    void *base_room[BASE_FUTURE_WORDS];
+    FutureCore core;
+} FutureObject;
+
+static inline PyObject *
+future_object(FutureCore *core)
+{
+    return (PyObject *)((char *)core - core->offset);
+}
+
+/* The core of a native Future or Task (a Python subclass included), or NULL for anything else. */
+FutureCore *future_core(fastaio_state *st, PyObject *obj);
+
+static inline bool
+future_is_pending(const FutureCore *core)
+{
+    return core->state == FUTURE_PENDING;
+}
+
+/* A pending future of one of our loops: what loop.create_future() gives. */
+PyObject *future_new(LoopObject *loop);
+/* These raise InvalidStateError on a future that is done; -1 on error. */
+int future_set_result(FutureCore *core, PyObject *result);
+int future_set_exception(FutureCore *core, PyObject *exception);
+/* 1: cancelled now, 0: was done, -1: error. message may be NULL. */
+int future_cancel(FutureCore *core, PyObject *message);
+/* The result as a new reference, or NULL with the future's exception raised. */
+PyObject *future_get_result(FutureCore *core);
+/* The CancelledError of a cancelled future or a task to be cancelled; new reference. */
+PyObject *future_make_cancelled_error(FutureCore *core);
+/* Makes `task` the future's waiter: no wrapper, no handle. */
+int future_add_waiter(FutureCore *core, PyObject *task);
+
+/* For task.c: the shared parts of both types. */
+static inline void
+future_core_alloc(FutureCore *core, size_t offset)
+{
+    core->offset = (uint16_t)offset;
+}
+int future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop);
+int future_core_traverse(FutureCore *core, visitproc visit, void *arg);
+/* Make the core that of an uninitialised future, then drop what it held. */
+void future_core_clear(FutureCore *core);
+/* Drop the references of a core that nobody can reach any more: a copy, or in a dealloc. */
+void future_core_drop(const FutureCore *core);
+/* Reports an exception that nobody retrieved; called by finalizers. */
+void future_report_unretrieved(FutureCore *core);
+/* Whether entries may go straight into the native queue: 1, or 0 where loop.call_soon() is to be
+   called; -1 with the exception that call_soon would raise. */
+int future_loop_is_direct(FutureCore *core);
+
+int future_types_init(PyObject *module);
+
+#endif

@@ -1,0 +1,409 @@
+/* task.c: the steps of a task: what its coroutine is sent, and what becomes of what it yields. */
+#include "task/task.h"
+
+#include "task/future_methods.h"
+#include "loop/loop.h"
+#include "task/registry.h"
+
+/* ---- scheduling a step ----------------------------------------------------------------------- */
+
+static PyObject *
+task_step_method(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    TaskObject *task = (TaskObject *)self;
+    fastaio_state *st = task->core.st;
+    PyObject *previous = NULL;
+    if (future_ensure_initialized(&task->core) < 0) {
+        return NULL;
+    }
+    /* Called by a loop that is not ours: it has entered the task's context, not the task. */
+    if (registry_swap_current(st, task->core.loop, self, &previous) < 0) {
+        return NULL;
+    }
+    if (previous != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "Cannot enter into task %R while another task %R is being executed.", self,
+                     previous);
+        PyObject *error = PyErr_GetRaisedException();
+        registry_swap_current(st, task->core.loop, previous, NULL);
+        Py_DECREF(previous);
+        PyErr_SetRaisedException(error);
+        return NULL;
+    }
+    int result = task_step(task, count ? args[0] : NULL);
+    PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
+    if (registry_swap_current(st, task->core.loop, NULL, NULL) < 0) {
+        PyErr_Clear();
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+task_wakeup_method(PyObject *self, PyObject *future)
+{
+    TaskObject *task = (TaskObject *)self;
+    FutureCore *core = future_core(task->core.st, future);
+    PyObject *result = core ? core_result(core) : PyObject_CallMethod(future, "result", NULL);
+    PyObject *exc = result ? NULL : PyErr_GetRaisedException();
+    Py_XDECREF(result);
+    result = task_step_method(self, &exc, exc != NULL);
+    Py_XDECREF(exc);
+    return result;
+}
+
+static PyMethodDef task_step_def = {"task_step", (PyCFunction)(void (*)(void))task_step_method,
+                                    METH_FASTCALL, NULL};
+static PyMethodDef task_wakeup_def = {"task_wakeup", task_wakeup_method, METH_O, NULL};
+
+PyObject *
+task_step_callable(TaskObject *task)
+{
+    return PyCFunction_New(&task_step_def, (PyObject *)task);
+}
+
+PyObject *
+task_wakeup_callable(TaskObject *task)
+{
+    return PyCFunction_New(&task_wakeup_def, (PyObject *)task);
+}
+
+int
+task_step_soon(TaskObject *task, PyObject *exc)
+{
+    FutureCore *core = &task->core;
+    int direct = future_loop_is_direct(core);
+    if (direct > 0) {
+        ReadyEntry *entry = ready_push(&core->native->ready);
+        if (entry == NULL) {
+            return -1;
+        }
+        *entry = (ReadyEntry){.kind = READY_TASK_STEP,
+                              .obj = Py_NewRef((PyObject *)task),
+                              .arg = Py_XNewRef(exc)};
+        return 0;
+    }
+    PyObject *step = direct < 0 ? NULL : task_step_callable(task);
+    if (step == NULL) {
+        return -1;
+    }
+    PyObject *stack[4] = {core->loop, step, exc ? exc : task->context, task->context};
+    PyObject *handle = PyObject_VectorcallMethod(
+        core->st->str_call_soon, stack, (exc ? 3 : 2) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+        core->st->context_kwname);
+    Py_DECREF(step);
+    Py_XDECREF(handle);
+    return handle ? 0 : -1;
+}
+
+/* The task is told of its mistake at its next step. */
+static int
+fail_soon(TaskObject *task, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    PyErr_FormatV(PyExc_RuntimeError, format, args);
+    va_end(args);
+    PyObject *exc = PyErr_GetRaisedException();
+    int result = exc ? task_step_soon(task, exc) : -1;
+    Py_XDECREF(exc);
+    return result;
+}
+
+/* ---- what the coroutine yields --------------------------------------------------------------- */
+
+/* The task was cancelled while it ran: so is what it has begun to await. */
+static int
+pass_cancellation_on(TaskObject *task)
+{
+    if (!task->must_cancel) {
+        return 0;
+    }
+    FutureCore *core = &task->core;
+    PyObject *message = Py_NewRef(core->cancel_message ? core->cancel_message : Py_None);
+    PyObject *waiter = Py_NewRef(task->fut_waiter);
+    PyObject *answer = PyObject_CallMethodOneArg(waiter, core->st->str_cancel, message);
+    Py_DECREF(waiter);
+    Py_DECREF(message);
+    int cancelled = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    if (cancelled > 0) {
+        task->must_cancel = false;
+    }
+    return cancelled < 0 ? -1 : 0;
+}
+
+static int
+await_native(TaskObject *task, PyObject *future, FutureCore *core)
+{
+    if (core->loop != task->core.loop) {
+        return fail_soon(task, "Task %R got Future %R attached to a different loop", task, future);
+    }
+    if (!core->blocking) {
+        return fail_soon(task, "yield was used instead of yield from in task %R with %R", task,
+                         future);
+    }
+    core->blocking = false;
+    if (registry_await_begins(core->st, future, (PyObject *)task) < 0
+        || future_add_waiter(core, (PyObject *)task) < 0) {
+        return -1;
+    }
+    task->fut_waiter = Py_NewRef(future);
+    return pass_cancellation_on(task);
+}
+
+static PyObject *
+loop_of_foreign(fastaio_state *st, PyObject *future)
+{
+    PyObject *get_loop;
+    int found = PyObject_GetOptionalAttr(future, st->str_get_loop, &get_loop);
+    if (found < 0) {
+        return NULL;
+    }
+    if (found == 0) {
+        return PyObject_GetAttr(future, st->str__loop);
+    }
+    PyObject *loop = PyObject_CallNoArgs(get_loop);
+    Py_DECREF(get_loop);
+    return loop;
+}
+
+static int
+add_wakeup(TaskObject *task, PyObject *future)
+{
+    PyObject *wakeup = task_wakeup_callable(task);
+    if (wakeup == NULL) {
+        return -1;
+    }
+    PyObject *stack[3] = {future, wakeup, task->context};
+    PyObject *result = PyObject_VectorcallMethod(task->core.st->str_add_done_callback, stack,
+                                                 2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                                 task->core.st->context_kwname);
+    Py_DECREF(wakeup);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+/* A future by its behaviour: has _asyncio_future_blocking (documented protocol). */
+static int
+await_foreign(TaskObject *task, PyObject *future, int blocking)
+{
+    fastaio_state *st = task->core.st;
+    PyObject *loop = loop_of_foreign(st, future);
+    if (loop == NULL) {
+        return -1;
+    }
+    bool same_loop = loop == task->core.loop;
+    Py_DECREF(loop);
+    if (!same_loop) {
+        return fail_soon(task, "Task %R got Future %R attached to a different loop", task, future);
+    }
+    if (!blocking) {
+        return fail_soon(task, "yield was used instead of yield from in task %R with %R", task,
+                         future);
+    }
+    if (PyObject_SetAttr(future, st->str__asyncio_future_blocking, Py_False) < 0
+        || registry_await_begins(st, future, (PyObject *)task) < 0
+        || add_wakeup(task, future) < 0) {
+        return -1;
+    }
+    task->fut_waiter = Py_NewRef(future);
+    return pass_cancellation_on(task);
+}
+
+static int
+await_other(TaskObject *task, PyObject *yielded)
+{
+    PyObject *blocking;
+    int found = PyObject_GetOptionalAttr(yielded, task->core.st->str__asyncio_future_blocking,
+                                         &blocking);
+    if (found < 0) {
+        return -1;
+    }
+    if (found && blocking != Py_None) {
+        int truth = PyObject_IsTrue(blocking);
+        Py_DECREF(blocking);
+        return truth < 0 ? -1 : await_foreign(task, yielded, truth);
+    }
+    Py_XDECREF(blocking);
+    if (PyObject_TypeCheck(yielded, &PyGen_Type)) {
+        return fail_soon(task,
+                         "yield was used instead of yield from for generator in task %R with %R",
+                         task, yielded);
+    }
+    return fail_soon(task, "Task got bad yield: %R", yielded);
+}
+
+static int
+handle_yielded(TaskObject *task, PyObject *yielded)
+{
+    fastaio_state *st = task->core.st;
+    if (yielded == Py_None) { /* a bare yield: one turn of the loop */
+        return task_step_soon(task, NULL);
+    }
+    if (yielded == (PyObject *)task) {
+        return fail_soon(task, "Task cannot await on itself: %R", task);
+    }
+    if (Py_IS_TYPE(yielded, st->FutureType)) {
+        return await_native(task, yielded, &((FutureObject *)yielded)->core);
+    }
+    if (Py_IS_TYPE(yielded, st->TaskType)) {
+        return await_native(task, yielded, &((TaskObject *)yielded)->core);
+    }
+    return await_other(task, yielded);
+}
+
+/* ---- one step -------------------------------------------------------------------------------- */
+
+static PySendResult
+send_or_throw(TaskObject *task, PyObject *exc, PyObject **result)
+{
+    PyObject *coro = Py_NewRef(task->coro);
+    PySendResult status;
+    if (exc == NULL) {
+        status = PyIter_Send(coro, Py_None, result);
+    }
+    else {
+        *result = PyObject_CallMethodOneArg(coro, task->core.st->str_throw, exc);
+        status = *result ? PYGEN_NEXT : PYGEN_ERROR;
+    }
+    Py_DECREF(coro);
+    return status;
+}
+
+/* StopIteration carries the return value of a coroutine that was thrown into (or that is no
+   coroutine at all); 1: the value is there, 0: some other exception. */
+static int
+fetch_stop_value(PyObject **value)
+{
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        return 0;
+    }
+    PyObject *stop = PyErr_GetRaisedException();
+    *value = Py_XNewRef(((PyStopIterationObject *)stop)->value);
+    if (*value == NULL) {
+        *value = Py_NewRef(Py_None);
+    }
+    Py_DECREF(stop);
+    return 1;
+}
+
+static int
+finish_with_result(TaskObject *task, PyObject *value)
+{
+    FutureCore *core = &task->core;
+    if (task->must_cancel) { /* cancelled right before the coroutine ended */
+        task->must_cancel = false;
+        return future_cancel(core, core->cancel_message) < 0 ? -1 : 0;
+    }
+    return future_set_result(core, value);
+}
+
+/* The raised exception is the task's outcome; KeyboardInterrupt and SystemExit go on from there. */
+static int
+finish_with_exception(TaskObject *task)
+{
+    FutureCore *core = &task->core;
+    bool cancelled = PyErr_ExceptionMatches(core->st->CancelledError);
+    PyObject *exc = PyErr_GetRaisedException();
+    if (cancelled) {
+        Py_XSETREF(core->cancelled_exc, exc);
+        return future_cancel(core, NULL) < 0 ? -1 : 0;
+    }
+    int result = future_set_exception(core, exc);
+    if (result == 0 && (PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt)
+                        || PyErr_GivenExceptionMatches(exc, PyExc_SystemExit))) {
+        PyErr_SetRaisedException(exc);
+        return -1;
+    }
+    Py_DECREF(exc);
+    return result;
+}
+
+static int
+leave_waiter(TaskObject *task)
+{
+    if (task->fut_waiter == NULL) {
+        return 0;
+    }
+    PyObject *waiter = task->fut_waiter;
+    task->fut_waiter = NULL;
+    int result = registry_await_ends(task->core.st, waiter, (PyObject *)task);
+    Py_DECREF(waiter);
+    return result;
+}
+
+/* A cancellation that was asked for meanwhile takes the place of what was to be thrown; the
+   reference is new. */
+static int
+apply_must_cancel(TaskObject *task, PyObject **exc)
+{
+    if (!task->must_cancel) {
+        Py_XINCREF(*exc);
+        return 0;
+    }
+    task->must_cancel = false;
+    if (*exc != NULL && PyErr_GivenExceptionMatches(*exc, task->core.st->CancelledError)) {
+        Py_INCREF(*exc);
+        return 0;
+    }
+    *exc = future_make_cancelled_error(&task->core);
+    return *exc ? 0 : -1;
+}
+
+int
+task_step(TaskObject *task, PyObject *exc)
+{
+    FutureCore *core = &task->core;
+    if (core->state != FUTURE_PENDING) {
+        PyErr_Format(core->st->InvalidStateError, "_step(): already done: %R %R", task,
+                     exc ? exc : Py_None);
+        return -1;
+    }
+    if (task->coro == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "uninitialized Task object");
+        return -1;
+    }
+    if (apply_must_cancel(task, &exc) < 0) {
+        return -1;
+    }
+    if (leave_waiter(task) < 0) {
+        Py_XDECREF(exc);
+        return -1;
+    }
+    PyObject *yielded = NULL;
+    PySendResult status = send_or_throw(task, exc, &yielded);
+    Py_XDECREF(exc);
+    int result;
+    if (status == PYGEN_NEXT) {
+        result = handle_yielded(task, yielded);
+    }
+    else if (status == PYGEN_RETURN || fetch_stop_value(&yielded)) {
+        result = finish_with_result(task, yielded);
+    }
+    else {
+        return finish_with_exception(task);
+    }
+    Py_DECREF(yielded);
+    return result;
+}
+
+int
+task_wakeup(TaskObject *task, PyObject *future)
+{
+    FutureCore *core = Py_IS_TYPE(future, task->core.st->FutureType)
+                           ? &((FutureObject *)future)->core
+                           : &((TaskObject *)future)->core;
+    if (core->state == FUTURE_FINISHED && core->exception == NULL) {
+        return task_step(task, NULL);
+    }
+    PyObject *result = future_get_result(core);
+    PyObject *exc = result ? NULL : PyErr_GetRaisedException();
+    Py_XDECREF(result);
+    int stepped = task_step(task, exc);
+    Py_XDECREF(exc);
+    return stepped;
+}

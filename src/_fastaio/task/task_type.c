@@ -1,0 +1,608 @@
+/* task_type.c: a task's life from its making to its end, and the type. */
+#include "task/task.h"
+
+#include "task/future_methods.h"
+#include "loop/loop.h"
+#include "task/registry.h"
+#include <structmember.h>
+
+/* ---- making ---------------------------------------------------------------------------------- */
+
+static int
+set_name(TaskObject *task, PyObject *name)
+{
+    if (name == NULL || name == Py_None) {
+        task->number = ++task->core.st->task_name_counter;
+        return 0;
+    }
+    PyObject *text = PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyObject_Str(name);
+    if (text == NULL) {
+        return -1;
+    }
+    Py_XSETREF(task->name, text);
+    return 0;
+}
+
+/* The first step runs now, inside create_task, as the current task. */
+static int
+start_eagerly(TaskObject *task)
+{
+    fastaio_state *st = task->core.st;
+    PyObject *self = (PyObject *)task, *previous;
+    if (registry_swap_current(st, task->core.loop, self, &previous) < 0) {
+        return -1;
+    }
+    /* The coroutine may call its own task's __init__. */
+    PyObject *loop = Py_NewRef(task->core.loop), *context = Py_NewRef(task->context);
+    int result = registry_add(task);
+    if (result == 0 && (result = PyContext_Enter(context)) == 0) {
+        result = task_step(task, NULL);
+        PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
+        if (PyContext_Exit(context) < 0) {
+            Py_XDECREF(error);
+            error = NULL;
+            result = -1;
+        }
+        if (error != NULL) {
+            PyErr_SetRaisedException(error);
+        }
+    }
+    PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
+    if (registry_swap_current(st, loop, previous, NULL) < 0) {
+        result = -1;
+        Py_CLEAR(error);
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+    }
+    Py_XDECREF(previous);
+    Py_DECREF(context);
+    Py_DECREF(loop);
+    if (task->core.state != FUTURE_PENDING) {
+        Py_CLEAR(task->coro);
+    }
+    return result;
+}
+
+static int
+check_coroutine(TaskObject *task, PyObject *coro)
+{
+    if (PyCoro_CheckExact(coro)) {
+        return 0;
+    }
+    PyObject *answer = PyObject_CallOneArg(task->core.st->iscoroutine, coro);
+    int is_coroutine = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    if (is_coroutine > 0) {
+        return 0;
+    }
+    if (is_coroutine == 0) {
+        PyErr_Format(PyExc_TypeError, "a coroutine was expected, got %R", coro);
+    }
+    return -1;
+}
+
+/* Everything but the FutureCore. The task is not scheduled yet. */
+static int
+task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
+{
+    task->log_destroy_pending = false;
+    task->must_cancel = false;
+    task->cancels_requested = 0;
+    if (check_coroutine(task, coro) < 0) {
+        return -1;
+    }
+#if PY_VERSION_HEX >= 0x030F0000
+    if (context != NULL && context != Py_None && !PyContext_CheckExact(context)) {
+        PyErr_Format(PyExc_TypeError, "a contextvars.Context was expected, got %T", context);
+        return -1;
+    }
+#endif
+    context = context == NULL || context == Py_None ? PyContext_CopyCurrent()
+                                                    : Py_NewRef(context);
+    if (context == NULL) {
+        return -1;
+    }
+    Py_XSETREF(task->context, context);
+    Py_CLEAR(task->fut_waiter);
+    Py_XSETREF(task->coro, Py_NewRef(coro));
+    task->log_destroy_pending = true;
+    return set_name(task, name);
+}
+
+static int
+loop_is_running(FutureCore *core)
+{
+    if (core->native != NULL && !loop_overrides(core->native)) {
+        return core->native->thread_id != 0;
+    }
+    PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_is_running);
+    int running = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    return running;
+}
+
+/* Runs the first step, if that is wanted and the loop runs; else the task waits for its turn. */
+static int
+start(TaskObject *task, bool eager)
+{
+    if (eager) {
+        int running = loop_is_running(&task->core);
+        if (running) {
+            return running < 0 ? -1 : start_eagerly(task);
+        }
+    }
+    return task_step_soon(task, NULL) < 0 ? -1 : registry_add(task);
+}
+
+static int
+task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"coro", "loop", "name", "context",
+#if PY_VERSION_HEX >= 0x030C0000
+                            "eager_start",
+#endif
+                            NULL};
+    PyObject *coro, *loop = Py_None, *name = Py_None, *context = Py_None;
+    int eager = 0;
+    if (PyTuple_GET_SIZE(args) > 1) {
+        PyErr_Format(PyExc_TypeError, "Task() takes exactly 1 positional argument (%zd given)",
+                     PyTuple_GET_SIZE(args));
+        return -1;
+    }
+#if PY_VERSION_HEX >= 0x030C0000
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOp:Task", names, &coro, &loop, &name,
+                                     &context, &eager)) {
+        return -1;
+    }
+#else
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Task", names, &coro, &loop, &name,
+                                     &context)) {
+        return -1;
+    }
+#endif
+    fastaio_state *st = state_of_type(Py_TYPE(self));
+    if (st == NULL
+        || future_core_init(&self->core, st, loop) < 0
+        || task_setup(self, coro, name, context) < 0) {
+        return -1;
+    }
+    return start(self, eager);
+}
+
+static PyObject *
+task_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL) {
+        future_core_alloc(&((TaskObject *)self)->core, offsetof(TaskObject, core));
+    }
+    return self;
+}
+
+PyObject *
+task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context, bool eager)
+{
+    fastaio_state *st = loop->st;
+    TaskObject *task = (TaskObject *)pool_alloc(&st->task_pool, st->TaskType);
+    if (task == NULL) {
+        return NULL;
+    }
+    future_core_alloc(&task->core, offsetof(TaskObject, core));
+    if (future_core_init(&task->core, st, (PyObject *)loop) < 0
+        || task_setup(task, coro, name, context) < 0 || start(task, eager) < 0) {
+        Py_DECREF(task);
+        return NULL;
+    }
+    return (PyObject *)task;
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+#define X(name) FUTURE_WRAP_NOARGS(TaskObject, task, name)
+FUTURE_NOARGS(X)
+#undef X
+#define X(name) FUTURE_WRAP_GETTER(TaskObject, task, name)
+FUTURE_GETTERS(X)
+FUTURE_ACCESSORS(X)
+#undef X
+#define X(name) FUTURE_WRAP_SETTER(TaskObject, task, name)
+FUTURE_ACCESSORS(X)
+#undef X
+FUTURE_WRAP_REST(TaskObject, task)
+
+PyDoc_STRVAR(task_cancel_doc, "cancel($self, /, msg=None)\n--\n\n"
+"Ask the task to cancel itself: CancelledError is thrown into its coroutine at the next step.\n\n"
+"Return False if the task was done already, else True. msg becomes the error's argument.");
+
+static PyObject *
+task_cancel(TaskObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *message = core_cancel_argument(args, count, keywords);
+    if (message == NULL || future_ensure_initialized(&self->core) < 0) {
+        return NULL;
+    }
+    self->core.log_traceback = false;
+    if (self->core.state != FUTURE_PENDING) {
+        Py_RETURN_FALSE;
+    }
+    self->cancels_requested++;
+    if (self->fut_waiter != NULL) {
+        fastaio_state *st = self->core.st;
+        PyObject *waiter = Py_NewRef(self->fut_waiter), *answer;
+        if (Py_IS_TYPE(waiter, st->FutureType)) {
+            int done = future_cancel(&((FutureObject *)waiter)->core, message);
+            answer = done < 0 ? NULL : PyBool_FromLong(done);
+        }
+        else {
+            answer = PyObject_CallMethodOneArg(waiter, st->str_cancel, message);
+        }
+        Py_DECREF(waiter);
+        int cancelled = answer ? PyObject_IsTrue(answer) : -1;
+        Py_XDECREF(answer);
+        if (cancelled) {
+            return cancelled < 0 ? NULL : Py_NewRef(Py_True);
+        }
+    }
+    self->must_cancel = true;
+    Py_XSETREF(self->core.cancel_message, Py_NewRef(message));
+    Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(task_cancelling_doc, "cancelling($self, /)\n--\n\n"
+"Return how many cancel() calls have not been taken back by uncancel().");
+
+static PyObject *
+task_cancelling(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(self->cancels_requested);
+}
+
+PyDoc_STRVAR(task_uncancel_doc, "uncancel($self, /)\n--\n\n"
+"Take one cancel() back; return how many are left.");
+
+static PyObject *
+task_uncancel(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->cancels_requested > 0) {
+        self->cancels_requested--;
+#if PY_VERSION_HEX >= 0x030D0000
+        if (self->cancels_requested == 0) {
+            self->must_cancel = false;
+        }
+#endif
+    }
+    return PyLong_FromLong(self->cancels_requested);
+}
+
+PyDoc_STRVAR(task_get_coro_doc, "get_coro($self, /)\n--\n\nReturn the coroutine (None if the task "
+"ended in an eager start).");
+
+static PyObject *
+task_get_coro(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(self->coro ? self->coro : Py_None);
+}
+
+PyDoc_STRVAR(task_get_context_doc, "get_context($self, /)\n--\n\n"
+"Return the contextvars.Context that the coroutine runs in.");
+
+static PyObject *
+task_get_context(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(self->context ? self->context : Py_None);
+}
+
+PyDoc_STRVAR(task_get_name_doc, "get_name($self, /)\n--\n\nReturn the task's name.");
+
+static PyObject *
+task_get_name(TaskObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->name == NULL) {
+        if (self->number == 0) {
+            Py_RETURN_NONE;
+        }
+        self->name = PyUnicode_FromFormat("Task-%llu", (unsigned long long)self->number);
+    }
+    return Py_XNewRef(self->name);
+}
+
+PyDoc_STRVAR(task_set_name_doc, "set_name($self, value, /)\n--\n\n"
+"Set the task's name; what is not a str is converted.");
+
+static PyObject *
+task_set_name(TaskObject *self, PyObject *value)
+{
+    PyObject *text = PyUnicode_CheckExact(value) ? Py_NewRef(value) : PyObject_Str(value);
+    if (text == NULL) {
+        return NULL;
+    }
+    Py_XSETREF(self->name, text);
+    if (self->core.st != NULL && registry_name_changed(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+task_refuse_set_result(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
+{
+    PyErr_SetString(PyExc_RuntimeError, "Task does not support set_result operation");
+    return NULL;
+}
+
+static PyObject *
+task_refuse_set_exception(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
+{
+    PyErr_SetString(PyExc_RuntimeError, "Task does not support set_exception operation");
+    return NULL;
+}
+
+PyDoc_STRVAR(task_get_stack_doc, "get_stack($self, /, *, limit=None)\n--\n\n"
+"Return the list of stack frames of the coroutine (of the traceback, where it failed).");
+
+static PyObject *
+task_get_stack(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"limit", NULL};
+    PyObject *limit = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:get_stack", names, &limit)
+        || future_ensure_initialized(&((TaskObject *)self)->core) < 0) {
+        return NULL;
+    }
+    return PyObject_CallFunctionObjArgs(((TaskObject *)self)->core.st->task_get_stack, self, limit,
+                                        NULL);
+}
+
+PyDoc_STRVAR(task_print_stack_doc, "print_stack($self, /, *, limit=None, file=None)\n--\n\n"
+"Print the stack or traceback of the coroutine to file (None: sys.stderr).");
+
+static PyObject *
+task_print_stack(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"limit", "file", NULL};
+    PyObject *limit = Py_None, *file = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OO:print_stack", names, &limit, &file)
+        || future_ensure_initialized(&((TaskObject *)self)->core) < 0) {
+        return NULL;
+    }
+    return PyObject_CallFunctionObjArgs(((TaskObject *)self)->core.st->task_print_stack, self,
+                                        limit, file, NULL);
+}
+
+static PyObject *
+task_repr(PyObject *self)
+{
+    if (future_ensure_initialized(&((TaskObject *)self)->core) < 0) {
+        return NULL;
+    }
+    return PyObject_CallOneArg(((TaskObject *)self)->core.st->task_repr, self);
+}
+
+static PyObject *
+task_get_must_cancel(TaskObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->must_cancel);
+}
+
+static PyObject *
+task_get_log_destroy_pending(TaskObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->log_destroy_pending);
+}
+
+static int
+task_set_log_destroy_pending(TaskObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int truth = value ? PyObject_IsTrue(value) : -1;
+    if (truth < 0) {
+        if (value == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        }
+        return -1;
+    }
+    self->log_destroy_pending = truth;
+    return 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void task_dealloc(PyObject *self);
+
+static void
+report_destroyed_pending(TaskObject *task)
+{
+    FutureCore *core = &task->core;
+    PyObject *saved = PyErr_GetRaisedException();
+    PyObject *context = Py_BuildValue("{sOss}", "task", task, "message",
+                                      "Task was destroyed but it is pending!");
+    if (context == NULL || future_call_exception_handler(core, context) < 0) {
+        PyErr_WriteUnraisable((PyObject *)task);
+    }
+    Py_XDECREF(context);
+    if (saved != NULL) {
+        PyErr_SetRaisedException(saved);
+    }
+}
+
+static void
+task_finalize(PyObject *self)
+{
+    TaskObject *task = (TaskObject *)self;
+    /* A handler that keeps the task alive does not put it back among the living ones, as the weak
+       reference in asyncio's registry would be dead by now. */
+    registry_remove(task);
+    if (task->core.loop != NULL && task->core.state == FUTURE_PENDING
+        && task->log_destroy_pending) {
+        report_destroyed_pending(task);
+    }
+    future_report_unretrieved(&task->core);
+}
+
+static int
+task_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    TaskObject *task = (TaskObject *)self;
+    Py_VISIT(task->coro);
+    Py_VISIT(task->name);
+    Py_VISIT(task->context);
+    Py_VISIT(task->fut_waiter);
+    int result = future_core_traverse(&task->core, visit, arg);
+    return result ? result : future_base_traverse(self, task_dealloc, visit, arg);
+}
+
+static int
+task_clear(PyObject *self)
+{
+    TaskObject *task = (TaskObject *)self;
+    future_core_clear(&task->core);
+    Py_CLEAR(task->coro);
+    Py_CLEAR(task->name);
+    Py_CLEAR(task->context);
+    Py_CLEAR(task->fut_waiter);
+    return future_base_clear(self, task_dealloc);
+}
+
+static void task_free(void *self);
+
+static void
+task_drop(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    TaskObject *task = (TaskObject *)self;
+    bool exact = type->tp_free == task_free;
+    bool says_nothing =
+        exact && task->core.state != FUTURE_PENDING && !task->core.log_traceback;
+    if (!says_nothing && dealloc_finalize(self) < 0) {
+        return; /* resurrected */
+    }
+    registry_remove(task);
+    if (exact) {
+        fastaio_state *st = state_of_dying(type);
+        if (st != NULL) {
+            registry_empty_base(task, &st->layout);
+        }
+    }
+    future_core_drop(&task->core);
+    Py_XDECREF(task->coro);
+    Py_XDECREF(task->name);
+    Py_XDECREF(task->context);
+    Py_XDECREF(task->fut_waiter);
+    if (exact && future_base_is_blank(self, offsetof(TaskObject, core))) {
+        task_free(self);
+        Py_DECREF(type);
+    }
+    else {
+        future_base_dealloc(self, task_dealloc);
+    }
+}
+
+static void
+task_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    DEALLOC_BOUNDED(self, task_dealloc, task_drop);
+}
+
+/* tp_free of the exact type (subclasses have another): the base's
+   dealloc calls it last. */
+static void
+task_free(void *self)
+{
+    fastaio_state *st = state_of_dying(Py_TYPE((PyObject *)self));
+    pool_give(st ? &st->task_pool : NULL, self);
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static PyMethodDef task_methods[] = {
+#define X(name) {#name, task_##name, METH_NOARGS, core_doc_##name},
+    FUTURE_NOARGS(X)
+#undef X
+    FUTURE_METHOD_ENTRIES(task),
+    {"cancel", (PyCFunction)(void (*)(void))task_cancel, METH_FASTCALL | METH_KEYWORDS,
+     task_cancel_doc},
+    {"cancelling", (PyCFunction)task_cancelling, METH_NOARGS, task_cancelling_doc},
+    {"uncancel", (PyCFunction)task_uncancel, METH_NOARGS, task_uncancel_doc},
+    {"get_coro", (PyCFunction)task_get_coro, METH_NOARGS, task_get_coro_doc},
+    {"get_context", (PyCFunction)task_get_context, METH_NOARGS, task_get_context_doc},
+    {"get_name", (PyCFunction)task_get_name, METH_NOARGS, task_get_name_doc},
+    {"set_name", (PyCFunction)task_set_name, METH_O, task_set_name_doc},
+    {"get_stack", (PyCFunction)(void (*)(void))task_get_stack, METH_VARARGS | METH_KEYWORDS,
+     task_get_stack_doc},
+    {"print_stack", (PyCFunction)(void (*)(void))task_print_stack, METH_VARARGS | METH_KEYWORDS,
+     task_print_stack_doc},
+    {"set_result", task_refuse_set_result, METH_O, "Not supported: raises RuntimeError."},
+    {"set_exception", task_refuse_set_exception, METH_O, "Not supported: raises RuntimeError."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef task_getset[] = {
+#define X(name) {#name, task_get_##name, NULL, NULL, NULL},
+    FUTURE_GETTERS(X)
+#undef X
+#define X(name) {#name, task_get_##name, task_set_##name, NULL, NULL},
+    FUTURE_ACCESSORS(X)
+#undef X
+    {"_must_cancel", (getter)task_get_must_cancel, NULL, NULL, NULL},
+    {"_log_destroy_pending", (getter)task_get_log_destroy_pending,
+     (setter)task_set_log_destroy_pending, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef task_members[] = {
+    {"_coro", T_OBJECT, offsetof(TaskObject, coro), READONLY, NULL},
+    {"_fut_waiter", T_OBJECT, offsetof(TaskObject, fut_waiter), READONLY, NULL},
+    {"_num_cancels_requested", T_INT, offsetof(TaskObject, cancels_requested), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(task_doc,
+#if PY_VERSION_HEX >= 0x030C0000
+"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n"
+#else
+"Task(coro, *, loop=None, name=None, context=None)\n--\n\n"
+#endif
+"Runs a coroutine on an event loop; asyncio.Task, natively.\n\n"
+"Usually made by asyncio.create_task() or loop.create_task().");
+
+static PyType_Slot task_slots[] = {
+    {Py_tp_doc, (void *)task_doc},
+    {Py_tp_new, task_alloc},
+    {Py_tp_init, task_init},
+    {Py_tp_dealloc, task_dealloc},
+    {Py_tp_free, task_free},
+    {Py_tp_finalize, task_finalize},
+    {Py_tp_traverse, task_traverse},
+    {Py_tp_clear, task_clear},
+    {Py_tp_repr, task_repr},
+    {Py_tp_iter, task_iter},
+    {Py_am_await, task_await},
+    {Py_tp_methods, task_methods},
+    {Py_tp_members, task_members},
+    {Py_tp_getset, task_getset},
+    {0, NULL},
+};
+
+static PyType_Spec task_spec = {
+    .name = "fastaio.Task",
+    .basicsize = sizeof(TaskObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = task_slots,
+};
+
+int
+task_types_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    if (future_base_check(st->asyncio_Task, offsetof(TaskObject, core)) < 0) {
+        return -1;
+    }
+    st->TaskType = state_add_type(module, &task_spec, st->asyncio_Task);
+    if (st->TaskType == NULL) {
+        return -1;
+    }
+    st->TaskType->tp_iternext = task_next; /* as Future's */
+    return 0;
+}

@@ -1,0 +1,205 @@
+/* tls_openssl.c: finds libssl's functions, and the SSL * in _ssl's objects. */
+#include "tls/tls_openssl.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+/* How much of an SSL is looked at: its BIOs are among the first fields. */
+#define LOOKED_AT 256
+
+/* ---- the functions --------------------------------------------------------------------------- */
+
+static int
+find_functions(OpenSSL *lib)
+{
+    struct {
+        const char *name;
+        void *where;
+    } wanted[] = {
+        {"SSL_read_ex", &lib->SSL_read_ex},
+        {"SSL_write_ex", &lib->SSL_write_ex},
+        {"SSL_get_error", &lib->SSL_get_error},
+        {"SSL_pending", &lib->SSL_pending},
+        {"SSL_get_shutdown", &lib->SSL_get_shutdown},
+        {"SSL_get_rbio", &lib->SSL_get_rbio},
+        {"SSL_get_wbio", &lib->SSL_get_wbio},
+        {"SSL_set0_rbio", &lib->SSL_set0_rbio},
+        {"BIO_new_mem_buf", &lib->BIO_new_mem_buf},
+        {"BIO_up_ref", &lib->BIO_up_ref},
+        {"BIO_free", &lib->BIO_free},
+        {"BIO_ctrl", &lib->BIO_ctrl},
+        {"BIO_read", &lib->BIO_read},
+        {"BIO_write", &lib->BIO_write},
+        {"BIO_ctrl_pending", &lib->BIO_ctrl_pending},
+        {"ERR_peek_error", &lib->ERR_peek_error},
+        {"ERR_clear_error", &lib->ERR_clear_error},
+        {"OpenSSL_version_num", &lib->OpenSSL_version_num},
+    };
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
+        void *function = dlsym(lib->library, wanted[i].name);
+        if (function == NULL) {
+            return 0;
+        }
+        memcpy(wanted[i].where, &function, sizeof(function));
+    }
+    return 1;
+}
+
+/* Whether this is the version that _ssl says it runs on: 1, 0, or -1 with an exception. */
+static int
+is_the_same_version(OpenSSL *lib, PyObject *module)
+{
+    PyObject *number = PyObject_GetAttrString(module, "OPENSSL_VERSION_NUMBER");
+    unsigned long version = number != NULL ? PyLong_AsUnsignedLong(number) : 0;
+    Py_XDECREF(number);
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    return version == lib->OpenSSL_version_num();
+}
+
+/* The library that _ssl is bound to is found by way of _ssl: there may be others in the process. */
+static int
+load(OpenSSL *lib)
+{
+    PyObject *module = PyImport_ImportModule("_ssl");
+    PyObject *path = NULL;
+    int rc = -1;
+    if (module == NULL) {
+        return -1;
+    }
+    PyObject *file = PyModule_GetFilenameObject(module);
+    if (file == NULL) { /* built in: nobody knows with which library */
+        PyErr_Clear();
+        rc = 0;
+        goto done;
+    }
+    path = PyUnicode_EncodeFSDefault(file);
+    Py_DECREF(file);
+    if (path == NULL) {
+        goto done;
+    }
+    lib->library = dlopen(PyBytes_AS_STRING(path), RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
+    rc = lib->library != NULL && find_functions(lib) ? is_the_same_version(lib, module) : 0;
+done:
+    Py_XDECREF(path);
+    Py_DECREF(module);
+    if (rc <= 0) {
+        openssl_unload(lib);
+    }
+    return rc;
+}
+
+void
+openssl_unload(OpenSSL *lib)
+{
+    if (lib->library != NULL) {
+        dlclose(lib->library);
+        lib->library = NULL;
+    }
+}
+
+/* ---- the pointers ---------------------------------------------------------------------------- */
+
+static void *
+word_at(const void *obj, Py_ssize_t offset)
+{
+    void *word;
+    memcpy(&word, (const char *)obj + offset, sizeof(word));
+    return word;
+}
+
+/* Copies memory that may not be there, by way of a pipe: 1, or 0 where it is not. */
+static int
+peek(const int *pipe_fds, const void *address, void *copy, size_t size)
+{
+    ssize_t count;
+    do {
+        count = write(pipe_fds[1], address, size);
+    } while (count < 0 && errno == EINTR);
+    if (count <= 0) {
+        return 0;
+    }
+    return read(pipe_fds[0], copy, size) == (ssize_t)size && count == (ssize_t)size;
+}
+
+static bool
+holds(void *const *words, size_t count, const void *pointer)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (words[i] == pointer) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* An SSL that reads from this BIO looks so from outside; only then is it handed to OpenSSL, which
+   must say the same of both. (In a handshake another BIO may stand in front of the second.) */
+static bool
+is_the_ssl(OpenSSL *lib, const int *pipe_fds, const SslHandles *handles)
+{
+    void *words[LOOKED_AT / sizeof(void *)];
+    size_t count = sizeof(words) / sizeof(*words);
+    if (handles->ssl == NULL || (uintptr_t)handles->ssl % sizeof(void *) != 0 ||
+        !peek(pipe_fds, handles->ssl, words, sizeof(words))) {
+        return false;
+    }
+    return holds(words, count, handles->incoming) &&
+           lib->SSL_get_rbio(handles->ssl) == handles->incoming &&
+           lib->SSL_get_wbio(handles->ssl) == handles->outgoing;
+}
+
+/* Looks through an _SSLSocket for the SSL with these BIOs. */
+static Py_ssize_t
+find_ssl(OpenSSL *lib, PyObject *sslobj, SslHandles handles)
+{
+    int pipe_fds[2];
+    Py_ssize_t found = -1;
+    if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0) {
+        return -1;
+    }
+    Py_ssize_t end = Py_TYPE(sslobj)->tp_basicsize - (Py_ssize_t)sizeof(void *);
+    for (Py_ssize_t offset = sizeof(PyObject); offset <= end && found < 0;
+         offset += (Py_ssize_t)sizeof(void *)) {
+        handles.ssl = word_at(sslobj, offset);
+        if (is_the_ssl(lib, pipe_fds, &handles)) {
+            found = offset;
+        }
+    }
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    return found;
+}
+
+int
+openssl_handles(OpenSSL *lib, PyObject *sslobj, PyObject *incoming, PyObject *outgoing,
+                SslHandles *handles)
+{
+    if (!lib->looked) {
+        lib->looked = true;
+        if (load(lib) < 0) {
+            return -1;
+        }
+    }
+    if (lib->library == NULL || lib->ssl_offset < 0) {
+        return 0;
+    }
+    /* A MemoryBIO begins with its BIO; were it something else, no SSL would have it. */
+    handles->incoming = word_at(incoming, sizeof(PyObject));
+    handles->outgoing = word_at(outgoing, sizeof(PyObject));
+    if (handles->incoming == NULL || handles->outgoing == NULL) {
+        return 0;
+    }
+    if (lib->ssl_offset == 0) {
+        lib->ssl_offset = find_ssl(lib, sslobj, *handles);
+        if (lib->ssl_offset < 0) {
+            return 0;
+        }
+    }
+    handles->ssl = word_at(sslobj, lib->ssl_offset);
+    return handles->ssl != NULL && lib->SSL_get_rbio(handles->ssl) == handles->incoming &&
+           lib->SSL_get_wbio(handles->ssl) == handles->outgoing;
+}

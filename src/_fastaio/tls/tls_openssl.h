@@ -1,0 +1,57 @@
+/* tls_openssl.h: the functions of the libssl that Python's _ssl runs on, and its SSL objects.
+ *
+ * Nothing is linked and no header of OpenSSL is needed: the functions are found in the library that
+ * _ssl itself has loaded, and where _ssl keeps its pointers is proved on living objects before it
+ * is believed.  Where any of that fails there is Python's own interface.
+ */
+#ifndef FASTAIO_TLS_OPENSSL_H
+#define FASTAIO_TLS_OPENSSL_H
+
+#include "base/compat.h"
+
+enum {
+    OPENSSL_ERROR_SSL = 1,
+    OPENSSL_ERROR_WANT_READ = 2,
+    OPENSSL_ERROR_ZERO_RETURN = 6,
+    OPENSSL_RECEIVED_SHUTDOWN = 2,
+    OPENSSL_SET_BUF_MEM_EOF_RETURN = 130,
+};
+
+typedef struct {
+    void *library;         /* of dlopen(); NULL: not loaded */
+    bool looked;           /* for it, once */
+    Py_ssize_t ssl_offset; /* of the SSL * in an _SSLSocket; 0: not proved yet, -1: not there */
+    int (*SSL_read_ex)(void *ssl, void *buffer, size_t size, size_t *count);
+    int (*SSL_write_ex)(void *ssl, const void *buffer, size_t size, size_t *count);
+    int (*SSL_get_error)(const void *ssl, int result);
+    int (*SSL_pending)(const void *ssl);
+    int (*SSL_get_shutdown)(const void *ssl);
+    void *(*SSL_get_rbio)(const void *ssl);
+    void *(*SSL_get_wbio)(const void *ssl);
+    void (*SSL_set0_rbio)(void *ssl, void *bio);
+    void *(*BIO_new_mem_buf)(const void *data, int size);
+    int (*BIO_up_ref)(void *bio);
+    int (*BIO_free)(void *bio);
+    long (*BIO_ctrl)(void *bio, int command, long number, void *pointer);
+    int (*BIO_read)(void *bio, void *buffer, int size);
+    int (*BIO_write)(void *bio, const void *buffer, int size);
+    size_t (*BIO_ctrl_pending)(void *bio);
+    unsigned long (*ERR_peek_error)(void);
+    void (*ERR_clear_error)(void);
+    unsigned long (*OpenSSL_version_num)(void);
+} OpenSSL;
+
+/* The three pointers behind a connection. */
+typedef struct {
+    void *ssl;
+    void *incoming; /* BIOs */
+    void *outgoing;
+} SslHandles;
+
+/* Finds them behind ssl.SSLObject._sslobj and its two ssl.MemoryBIOs, which must be of exactly these
+   types. 1: found, 0: not to be had, -1: an exception. */
+int openssl_handles(OpenSSL *lib, PyObject *sslobj, PyObject *incoming, PyObject *outgoing,
+                    SslHandles *handles);
+void openssl_unload(OpenSSL *lib);
+
+#endif

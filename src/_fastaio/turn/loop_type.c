@@ -1,0 +1,614 @@
+/* loop_type.c: the Loop type: its life, attributes and what is not scheduling (loop_call.c). */
+#include "loop/loop.h"
+
+#include "task/task.h"
+#include <errno.h>
+
+/* ---- futures and tasks ----------------------------------------------------------------------- */
+
+PyDoc_STRVAR(create_future_doc, "create_future($self, /)\n--\n\n"
+"Return a new pending fastaio.Future of this loop.");
+
+static PyObject *
+loop_create_future(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return future_new(loop);
+}
+
+/* asyncio's own method: knows what this version passes to task factories and which keywords it
+   refuses. */
+static PyObject *
+base_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *method =
+        PyObject_GetAttr(loop->st->asyncio_BaseEventLoop, loop->st->str_create_task);
+    if (method == NULL) {
+        return NULL;
+    }
+    Py_ssize_t total = count + (keywords ? PyTuple_GET_SIZE(keywords) : 0);
+    PyObject **stack = PyMem_New(PyObject *, total + 1);
+    PyObject *task = NULL;
+    if (stack == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        stack[0] = (PyObject *)loop;
+        memcpy(stack + 1, args, total * sizeof(*args));
+        task = PyObject_Vectorcall(method, stack, count + 1, keywords);
+    }
+    PyMem_Free(stack);
+    Py_DECREF(method);
+    return task;
+}
+
+PyDoc_STRVAR(create_task_doc, "create_task($self, coro, **kwargs)\n--\n\n"
+"Schedule a coroutine; return its Task.\n\n"
+"name: the task's name; context: its contextvars.Context. With a task factory set, the factory\n"
+"is called with exactly these arguments.");
+
+static inline bool
+is_keyword(PyObject *keyword, PyObject *interned)
+{
+    return keyword == interned || PyUnicode_Compare(keyword, interned) == 0;
+}
+
+static PyObject *
+loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    fastaio_state *st = loop->st;
+    Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
+    PyObject *name = NULL, *context = NULL;
+    int eager = 0;
+    if (loop->task_factory != NULL || count != 1) { /* also coro= */
+        return base_create_task(loop, args, count, keywords);
+    }
+    for (Py_ssize_t i = 0; i < keyword_count; i++) {
+        PyObject *keyword = PyTuple_GET_ITEM(keywords, i);
+        if (is_keyword(keyword, st->str_name)) {
+            name = args[1 + i];
+        }
+        else if (is_keyword(keyword, st->str_context)) {
+            context = args[1 + i];
+        }
+        /* From 3.13.3 on create_task() passes it on to Task. */
+        else if (Py_Version >= 0x030D0300 && is_keyword(keyword, st->str_eager_start)) {
+            eager = PyObject_IsTrue(args[1 + i]);
+            if (eager < 0) {
+                return NULL;
+            }
+        }
+        else {
+            return base_create_task(loop, args, count, keywords);
+        }
+    }
+    if (loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    return task_new(loop, args[0], name, context, eager);
+}
+
+PyDoc_STRVAR(set_task_factory_doc, "set_task_factory($self, factory)\n--\n\n"
+"Make create_task() call factory(loop, coro, **kwargs); None: the native Task again.");
+
+static int
+assign_task_factory(LoopObject *loop, PyObject *factory)
+{
+    if (factory != NULL && factory != Py_None && !PyCallable_Check(factory)) {
+        PyErr_SetString(PyExc_TypeError, "task factory must be a callable or None");
+        return -1;
+    }
+    Py_XSETREF(loop->task_factory, factory == Py_None ? NULL : Py_XNewRef(factory));
+    return 0;
+}
+
+static PyObject *
+loop_set_task_factory(LoopObject *loop, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"factory", NULL};
+    PyObject *factory;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:set_task_factory", names, &factory)
+        || assign_task_factory(loop, factory) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_get_task_factory(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(loop->task_factory ? loop->task_factory : Py_None);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(run_doc, "_run($self, /)\n--\n\n"
+"Turn until stop(); the caller has made this the running loop. Raises what leaves the loop.");
+
+static PyObject *
+loop_run_method(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_check_closed(loop) < 0 || loop_run(loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(run_once_doc, "_run_once($self, /)\n--\n\n"
+"Run one turn of the loop; the caller has made this the running loop.");
+
+static PyObject *
+loop_run_once_method(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_check_closed(loop) < 0 || loop_run_once(loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stop_doc, "stop($self, /)\n--\n\n"
+"End run_forever() after this turn (or after one turn, if it does not run yet).");
+
+static PyObject *
+loop_stop(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    loop->stopping = true;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(is_running_doc, "is_running($self, /)\n--\n\nReturn True while the loop runs.");
+
+static PyObject *
+loop_is_running(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(loop->thread_id != 0);
+}
+
+PyDoc_STRVAR(is_closed_doc, "is_closed($self, /)\n--\n\nReturn True once the loop is closed.");
+
+static PyObject *
+loop_is_closed(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(loop->closed);
+}
+
+PyDoc_STRVAR(get_debug_doc, "get_debug($self, /)\n--\n\nReturn True in debug mode.");
+
+static PyObject *
+loop_get_debug(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(loop->debug);
+}
+
+static PyObject *
+loop_write_to_self(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop->poller != NULL && !loop_is_copy(loop)) {
+        atomic_store(&loop->blocked, false);
+        loop->poller->methods->wake(loop->poller);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_flush_transports(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop_flush_now(loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(metrics_doc, "metrics($self, /)\n--\n\n"
+"Return the loop's counters since it was made, a dict of ints and `lag_histogram`: entry i\n"
+"counts turns whose callbacks took less than 2**i microseconds.");
+
+static PyObject *
+loop_metrics(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    return metrics_dict(&loop->metrics);
+}
+
+static PyObject *
+loop_process_events(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(events))
+{
+    Py_RETURN_NONE;
+}
+
+/* Has this loop's poller told of a fork, in the child, or no longer. */
+static void
+hear_of_forks(LoopObject *loop, bool hear)
+{
+    LoopObject **list = &loop->st->forked_loops;
+    if (hear) {
+        loop->next_forked = *list;
+        loop->forked_link = list;
+        *list = loop;
+        if (loop->next_forked != NULL) {
+            loop->next_forked->forked_link = &loop->next_forked;
+        }
+    }
+    else if (loop->forked_link != NULL) {
+        *loop->forked_link = loop->next_forked;
+        if (loop->next_forked != NULL) {
+            loop->next_forked->forked_link = loop->forked_link;
+        }
+        loop->forked_link = NULL;
+    }
+}
+
+static void
+close_native(LoopObject *loop)
+{
+    loop->closed = true;
+    flush_list_close(&loop->output);
+    ready_clear(&loop->ready);
+    ready_clear(&loop->bulk.queue);
+    timers_clear(&loop->timers);
+    if (loop->fds != NULL) {
+        fd_table_clear(loop->fds);
+    }
+    if (loop->poller != NULL) {
+        Poller *poller = loop->poller;
+        loop->poller = NULL;
+        hear_of_forks(loop, false);
+        if (poller->methods->quiesce != NULL) {
+            Py_BEGIN_ALLOW_THREADS
+            poller->methods->quiesce(poller);
+            Py_END_ALLOW_THREADS
+        }
+        poller->methods->destroy(poller);
+    }
+}
+
+#ifndef NDEBUG
+static PyObject *
+loop_fail_ring_calls(LoopObject *loop, PyObject *args)
+{
+    const char *kind;
+    int error;
+    unsigned times;
+    if (!PyArg_ParseTuple(args, "siI:_fail_ring_calls", &kind, &error, &times) ||
+        loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    if (uring_poller_fault(loop->poller, kind, error, times) < 0) {
+        PyErr_SetString(PyExc_ValueError, "no ring, or no such call");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+#endif
+
+PyDoc_STRVAR(close_native_doc, "_close_native($self, /)\n--\n\n"
+"Drop all that is scheduled and the poller; harmless when repeated.");
+
+static PyObject *
+loop_close_native(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (loop->thread_id != 0 && !loop_is_copy(loop)) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+        return NULL;
+    }
+    close_native(loop);
+    Py_RETURN_NONE;
+}
+
+/* ---- attributes ------------------------------------------------------------------------------ */
+
+static PyObject *
+loop_get_thread_id(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    return loop->thread_id ? PyLong_FromUnsignedLong(loop->thread_id) : Py_NewRef(Py_None);
+}
+
+static int
+loop_set_thread_id(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL || value == Py_None) {
+        loop->thread_id = 0;
+        return 0;
+    }
+    unsigned long id = PyLong_AsUnsignedLong(value);
+    if (id == (unsigned long)-1 && PyErr_Occurred()) {
+        return -1;
+    }
+    loop->thread_id = id;
+    return 0;
+}
+
+static int
+assign_bool(PyObject *value, bool *field)
+{
+    int truth = value ? PyObject_IsTrue(value) : 0;
+    if (truth >= 0) {
+        *field = truth;
+    }
+    return truth < 0 ? -1 : 0;
+}
+
+#define LOOP_BOOL(field)                                                                           \
+    static PyObject *loop_get_##field##_attr(LoopObject *loop, void *Py_UNUSED(closure))           \
+    {                                                                                              \
+        return PyBool_FromLong(loop->field);                                                       \
+    }                                                                                              \
+    static int loop_set_##field##_attr(LoopObject *loop, PyObject *value,                          \
+                                       void *Py_UNUSED(closure))                                   \
+    {                                                                                              \
+        int result = assign_bool(value, &loop->field);                                             \
+        loop->timed = loop->debug || loop->warn_slow;                                              \
+        return result;                                                                             \
+    }
+
+LOOP_BOOL(debug)
+LOOP_BOOL(warn_slow)
+LOOP_BOOL(closed)
+LOOP_BOOL(stopping)
+
+static PyObject *
+loop_get_factory_attr(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    return loop_get_task_factory(loop, NULL);
+}
+
+static int
+loop_set_factory_attr(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
+{
+    return assign_task_factory(loop, value);
+}
+
+static PyObject *
+loop_get_slow_callback(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    return PyFloat_FromDouble((double)loop->slow_callback_ns / NS_PER_SECOND);
+}
+
+static int
+loop_set_slow_callback(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
+{
+    double seconds = value ? PyFloat_AsDouble(value) : 0.1;
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    loop->slow_callback_ns = seconds_to_ns(seconds);
+    return 0;
+}
+
+static PyObject *
+loop_get_spin_us(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    int us = loop->spin.forced_us;
+    return us == SPIN_MEASURED ? Py_NewRef(Py_None) : PyLong_FromLong(us);
+}
+
+static int
+loop_set_spin_us(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == Py_None) {
+        loop->spin.forced_us = SPIN_MEASURED;
+        return 0;
+    }
+    long us = value ? PyLong_AsLong(value) : 0;
+    if (us == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (us < 0 || us > 1000) {
+        PyErr_SetString(PyExc_ValueError, "spin_us must be None or from 0 to 1000");
+        return -1;
+    }
+    loop->spin.forced_us = (int)us;
+    return 0;
+}
+
+static PyObject *
+loop_get_backend(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    if (loop->poller == NULL) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_InternFromString(loop->poller->methods->name);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static int
+make_poller(LoopObject *loop, const char *backend)
+{
+    static const struct {
+        const char *name;
+        Poller *(*create)(int *error);
+    } backends[] = {{"epoll", epoll_poller_create}, {"io_uring", uring_poller_create}};
+    for (size_t i = 0; i < sizeof(backends) / sizeof(*backends); i++) {
+        if (strcmp(backend, backends[i].name) == 0) {
+            int error = 0;
+            loop->poller = backends[i].create(&error);
+            if (loop->poller == NULL) {
+                errno = error;
+                PyErr_SetFromErrno(PyExc_OSError);
+                return -1;
+            }
+            hear_of_forks(loop, loop->poller->methods->forked != NULL);
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "unknown backend: '%s'", backend);
+    return -1;
+}
+
+static int
+loop_init(LoopObject *loop, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"backend", NULL};
+    const char *backend = "epoll";
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|s:Loop", names, &backend)) {
+        return -1;
+    }
+    if (loop->poller != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the loop is initialized already");
+        return -1;
+    }
+    if (loop->fds == NULL) {
+        loop->fds = fd_table_new();
+    }
+    if (loop->fds == NULL || make_poller(loop, backend) < 0) {
+        return -1;
+    }
+    loop->forks = loop->st->forks;
+    loop->slow_callback_ns = NS_PER_SECOND / 10;
+    loop_refresh_overrides(loop);
+    return 0;
+}
+
+static PyObject *
+loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    fastaio_state *st = state_of_type(type);
+    LoopObject *loop = st ? (LoopObject *)type->tp_alloc(type, 0) : NULL;
+    if (loop == NULL) {
+        return NULL;
+    }
+    loop->st = st;
+    atomic_init(&loop->blocked, false);
+    if (flush_list_init(&loop->output, st->keeper) < 0) {
+        Py_CLEAR(loop);
+    }
+    return (PyObject *)loop;
+}
+
+static int
+loop_traverse(LoopObject *loop, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(loop));
+    Py_VISIT(loop->task_factory);
+    int result = ready_traverse(&loop->ready, visit, arg);
+    if (result == 0) {
+        result = ready_traverse(&loop->bulk.queue, visit, arg);
+    }
+    if (result == 0) {
+        result = timers_traverse(&loop->timers, visit, arg);
+    }
+    if (result == 0 && loop->fds != NULL) {
+        result = fd_table_traverse(loop->fds, visit, arg);
+    }
+    return result;
+}
+
+static int
+loop_clear(LoopObject *loop)
+{
+    Py_CLEAR(loop->task_factory);
+    ready_clear(&loop->ready);
+    ready_clear(&loop->bulk.queue);
+    timers_clear(&loop->timers);
+    if (loop->fds != NULL) {
+        fd_table_clear(loop->fds);
+    }
+    return 0;
+}
+
+static void
+loop_dealloc(LoopObject *loop)
+{
+    PyTypeObject *type = Py_TYPE(loop);
+    PyObject_GC_UnTrack(loop);
+    loop_clear(loop);
+    close_native(loop);
+    if (loop->fds != NULL) {
+        fd_table_free(loop->fds);
+    }
+    flush_list_destroy(&loop->output);
+    PyMem_RawFree(loop->hot_buffer);
+    type->tp_free(loop);
+    Py_DECREF(type);
+}
+
+static PyMethodDef loop_methods[] = {
+    {"create_future", (PyCFunction)loop_create_future, METH_NOARGS, create_future_doc},
+    {"create_task", KEYWORDS(loop_create_task), METH_FASTCALL | METH_KEYWORDS, create_task_doc},
+    {"set_task_factory", KEYWORDS(loop_set_task_factory), METH_VARARGS | METH_KEYWORDS,
+     set_task_factory_doc},
+    {"get_task_factory", (PyCFunction)loop_get_task_factory, METH_NOARGS,
+     "get_task_factory($self, /)\n--\n\nReturn the task factory, or None."},
+    {"stop", (PyCFunction)loop_stop, METH_NOARGS, stop_doc},
+    {"is_running", (PyCFunction)loop_is_running, METH_NOARGS, is_running_doc},
+    {"is_closed", (PyCFunction)loop_is_closed, METH_NOARGS, is_closed_doc},
+    {"get_debug", (PyCFunction)loop_get_debug, METH_NOARGS, get_debug_doc},
+    {"metrics", (PyCFunction)loop_metrics, METH_NOARGS, metrics_doc},
+    {"_run", (PyCFunction)loop_run_method, METH_NOARGS, run_doc},
+    {"_run_once", (PyCFunction)loop_run_once_method, METH_NOARGS, run_once_doc},
+    {"_write_to_self", (PyCFunction)loop_write_to_self, METH_NOARGS,
+     "_write_to_self($self, /)\n--\n\nWake the loop up, from any thread."},
+    {"_process_events", (PyCFunction)loop_process_events, METH_O,
+     "_process_events($self, event_list, /)\n--\n\nA hook for subclasses; does nothing itself."},
+    {"_flush_transports", (PyCFunction)loop_flush_transports, METH_NOARGS,
+     "_flush_transports($self, /)\n--\n\nSend what transports have queued."},
+#ifndef NDEBUG
+    {"_fail_ring_calls", (PyCFunction)loop_fail_ring_calls, METH_VARARGS,
+     "_fail_ring_calls($self, kind, error, times, /)\n--\n\n"
+     "For tests, in builds with assertions only: what the next calls of a kind fail with."},
+#endif
+    {"_close_native", (PyCFunction)loop_close_native, METH_NOARGS, close_native_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+#define ATTRIBUTE(name, get, set, doc) {name, (getter)(get), (setter)(set), doc, NULL}
+
+static PyGetSetDef loop_getset[] = {
+    ATTRIBUTE("_thread_id", loop_get_thread_id, loop_set_thread_id, NULL),
+    ATTRIBUTE("_debug", loop_get_debug_attr, loop_set_debug_attr, NULL),
+    ATTRIBUTE("_closed", loop_get_closed_attr, loop_set_closed_attr, NULL),
+    ATTRIBUTE("_stopping", loop_get_stopping_attr, loop_set_stopping_attr, NULL),
+    ATTRIBUTE("_task_factory", loop_get_factory_attr, loop_set_factory_attr, NULL),
+    ATTRIBUTE("slow_callback_duration", loop_get_slow_callback, loop_set_slow_callback,
+              "Seconds from which a callback counts as slow, in debug mode or with\n"
+              "warn_slow_callbacks."),
+    ATTRIBUTE("warn_slow_callbacks", loop_get_warn_slow_attr, loop_set_warn_slow_attr,
+              "Log slow callbacks as debug mode does, without the rest of debug mode."),
+    ATTRIBUTE("spin_us", loop_get_spin_us, loop_set_spin_us,
+              "How many microseconds a wait may ask the kernel again and again before it blocks.\n"
+              "None: as long as blocking costs on this machine, which the loop measures, and only\n"
+              "while that spares CPU time. 0: never."),
+    ATTRIBUTE("_ready", loop_get_ready, loop_set_ready,
+              "What runs in the next turn: a new deque of handles."),
+    ATTRIBUTE("_scheduled", loop_get_scheduled, loop_set_scheduled,
+              "The pending timers: a new list of timer handles, the earliest first."),
+    ATTRIBUTE("backend", loop_get_backend, NULL, "The poller's name; None once closed."),
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(loop_doc, "Loop(backend=\"epoll\")\n--\n\n"
+"The native part of fastaio.EventLoop: scheduling, descriptors, sockets, transports.");
+
+static PyType_Slot loop_slots[] = {
+    {Py_tp_doc, (void *)loop_doc},
+    {Py_tp_new, loop_new},
+    {Py_tp_init, loop_init},
+    {Py_tp_dealloc, loop_dealloc},
+    {Py_tp_traverse, loop_traverse},
+    {Py_tp_clear, loop_clear},
+    {Py_tp_setattro, loop_setattro},
+    {Py_tp_methods, loop_methods},
+    {Py_tp_getset, loop_getset},
+    {0, NULL},
+};
+
+static PyType_Spec loop_spec = {
+    .name = "fastaio._fastaio.Loop",
+    .basicsize = sizeof(LoopObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = loop_slots,
+};
+
+int
+loop_types_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->LoopType = state_add_type(module, &loop_spec, NULL);
+    if (st->LoopType == NULL) {
+        return -1;
+    }
+    return state_add_methods(st->LoopType, loop_call_methods) < 0
+                   || state_add_methods(st->LoopType, watch_methods) < 0
+                   || loop_overrides_init(st) < 0
+               ? -1
+               : 0;
+}

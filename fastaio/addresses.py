@@ -38,7 +38,7 @@ def _is_literal(host: str) -> bool:
 
 
 class _Answer:
-    """What getaddrinfo() said, and whether that call (which raised the audit event) was the last."""
+    """What getaddrinfo() said, and whether its audit event stands for the look-up at hand too."""
 
     __slots__ = ("infos", "is_new")
 

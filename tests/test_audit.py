@@ -1,7 +1,7 @@
 """Audit events (PEP 578): the loop's short ways raise those that the standard library raises.
 
-A hook stays for the life of a process, so each scenario has a process of its own: with asyncio's loop
-and with the one under test, which must raise the same events in the same order.
+A hook stays for the life of a process, so each scenario has a process of its own: with asyncio's
+loop and with the one under test, which must raise the same events in the same order.
 """
 
 import json

@@ -1,9 +1,8 @@
 """How long a loop may spin before it blocks: a default for loop.spin_us.
 
-A wait that is shorter than the CPU time that blocking takes is cheaper if the loop asks the kernel
-again and again instead. The native loop measures that time and spins no longer. Spinning only helps
-again and again instead. The native loop measures that time and spins no longer. Spinning only helps
-at once.
+A wait that is shorter than what blocking costs is cheaper if the loop asks the kernel again and
+again instead. The native loop finds out by trial whether that pays. It only can where another CPU
+does the work that is waited for: with less than two of them the loop always blocks at once.
 """
 
 from __future__ import annotations

@@ -73,8 +73,21 @@
 #define FASTAIO_OPTIONAL_IMPORTS(X)                                                                \
     X(asyncio_ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle")
 
+struct LoopObject;
 typedef struct TaskObject TaskObject;
 typedef struct TlsState TlsState;
+
+/* What protocol.get_buffer() and .buffer_updated() do, for a protocol whose data path is native: `size`
+   bytes have arrived. They are no longer needed once the first call into Python is made, so they may
+   lie in the loop's receive buffer. Return 0, or -1 with an exception. */
+typedef int (*native_feed_fn)(PyObject *protocol, const char *data, Py_ssize_t size);
+
+/* TLS lies above the transports that feed it, so it tells them here how. */
+typedef struct {
+    /* Return whether `protocol` takes its input by feed(): 1, 0, or -1 with an exception. */
+    int (*takes)(struct LoopObject *loop, PyObject *protocol);
+    native_feed_fn feed;
+} NativeFeed;
 
 /* asyncio's classes of streams: do they have the methods that they were loaded with? */
 typedef struct {
@@ -137,6 +150,7 @@ typedef struct fastaio_state {
 
     ReaderClasses reader_classes; /* streamreader.c */
     Replaced replaced;
+    NativeFeed native_feed;       /* set by TLS */
     TlsState *tls;                /* tls_impl.h */
 } fastaio_state;
 

@@ -45,8 +45,6 @@ typedef struct {
 HandleObject *handle_new(fastaio_state *st, PyObject *loop, PyObject *callback,
                          PyObject *const *args, Py_ssize_t arg_count, PyObject *context,
                          bool timer);
-/* Calls it in its context; -1 with the callback's exception. A cancelled one does nothing. */
-int handle_run(fastaio_state *st, HandleObject *handle);
 /* What call_soon_threadsafe() returns from 3.14 on, asyncio.events._ThreadSafeHandle: while the
    callback runs, cancel() and cancelled() in another thread wait. */
 static inline void
@@ -54,6 +52,11 @@ handle_guard(fastaio_state *st, HandleObject *handle)
 {
     handle->guarded = st->asyncio_ThreadSafeHandle != Py_None;
 }
+
+/* Enter a guarded handle: until handle_leave() other threads that ask or cancel wait. Return 1; 0 if
+   this thread was in it already; -1 with an exception. */
+int handle_enter(HandleObject *handle);
+void handle_leave(HandleObject *handle);
 
 /* The notes, made where there are none; NULL with MemoryError. */
 HandleNotes *handle_notes(HandleObject *handle);

@@ -125,7 +125,9 @@ int loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback,
    of (const char *key, PyObject *value) up to a NULL key. KeyboardInterrupt and SystemExit are left
    raised: -1; else 0. */
 int loop_report(LoopObject *loop, const char *message, ...);
-/* The same for what an entry of the ready queue raised, in asyncio's words (loop_report.c). */
+/* Report the raised exception in asyncio's words as a failure of a handle's callback (report.c). */
+int loop_report_handle(LoopObject *loop, HandleObject *handle);
+/* The same for what an entry of the ready queue raised (entry_report.c). */
 int loop_report_entry(LoopObject *loop, ReadyEntry *entry);
 /* run(loop, entry), with asyncio's warning where it took longer than slow_callback_duration. What it
    raises is reported, or leaves the loop if `reports` is false: -1. */

@@ -6,6 +6,8 @@
  * kept the file open): it is removed, if need be with the whole poller.
  */
 #include "loop/watch.h"
+
+#include "base/error.h"
 #include "loop/loop.h"
 #include "poll/uring.h"
 
@@ -138,14 +140,6 @@ table_get(FdTable *table, int fd)
 
 /* Registrations */
 
-static int
-raise_errno(int error)
-{
-    errno = -error;
-    PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
-}
-
 static bool
 entry_has_waiter(const FdEntry *entry)
 {
@@ -226,7 +220,7 @@ register_all(LoopObject *loop)
             failure = rc; /* EBADF, EPERM: closed by its user, who has not told us */
         }
     }
-    return failure < 0 ? raise_errno(failure) : 0;
+    return failure < 0 ? raise_errno(-failure) : 0;
 }
 
 /* A new poller where all is registered anew: the only cure for a registration whose descriptor
@@ -235,7 +229,7 @@ static int
 rebuild(LoopObject *loop)
 {
     int rc = loop->poller->methods->rebuild(loop->poller, false);
-    return rc < 0 ? raise_errno(rc) : register_all(loop);
+    return rc < 0 ? raise_errno(-rc) : register_all(loop);
 }
 
 int
@@ -243,7 +237,7 @@ watch_adopt(LoopObject *loop)
 {
     int rc = loop->poller->methods->rebuild(loop->poller, true);
     if (rc < 0) {
-        return raise_errno(rc);
+        return raise_errno(-rc);
     }
     loop->forks = loop->st->forks;
     return register_all(loop);
@@ -350,7 +344,7 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
     if (rc < 0) {
         entry->events = before.events;
         entry->mode = before.mode;
-        return raise_errno(rc);
+        return raise_errno(-rc);
     }
     entry->watcher = watcher;
     watcher->fd = fd;
@@ -391,7 +385,7 @@ set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fil
         entry->events = before.events;
         entry->mode = before.mode;
         Py_DECREF(waiting.waiter);
-        return raise_errno(rc);
+        return raise_errno(-rc);
     }
     if (fileobj != NULL && before.fileobj == NULL) {
         entry->fileobj = Py_NewRef(fileobj);
@@ -426,7 +420,7 @@ remove_waiter(LoopObject *loop, int fd, WatchSide side)
     int dropped = drop_waiter(loop, old);
     if (rc < 0 && rc != -EBADF && rc != -EPERM) {
         /* The other side's descriptor cannot be registered any more. */
-        return dropped < 0 ? -1 : raise_errno(rc);
+        return dropped < 0 ? -1 : raise_errno(-rc);
     }
     return dropped < 0 ? -1 : 1;
 }
@@ -522,7 +516,7 @@ push_sides(LoopObject *loop, int fd, uint32_t events)
         return 0; /* a level stays, a one-shot has fired */
     }
     int rc = entry_disarm(loop, entry, fd);
-    return rc < 0 && rc != -EBADF && rc != -EPERM ? raise_errno(rc) : 0;
+    return rc < 0 && rc != -EBADF && rc != -EPERM ? raise_errno(-rc) : 0;
 }
 
 /* *anew is set where the poller has to be made anew. */

@@ -4,6 +4,7 @@
  * forked workers may share it.  A turn takes a bounded number of connections.
  */
 #include "net/server.h"
+#include "base/error.h"
 #include "net/inetaddr.h"
 #include "net/stream.h"
 
@@ -148,8 +149,7 @@ debug_accepted(ListenerObject *self, PyObject *conn, PyObject *peer)
 static int
 connection_failed(ListenerObject *self, PyObject *conn, PyObject *protocol)
 {
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-        PyErr_ExceptionMatches(PyExc_SystemExit)) {
+    if (raised_leaves_loop()) {
         return -1;
     }
     fastaio_state *st = self->loop->st;

@@ -1,5 +1,6 @@
 /* sockop.c: SockOp, a coroutine in C that waits for a socket. */
 #include "net/sockop.h"
+#include "base/error.h"
 #include "task/future.h"
 #include "net/sockobj.h"
 
@@ -124,8 +125,7 @@ op_ready(LoopObject *loop, PyObject *obj)
     else if (outcome == DONE) {
         rc = future_set_result(core, result);
     }
-    else if (outcome == FAILED && (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-                                   PyErr_ExceptionMatches(PyExc_SystemExit))) {
+    else if (outcome == FAILED && raised_leaves_loop()) {
         rc = -1;
     }
     else if (outcome == FAILED) {

@@ -10,7 +10,6 @@
 #include "transport/pieces.h"
 #include "net/stream.h"
 #include "reader/streamreader.h"
-#include "tls/tls.h"
 
 /* The slots of asyncio.transports._FlowControlMixin behind BaseTransport's one. */
 #define FLOW_CONTROL_SLOTS 4
@@ -33,6 +32,7 @@ typedef struct {
     PyObject *weakrefs;
     LoopObject *loop; /* NULL before __init__ and once the connection is lost; so are the next 3 */
     PyObject *protocol;
+    native_feed_fn feed; /* takes what is read for `protocol`, a native one (TLS); or NULL */
     ReaderCore *reader; /* of a stream protocol whose reader we feed; borrowed, or NULL */
     PyObject *sock;
     const int *sock_fd;     /* where sock keeps its descriptor; NULL where that is not known */
@@ -63,7 +63,6 @@ typedef struct {
     bool foreign;  /* not exactly socket.socket: its own methods are called */
     bool buffered; /* the protocol is a BufferedProtocol */
     bool streams;  /* the protocol is of asyncio.streams: is_closing() is a part of drain() */
-    bool tls;      /* and takes what is read by tls_feed() */
     bool io_ref;   /* we hold an I/O reference on sock */
     bool started;
     bool watched_out; /* EPOLLOUT is asked for */
@@ -95,13 +94,6 @@ static inline bool
 stream_is_unpatched(const StreamObject *self)
 {
     return self->dict == NULL || PyDict_GET_SIZE(self->dict) == 0;
-}
-
-static inline bool
-exception_leaves_loop(void)
-{
-    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-           PyErr_ExceptionMatches(PyExc_SystemExit);
 }
 
 /* All of these: 0, or -1 with an exception that is the caller's caller's business. */

@@ -4,6 +4,7 @@
  * lives it holds an I/O reference on it, as makefile() does, so that a user
  * who closes the socket does not free the number under the poller.
  */
+#include "base/error.h"
 #include "net/sockobj.h"
 #include "net/stream_impl.h"
 
@@ -281,18 +282,6 @@ attach_to_server(PyObject *self, PyObject *server, fastaio_state *st)
 #endif
 }
 
-/* Keeps the first of several exceptions; the others are written where nobody can miss them. */
-static void
-keep_first(PyObject **first, PyObject *where)
-{
-    if (*first == NULL) {
-        *first = PyErr_GetRaisedException();
-    }
-    else {
-        PyErr_WriteUnraisable(where);
-    }
-}
-
 int
 stream_release(StreamObject *self)
 {
@@ -381,25 +370,24 @@ stream_call_lost(StreamObject *self)
 static int
 report_lost(LoopObject *loop, PyObject *op, PyObject *exc, PyObject *context)
 {
-    if (exception_leaves_loop()) {
+    if (raised_leaves_loop()) {
         return -1;
     }
     PyObject *failure = PyErr_GetRaisedException();
     PyObject *method = PyObject_GetAttr(op, loop->st->str__call_connection_lost);
-    ReadyEntry entry = {.kind = READY_HANDLE};
+    HandleObject *handle = NULL;
     if (method != NULL) {
-        entry.obj = (PyObject *)handle_new(loop->st, (PyObject *)loop, method, &exc, 1, context,
-                                           false);
+        handle = handle_new(loop->st, (PyObject *)loop, method, &exc, 1, context, false);
         Py_DECREF(method);
     }
-    if (entry.obj == NULL) {
+    if (handle == NULL) {
         Py_DECREF(failure);
         return -1;
     }
-    handle_track(entry.obj);
+    handle_track((PyObject *)handle);
     PyErr_SetRaisedException(failure);
-    int rc = loop_report_entry(loop, &entry);
-    ready_drop(&entry);
+    int rc = loop_report_handle(loop, handle);
+    Py_DECREF((PyObject *)handle);
     return rc;
 }
 
@@ -506,7 +494,7 @@ stream_fatal_error(StreamObject *self, PyObject *exc, const char *message)
 int
 stream_fatal_raised(StreamObject *self, const char *message)
 {
-    if (exception_leaves_loop()) {
+    if (raised_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
@@ -642,8 +630,9 @@ int
 stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
 {
     int buffered = PyObject_IsInstance(protocol, st->asyncio_BufferedProtocol);
-    int tls = buffered > 0 && self->loop != NULL ? tls_is_native(self->loop, protocol) : 0;
-    if (buffered < 0 || tls < 0) {
+    const NativeFeed *native = &st->native_feed;
+    int takes = buffered > 0 && self->loop != NULL ? native->takes(self->loop, protocol) : 0;
+    if (buffered < 0 || takes < 0) {
         return -1;
     }
     int streams = PyObject_IsInstance(protocol, st->asyncio_FlowControlMixin);
@@ -652,7 +641,7 @@ stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
     }
     self->buffered = buffered;
     self->streams = streams;
-    self->tls = tls;
+    self->feed = takes ? native->feed : NULL;
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
     streamreader_unlink(&self->reader);
     return self->loop != NULL ? streamreader_adopt(self->loop, protocol, &self->reader) : 0;

@@ -373,7 +373,7 @@ read_into_protocol(StreamObject *self)
 /* ---- TLS ------------------------------------------------------------------------------------- */
 
 static int
-read_into_tls(StreamObject *self)
+read_into_native(StreamObject *self)
 {
     char *buffer = loop_hot_buffer(self->loop);
     if (buffer == NULL) {
@@ -389,7 +389,7 @@ read_into_tls(StreamObject *self)
         return received_eof(self);
     }
     PyObject *protocol = Py_NewRef(self->protocol); /* it may go meanwhile */
-    int rc = tls_feed(protocol, buffer, count);
+    int rc = self->feed(protocol, buffer, count);
     Py_DECREF(protocol);
     return rc == 0 ? 0
                    : stream_fatal_raised(self,
@@ -434,7 +434,7 @@ read_once(StreamObject *self)
 {
     LoopObject *loop = self->loop;
     bool bulk = is_bulk(self);
-    int rc = self->tls && !self->foreign ? read_into_tls(self)
+    int rc = self->feed != NULL && !self->foreign ? read_into_native(self)
              : self->buffered            ? read_into_protocol(self)
                                          : read_data(self);
     if (bulk) {

@@ -7,6 +7,8 @@
  */
 #include "net/stream_impl.h"
 
+#include "base/error.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -307,7 +309,7 @@ tell_protocol(StreamObject *self, PyObject *name, const char *failure)
         Py_DECREF(result);
         return 0;
     }
-    if (exception_leaves_loop()) {
+    if (raised_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
@@ -343,7 +345,7 @@ maybe_resume(StreamObject *self)
 static int
 write_failed(StreamObject *self)
 {
-    if (exception_leaves_loop()) {
+    if (raised_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
@@ -450,7 +452,7 @@ stream_flush_entry(LoopObject *Py_UNUSED(loop), PyObject *op)
     StreamObject *self = (StreamObject *)op;
     Py_INCREF(op);
     int rc = send_queued(self);
-    if (rc < 0 && !exception_leaves_loop()) {
+    if (rc < 0 && !raised_leaves_loop()) {
         PyObject *exc = PyErr_GetRaisedException();
         rc = stream_report(self, "Fatal write error on socket transport", exc);
         Py_DECREF(exc);

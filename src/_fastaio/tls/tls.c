@@ -731,7 +731,7 @@ tls_extra_info(TlsObject *self, PyObject *name, PyObject *fallback)
 }
 
 int
-tls_is_native(LoopObject *loop, PyObject *protocol)
+tls_takes_feed(LoopObject *loop, PyObject *protocol)
 {
     TlsState *tls = loop->st->tls;
     if (!PyObject_TypeCheck(protocol, tls->ProtocolType) || ((TlsObject *)protocol)->loop != loop) {

@@ -150,6 +150,9 @@ void cipher_unbind(TlsObject *self);
 
 /* tls.c */
 
+/* What stream transports call for a protocol of ours: see NativeFeed. */
+int tls_takes_feed(LoopObject *loop, PyObject *protocol);
+int tls_feed(PyObject *protocol, const char *data, Py_ssize_t size);
 int tls_read(TlsObject *self);
 int tls_resume_reading(TlsObject *self);
 /* Encrypts bytes (or what else has a buffer) and hands them on; what cannot be encrypted yet waits. */

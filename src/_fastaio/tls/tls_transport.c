@@ -319,6 +319,7 @@ tls_types_init(PyObject *module)
     if (rc < 0 || tls_protocol_type_init(module) < 0) {
         return -1;
     }
+    st->native_feed = (NativeFeed){.takes = tls_takes_feed, .feed = tls_feed};
     return tls_transport_type_init(module);
 }
 

@@ -1,6 +1,8 @@
 /* half.c: what the native halves of asyncio's datagram and pipe transports share. */
 #include "transport/half.h"
 
+#include "base/error.h"
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 PyObject *
@@ -134,8 +136,7 @@ transport_call_protocol(TransportCore *self, PyObject *name, PyObject *arg)
 int
 transport_fatal_error(PyObject *self, const char *message)
 {
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-        PyErr_ExceptionMatches(PyExc_SystemExit)) {
+    if (raised_leaves_loop()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();

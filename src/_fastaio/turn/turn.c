@@ -1,8 +1,10 @@
 /* turn.c: one iteration, top to bottom. */
 #include "loop/loop.h"
 
+#include "base/error.h"
 #include "task/registry.h"
 #include "task/task.h"
+#include "turn/run.h"
 #include <errno.h>
 
 #define EVENTS_PER_POLL 512
@@ -170,14 +172,6 @@ let_others_in(LoopObject *loop)
 {
     gil_offer(&loop->gil, &loop->clock.now_ns);
     loop->metrics.gil_offers++;
-}
-
-static int
-raise_errno(int error)
-{
-    errno = error;
-    PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
 }
 
 /* A hook for subclasses; what the loop has polled it keeps to itself. */
@@ -407,18 +401,6 @@ turn(LoopObject *loop)
     return result;
 }
 
-/* The raised exception, unless there is one before it. */
-static void
-keep_first(PyObject **error)
-{
-    if (*error == NULL) {
-        *error = PyErr_GetRaisedException();
-    }
-    else {
-        PyErr_Clear();
-    }
-}
-
 int
 loop_run_once(LoopObject *loop)
 {
@@ -426,7 +408,7 @@ loop_run_once(LoopObject *loop)
     loop_io_happened(loop); /* it polls */
     PyObject *error = turn(loop) < 0 ? PyErr_GetRaisedException() : NULL;
     if (set_current_task(loop, outer_task) < 0) {
-        keep_first(&error);
+        keep_first(&error, NULL);
     }
     if (error != NULL) {
         PyErr_SetRaisedException(error);
@@ -489,10 +471,10 @@ loop_run(LoopObject *loop)
     } while (result == 0 && !loop->stopping);
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
     if (loop_flush_now(loop) < 0) {
-        keep_first(&error);
+        keep_first(&error, NULL);
     }
     if (set_current_task(loop, outer_task) < 0) {
-        keep_first(&error);
+        keep_first(&error, NULL);
     }
     if (--loop->keeps_handles == 0) {
         track_handles(loop);

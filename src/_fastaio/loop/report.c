@@ -1,0 +1,93 @@
+/* report.c: what the loop tells its exception handler. */
+#include "loop/loop.h"
+
+#include "base/error.h"
+
+/* The context's first two entries, in asyncio's order. */
+static PyObject *
+new_context(LoopObject *loop, PyObject *message, PyObject *exception)
+{
+    PyObject *context = PyDict_New();
+    if (context != NULL
+        && (PyDict_SetItem(context, loop->st->str_message, message) < 0
+            || PyDict_SetItem(context, loop->st->str_exception, exception) < 0)) {
+        Py_CLEAR(context);
+    }
+    return context;
+}
+
+static int
+call_handler(LoopObject *loop, PyObject *context)
+{
+    PyObject *result = PyObject_CallMethodOneArg(
+        (PyObject *)loop, loop->st->str_call_exception_handler, context);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+int
+loop_report(LoopObject *loop, const char *message, ...)
+{
+    if (raised_leaves_loop()) {
+        return -1;
+    }
+    int result = -1;
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *text = PyUnicode_FromString(message);
+    PyObject *context = text ? new_context(loop, text, exception) : NULL;
+    if (context == NULL) {
+        goto done;
+    }
+    va_list pairs;
+    va_start(pairs, message);
+    result = 0;
+    for (const char *key; result == 0 && (key = va_arg(pairs, const char *)) != NULL;) {
+        PyObject *value = va_arg(pairs, PyObject *);
+        result = PyDict_SetItemString(context, key, value ? value : Py_None);
+    }
+    va_end(pairs);
+    if (result == 0) {
+        result = call_handler(loop, context);
+    }
+done:
+    Py_XDECREF(text);
+    Py_XDECREF(context);
+    Py_XDECREF(exception);
+    return result;
+}
+
+int
+loop_report_handle(LoopObject *loop, HandleObject *handle)
+{
+    if (raised_leaves_loop()) {
+        return -1;
+    }
+    int result = -1;
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *message = NULL, *context = NULL, *source = NULL, *args = NULL, *callback = NULL;
+    /* A callback that cancels its own handle and then raises has no name left. */
+    args = PyObject_GetAttrString((PyObject *)handle, "_args");
+    if (args == NULL) {
+        goto done;
+    }
+    callback = Py_NewRef(handle->callback ? handle->callback : Py_None);
+    source =
+        PyObject_CallFunctionObjArgs(loop->st->format_callback_source, callback, args, NULL);
+    message = source ? PyUnicode_FromFormat("Exception in callback %U", source) : NULL;
+    context = message ? new_context(loop, message, exception) : NULL;
+    if (context == NULL || PyDict_SetItem(context, loop->st->str_handle, (PyObject *)handle) < 0
+        || (handle->notes != NULL && handle->notes->source_tb != NULL
+            && PyDict_SetItem(context, loop->st->str_source_traceback, handle->notes->source_tb)
+                   < 0)) {
+        goto done;
+    }
+    result = call_handler(loop, context);
+done:
+    Py_XDECREF(callback);
+    Py_XDECREF(args);
+    Py_XDECREF(source);
+    Py_XDECREF(message);
+    Py_XDECREF(context);
+    Py_XDECREF(exception);
+    return result;
+}

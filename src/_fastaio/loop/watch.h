@@ -77,10 +77,20 @@ int watch_dispatch(LoopObject *loop, const PollEvent *events, int count);
    its own. -1 with OSError. */
 int watch_adopt(LoopObject *loop);
 
-/* -1 with RuntimeError where a transport, native or asyncio's own, uses fd. */
-int watch_ensure_free(LoopObject *loop, int fd);
-
-/* add_reader, remove_reader, add_writer, remove_writer and their underscored forms. */
-extern PyMethodDef watch_methods[];
+/* Watch fd for a user's Handle, replacing and cancelling what waited on that side. fileobj: what the
+   user gave instead of a number, or NULL. Return 0; or -1 with an exception: then all is as before,
+   unless it comes from the cancel() of the Handle that was replaced. */
+int watch_set_handle(LoopObject *loop, int fd, WatchSide side, PyObject *handle, PyObject *fileobj);
+/* Drop what waits on a side. Return 1, 0 if nothing waited there, or -1 with an exception. */
+int watch_remove(LoopObject *loop, int fd, WatchSide side);
+/* Return which sides are waited for: 1 for reading, 2 for writing. */
+unsigned watch_sides(LoopObject *loop, int fd);
+/* Return the number under which a file object is watched; -1, without an exception, for none. */
+int watch_number(const LoopObject *loop, const PyObject *fileobj);
+/* Return the native object that owns fd, borrowed, or NULL. An owner that has lost fd is taken off
+   first, which may run code: that may have closed the loop. */
+PyObject *watch_owner(LoopObject *loop, int fd);
+/* Raise RuntimeError for a descriptor that a transport uses. Return -1. */
+int watch_raise_taken(PyObject *fd, PyObject *owner);
 
 #endif

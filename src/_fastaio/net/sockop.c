@@ -1,6 +1,7 @@
 /* sockop.c: SockOp, a coroutine in C that waits for a socket. */
 #include "net/sockop.h"
 #include "base/error.h"
+#include "loop/readers.h"
 #include "task/future.h"
 #include "net/sockobj.h"
 
@@ -62,7 +63,7 @@ op_wait(SockOp *op)
     if (fd == -1) {
         PyErr_SetString(PyExc_ValueError, "Invalid file descriptor: -1");
     }
-    if (fd < 0 || (op->fd != fd && watch_ensure_free(op->loop, fd) < 0) || hold_socket(op) < 0) {
+    if (fd < 0 || (op->fd != fd && readers_ensure_free(op->loop, fd) < 0) || hold_socket(op) < 0) {
         return -1;
     }
     PyObject *future = future_new(op->loop);

@@ -1,6 +1,7 @@
 /* loop_type.c: the Loop type: its life, attributes and what is not scheduling (loop_call.c). */
 #include "loop/loop.h"
 
+#include "loop/readers.h"
 #include "task/task.h"
 #include <errno.h>
 
@@ -607,7 +608,7 @@ loop_types_init(PyObject *module)
         return -1;
     }
     return state_add_methods(st->LoopType, loop_call_methods) < 0
-                   || state_add_methods(st->LoopType, watch_methods) < 0
+                   || state_add_methods(st->LoopType, readers_methods) < 0
                    || loop_overrides_init(st) < 0
                ? -1
                : 0;

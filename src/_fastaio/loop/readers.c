@@ -1,0 +1,305 @@
+/* readers.c: add_reader, add_writer and their removal: whom the user has told to hear of a descriptor. */
+#include "loop/readers.h"
+
+#include "loop/loop.h"
+
+/* A "fileno" as asyncio and selectors take it, sign included; -1 with *failed set on error. */
+static int
+fileno_of(PyObject *fileobj, bool *failed)
+{
+    *failed = false;
+    PyObject *number = NULL;
+    if (PyLong_Check(fileobj)) {
+        number = Py_NewRef(fileobj);
+    }
+    else {
+        PyObject *fileno = PyObject_CallMethod(fileobj, "fileno", NULL);
+        number = fileno ? PyNumber_Long(fileno) : NULL;
+        Py_XDECREF(fileno);
+        if (number == NULL) {
+            if (PyErr_ExceptionMatches(PyExc_AttributeError) ||
+                PyErr_ExceptionMatches(PyExc_TypeError) ||
+                PyErr_ExceptionMatches(PyExc_ValueError)) {
+                PyErr_Clear();
+                PyErr_Format(PyExc_ValueError, "Invalid file object: %R", fileobj);
+            }
+            *failed = true;
+            return -1;
+        }
+    }
+    long fd = PyLong_AsLong(number);
+    Py_DECREF(number);
+    if (fd == -1 && PyErr_Occurred()) {
+        *failed = true;
+        return -1;
+    }
+    if (fd > INT_MAX || fd < INT_MIN) {
+        PyErr_SetString(PyExc_OverflowError, "file descriptor is out of range");
+        *failed = true;
+        return -1;
+    }
+    return (int)fd;
+}
+
+/* The number under which a file object is watched: it may have been closed since. */
+static int
+number_of(LoopObject *loop, PyObject *fileobj)
+{
+    bool failed;
+    int fd = fileno_of(fileobj, &failed);
+    if (!failed && fd >= 0) {
+        return fd;
+    }
+    if (failed && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return -1;
+    }
+    int number = watch_number(loop, fileobj);
+    if (number >= 0) {
+        PyErr_Clear();
+        return number;
+    }
+    if (!failed) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+    }
+    return -1;
+}
+
+/* The transport in asyncio's own books that uses fd: 1 with a new reference, 0, or -1. */
+static int
+foreign_transport(LoopObject *loop, int fd, PyObject **transport)
+{
+    fastaio_state *st = loop->st;
+    PyObject *books, *refs = NULL;
+    *transport = NULL;
+    int rc = PyObject_GetOptionalAttr((PyObject *)loop, st->str__transports, &books);
+    if (rc <= 0) {
+        return rc;
+    }
+    /* A WeakValueDictionary, whose methods are slow: nearly always it is empty. */
+    rc = PyObject_GetOptionalAttr(books, st->str_data, &refs);
+    if (rc > 0 && !(PyDict_Check(refs) && PyDict_Size(refs) == 0)) {
+        *transport = PyObject_CallMethod(books, "get", "i", fd);
+        rc = *transport == NULL ? -1 : 0;
+    }
+    Py_XDECREF(refs);
+    Py_DECREF(books);
+    if (*transport == NULL || *transport == Py_None) {
+        Py_CLEAR(*transport);
+        return rc < 0 ? -1 : 0;
+    }
+    PyObject *closing = PyObject_CallMethod(*transport, "is_closing", NULL);
+    int closes = closing ? PyObject_IsTrue(closing) : -1;
+    Py_XDECREF(closing);
+    if (closes != 0) {
+        Py_CLEAR(*transport);
+    }
+    return closes < 0 ? -1 : !closes;
+}
+
+/* Raise RuntimeError for a descriptor that a transport uses. Return -1. */
+static int
+raise_taken(int fd, PyObject *fileobj, PyObject *owner)
+{
+    PyObject *shown = fileobj != NULL ? Py_NewRef(fileobj) : PyLong_FromLong(fd);
+    if (shown != NULL) {
+        watch_raise_taken(shown, owner);
+        Py_DECREF(shown);
+    }
+    return -1;
+}
+
+static int
+ensure_free(LoopObject *loop, int fd, PyObject *fileobj)
+{
+    PyObject *owner = watch_owner(loop, fd);
+    if (owner != NULL) {
+        return raise_taken(fd, fileobj, owner);
+    }
+    int found = foreign_transport(loop, fd, &owner);
+    if (found > 0) {
+        found = raise_taken(fd, fileobj, owner);
+        Py_DECREF(owner);
+    }
+    return found;
+}
+
+int
+readers_ensure_free(LoopObject *loop, int fd)
+{
+    return ensure_free(loop, fd, NULL);
+}
+
+static int
+ensure_no_transport(LoopObject *loop, PyObject *fileobj)
+{
+    bool failed;
+    int fd = fileno_of(fileobj, &failed);
+    return failed ? -1 : ensure_free(loop, fd, fileobj);
+}
+
+static PyObject *
+ensure_fd_no_transport(PyObject *self, PyObject *fileobj)
+{
+    return ensure_no_transport((LoopObject *)self, fileobj) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* (fd, callback, *args, context=None), by position or the first two by keyword. */
+typedef struct {
+    PyObject *fd;
+    PyObject *callback;
+    PyObject *const *args;
+    Py_ssize_t arg_count;
+    PyObject *context;
+} AddCall;
+
+static int
+parse_add(const char *method, AddCall *call, PyObject *const *args, Py_ssize_t count,
+          PyObject *keywords)
+{
+    *call = (AddCall){
+        .fd = count > 0 ? args[0] : NULL,
+        .callback = count > 1 ? args[1] : NULL,
+        .args = args + 2,
+        .arg_count = count > 2 ? count - 2 : 0,
+    };
+    const NamedArgument known[] = {
+        {"fd", &call->fd}, {"callback", &call->callback}, {"context", &call->context}, {NULL, NULL}};
+    if (keyword_arguments(method, known, keywords, args + count) < 0) {
+        return -1;
+    }
+    if (call->context == Py_None) {
+        call->context = NULL;
+    }
+    if (call->fd == NULL || call->callback == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at least 2 arguments (%zd given)", method,
+                     count);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
+{
+    if (loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    HandleObject *handle = handle_new(loop->st, (PyObject *)loop, call->callback, call->args,
+                                      call->arg_count, call->context, false);
+    if (handle == NULL) {
+        return NULL;
+    }
+    handle_track((PyObject *)handle); /* it stands in no queue */
+    int fd = number_of(loop, call->fd);
+    PyObject *fileobj = PyLong_Check(call->fd) ? NULL : call->fd;
+    if (fd < 0 || watch_set_handle(loop, fd, side, (PyObject *)handle, fileobj) < 0) {
+        Py_DECREF(handle);
+        return NULL;
+    }
+    return (PyObject *)handle;
+}
+
+/* The two public forms say nothing of the handle; the underscored ones hand it out. */
+#define ADD_METHODS(name, side)                                                                   \
+    static PyObject *_##name(PyObject *self, PyObject *const *args, Py_ssize_t count,              \
+                             PyObject *keywords)                                                   \
+    {                                                                                              \
+        AddCall call;                                                                              \
+        return parse_add("_" #name, &call, args, count, keywords) < 0                              \
+                   ? NULL                                                                          \
+                   : add_handle((LoopObject *)self, &call, side);                                  \
+    }                                                                                              \
+    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t count,                 \
+                          PyObject *keywords)                                                      \
+    {                                                                                              \
+        AddCall call;                                                                              \
+        if (parse_add(#name, &call, args, count, keywords) < 0 ||                                  \
+            ensure_no_transport((LoopObject *)self, call.fd) < 0) {                                \
+            return NULL;                                                                           \
+        }                                                                                          \
+        PyObject *handle = add_handle((LoopObject *)self, &call, side);                            \
+        if (handle == NULL) {                                                                      \
+            return NULL;                                                                           \
+        }                                                                                          \
+        Py_DECREF(handle);                                                                         \
+        Py_RETURN_NONE;                                                                            \
+    }
+
+ADD_METHODS(add_reader, SIDE_READ)
+ADD_METHODS(add_writer, SIDE_WRITE)
+
+static PyObject *
+remove_side(LoopObject *loop, PyObject *fileobj, WatchSide side)
+{
+    if (loop->closed || loop->poller == NULL) {
+        Py_RETURN_FALSE;
+    }
+    int fd = number_of(loop, fileobj);
+    int removed = fd < 0 ? -1 : watch_remove(loop, fd, side);
+    return removed < 0 ? NULL : PyBool_FromLong(removed);
+}
+
+static PyObject *
+_remove_reader(PyObject *self, PyObject *fileobj)
+{
+    return remove_side((LoopObject *)self, fileobj, SIDE_READ);
+}
+
+static PyObject *
+_remove_writer(PyObject *self, PyObject *fileobj)
+{
+    return remove_side((LoopObject *)self, fileobj, SIDE_WRITE);
+}
+
+static PyObject *
+remove_reader(PyObject *self, PyObject *fileobj)
+{
+    return ensure_no_transport((LoopObject *)self, fileobj) < 0 ? NULL
+                                                                : _remove_reader(self, fileobj);
+}
+
+static PyObject *
+remove_writer(PyObject *self, PyObject *fileobj)
+{
+    return ensure_no_transport((LoopObject *)self, fileobj) < 0 ? NULL
+                                                                : _remove_writer(self, fileobj);
+}
+
+/* As the selectors module numbers what is waited for: 1 to read, 2 to write. */
+static PyObject *
+_watched(PyObject *self, PyObject *fileobj)
+{
+    LoopObject *loop = (LoopObject *)self;
+    int fd = number_of(loop, fileobj);
+    if (fd < 0) {
+        return NULL;
+    }
+    return PyLong_FromUnsignedLong(watch_sides(loop, fd));
+}
+
+BY_KEYWORD_TOO(remove_reader, "remove_reader", "fd")
+BY_KEYWORD_TOO(remove_writer, "remove_writer", "fd")
+BY_KEYWORD_TOO(_remove_reader, "_remove_reader", "fd")
+BY_KEYWORD_TOO(_remove_writer, "_remove_writer", "fd")
+
+PyMethodDef readers_methods[] = {
+    {"add_reader", KEYWORDS(add_reader), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("add_reader($self, fd, callback, *args)\n--\n\n"
+               "Call callback(*args) whenever fd can be read.")},
+    {"remove_reader", KEYWORDS(remove_reader_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("remove_reader($self, fd)\n--\n\n"
+               "Stop watching fd for reading; tell whether it was watched.")},
+    {"add_writer", KEYWORDS(add_writer), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("add_writer($self, fd, callback, *args)\n--\n\n"
+               "Call callback(*args) whenever fd can be written.")},
+    {"remove_writer", KEYWORDS(remove_writer_call), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("remove_writer($self, fd)\n--\n\n"
+               "Stop watching fd for writing; tell whether it was watched.")},
+    {"_add_reader", KEYWORDS(_add_reader), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_remove_reader", KEYWORDS(_remove_reader_call), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_add_writer", KEYWORDS(_add_writer), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_remove_writer", KEYWORDS(_remove_writer_call), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_watched", _watched, METH_O, NULL},
+    {"_ensure_fd_no_transport", ensure_fd_no_transport, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};

@@ -58,7 +58,7 @@ raise_incomplete(ReadOp *op, Py_ssize_t expected)
         PyObject *exc =
             PyObject_CallFunctionObjArgs(st->asyncio_IncompleteReadError, partial, number, NULL);
         if (exc != NULL) {
-            PyErr_SetRaisedException(exc);
+            raise_object(exc);
         }
     }
     Py_XDECREF(partial);
@@ -141,6 +141,9 @@ raise_line_too_long(ReadOp *op, const char *text, Py_ssize_t dropped, PyObject *
         return FAILED;
     }
     Py_DECREF(line);
+    /* As if readline() had caught the overrun: it is what is being handled. */
+    raise_object(overrun);
+    overrun = PyErr_GetRaisedException();
     PyErr_SetString(PyExc_ValueError, text);
     PyObject *exc = PyErr_GetRaisedException();
     PyException_SetContext(exc, overrun);
@@ -160,7 +163,7 @@ raise_overrun(ReadOp *op, Py_ssize_t found, Py_ssize_t consumed)
         return FAILED;
     }
     if (op->kind == READ_UNTIL) {
-        PyErr_SetRaisedException(exc);
+        raise_object(exc);
         return FAILED;
     }
     return raise_line_too_long(op, text, found >= 0 ? found + 1 : -1, exc);
@@ -308,7 +311,7 @@ op_start(ReadOp *op, PyObject **result)
     PyObject *exception = op->core->exception;
     if (exception != NULL && exception != Py_None) {
         if (PyExceptionInstance_Check(exception)) {
-            PyErr_SetRaisedException(Py_NewRef(exception));
+            raise_object(Py_NewRef(exception));
         }
         else if (PyExceptionClass_Check(exception)) {
             PyErr_SetNone(exception);

@@ -147,7 +147,7 @@ sent_object(PySendResult sent, PyObject *result)
                                            : PyObject_CallOneArg(PyExc_StopIteration, result);
         Py_DECREF(result);
         if (stop != NULL) {
-            PyErr_SetRaisedException(stop);
+            raise_object(stop);
         }
         return NULL;
     }
@@ -186,7 +186,7 @@ raise_thrown(PyObject *const *args, Py_ssize_t count)
 {
     PyObject *value = count > 1 && args[1] != Py_None ? args[1] : NULL;
     if (PyExceptionInstance_Check(args[0]) && value == NULL) {
-        PyErr_SetRaisedException(Py_NewRef(args[0]));
+        raise_object(Py_NewRef(args[0]));
     }
     else if (PyExceptionClass_Check(args[0])) {
         PyErr_SetObject(args[0], value);

@@ -477,25 +477,17 @@ raise_cancelled(FutureCore *core)
 {
     PyObject *exc = future_make_cancelled_error(core);
     if (exc != NULL) {
-        PyErr_SetRaisedException(exc);
+        raise_object(exc);
     }
 }
 
 PyObject *
-future_get_result(FutureCore *core)
+future_get_exception(FutureCore *core)
 {
     if (core->state == FUTURE_CANCELLED) {
-        raise_cancelled(core);
-        return NULL;
-    }
-    if (core->state != FUTURE_FINISHED) {
-        PyErr_SetString(core->st->InvalidStateError, "Result is not set.");
-        return NULL;
+        return future_make_cancelled_error(core);
     }
     core->log_traceback = false;
-    if (core->exception == NULL) {
-        return Py_NewRef(core->result);
-    }
     /* References of our own: the old traceback's frames may run code when they go. */
     PyObject *exception = Py_NewRef(core->exception), *tb = core->exception_tb;
     core->exception_tb = NULL;
@@ -505,7 +497,24 @@ future_get_result(FutureCore *core)
         Py_DECREF(exception);
         return NULL;
     }
-    PyErr_SetRaisedException(exception);
+    return exception;
+}
+
+PyObject *
+future_get_result(FutureCore *core)
+{
+    if (core->state == FUTURE_PENDING) {
+        PyErr_SetString(core->st->InvalidStateError, "Result is not set.");
+        return NULL;
+    }
+    if (!future_has_failed(core)) {
+        core->log_traceback = false;
+        return Py_NewRef(core->result);
+    }
+    PyObject *exception = future_get_exception(core);
+    if (exception != NULL) {
+        raise_object(exception);
+    }
     return NULL;
 }
 

@@ -62,6 +62,15 @@ int future_set_exception(FutureCore *core, PyObject *exception);
 int future_cancel(FutureCore *core, PyObject *message);
 /* The result as a new reference, or NULL with the future's exception raised. */
 PyObject *future_get_result(FutureCore *core);
+/* Whether the future is cancelled or has an exception. */
+static inline bool
+future_has_failed(const FutureCore *core)
+{
+    return core->state == FUTURE_CANCELLED
+           || (core->state == FUTURE_FINISHED && core->exception != NULL);
+}
+/* What a future that has failed raises, not raised: a new reference, or NULL with another error. */
+PyObject *future_get_exception(FutureCore *core);
 /* The CancelledError of a cancelled future or a task to be cancelled; new reference. */
 PyObject *future_make_cancelled_error(FutureCore *core);
 /* Makes `task` the future's waiter: no wrapper, no handle. */

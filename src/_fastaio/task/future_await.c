@@ -37,7 +37,7 @@ as_next(PySendResult status, PyObject *result)
         /* Called, so that a tuple or an exception as result stays one value. */
         PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
         if (stop != NULL) {
-            PyErr_SetRaisedException(stop);
+            raise_object(stop);
         }
     }
     Py_DECREF(result);

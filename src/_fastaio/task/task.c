@@ -47,9 +47,17 @@ task_wakeup_method(PyObject *self, PyObject *future)
 {
     TaskObject *task = (TaskObject *)self;
     FutureCore *core = future_core(task->core.st, future);
-    PyObject *result = core ? core_result(core) : PyObject_CallMethod(future, "result", NULL);
-    PyObject *exc = result ? NULL : PyErr_GetRaisedException();
-    Py_XDECREF(result);
+    PyObject *result = NULL, *exc = NULL;
+    if (core != NULL && core->loop != NULL && future_has_failed(core)) {
+        exc = future_get_exception(core);
+    }
+    else {
+        result = core ? core_result(core) : PyObject_CallMethod(future, "result", NULL);
+        Py_XDECREF(result);
+    }
+    if (result == NULL && exc == NULL) {
+        exc = PyErr_GetRaisedException();
+    }
     result = task_step_method(self, &exc, exc != NULL);
     Py_XDECREF(exc);
     return result;
@@ -400,9 +408,16 @@ task_wakeup(TaskObject *task, PyObject *future)
     if (core->state == FUTURE_FINISHED && core->exception == NULL) {
         return task_step(task, NULL);
     }
-    PyObject *result = future_get_result(core);
-    PyObject *exc = result ? NULL : PyErr_GetRaisedException();
-    Py_XDECREF(result);
+    PyObject *exc = NULL;
+    if (future_has_failed(core)) {
+        exc = future_get_exception(core);
+    }
+    else {
+        Py_XDECREF(future_get_result(core)); /* pending: initialised again */
+    }
+    if (exc == NULL) {
+        exc = PyErr_GetRaisedException();
+    }
     int stepped = task_step(task, exc);
     Py_XDECREF(exc);
     return stepped;

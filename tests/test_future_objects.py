@@ -402,3 +402,38 @@ def test_settling_on_a_closed_loop(same_outcome):
 
     result, _ = same_outcome(scenario)
     assert result == ("raised", ("RuntimeError", "Event loop is closed"))
+
+
+def test_attributes_end_with_their_object(same_outcome):
+    """An object made from the memory of another one has none of its attributes."""
+
+    def scenario(env):
+        ended = []
+
+        class Value:
+            def __del__(self):
+                ended.append(1)
+
+        async def nop():
+            pass
+
+        async def main():
+            for _ in range(3):
+                fut = env.loop.create_future()
+                assert not hasattr(fut, "value")
+                fut.value = Value()
+                del fut
+                fut = env.loop.create_future()
+                fut.value = Value()
+                del fut.value
+                del fut
+                task = env.loop.create_task(nop())
+                assert not hasattr(task, "value")
+                task.value = Value()
+                await task
+                del task
+            return len(ended)
+
+        return env.run(main()), len(ended)
+
+    assert same_outcome(scenario) == (("returned", [8, 9]), [])

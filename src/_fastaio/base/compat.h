@@ -80,8 +80,31 @@ gc_head_reset(PyObject *obj)
     memset((uintptr_t *)obj - 2, 0, 2 * sizeof(uintptr_t));
 }
 
-/* Whether an object of asyncio's types has neither a __dict__ nor weak references, if these stand in
-   front of it; where they stand inside, or that is not known, it is for others to look or to say
+/* Whether no attribute has ever been set on an object, as far as attributes stand in the object
+   itself, behind its fields: from 3.14 on that is so in asyncio's types. An object whose attributes
+   have been dropped must not be used again either. */
+static inline bool
+compat_inline_values_are_blank(PyObject *obj)
+{
+#ifdef Py_TPFLAGS_INLINE_VALUES
+    const PyTypeObject *type = Py_TYPE(obj);
+    if (type->tp_flags & Py_TPFLAGS_INLINE_VALUES) {
+#if defined(Py_GIL_DISABLED) || PY_VERSION_HEX >= 0x03100000
+        return false; /* not known */
+#else
+        const struct {
+            uint8_t capacity, size, embedded, valid;
+        } *values = (const void *)((const char *)obj + type->tp_basicsize);
+        return values->size == 0 && values->valid;
+#endif
+    }
+#endif
+    (void)obj;
+    return true;
+}
+
+/* Whether an object of asyncio's types has neither attributes nor weak references, if these do not
+   stand among its fields; where they do, or that is not known, it is for others to look or to say
    no. */
 static inline bool
 compat_prefix_is_blank(PyObject *obj)
@@ -90,9 +113,22 @@ compat_prefix_is_blank(PyObject *obj)
     return false;
 #elif PY_VERSION_HEX >= 0x030D0000
     void **words = (void **)obj;
-    return words[-3] == NULL && words[-4] == NULL;
+    return words[-3] == NULL && words[-4] == NULL && compat_inline_values_are_blank(obj);
 #else
     return true;
+#endif
+}
+
+/* Whether an object of asyncio's types may have a __dict__ or weak references. */
+static inline bool
+compat_may_have_attributes(PyObject *obj)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return !compat_prefix_is_blank(obj);
+#else
+    const PyTypeObject *type = Py_TYPE(obj);
+    return *(PyObject **)((char *)obj + type->tp_weaklistoffset) != NULL
+           || *(PyObject **)((char *)obj + type->tp_dictoffset) != NULL;
 #endif
 }
 

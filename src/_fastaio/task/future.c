@@ -42,317 +42,6 @@ ensure_pending(FutureCore *core)
     return 0;
 }
 
-int
-future_loop_is_direct(FutureCore *core)
-{
-    LoopObject *loop = core->native;
-    if (loop == NULL || (loop_overrides(loop) & OVERRIDE_CALL_SOON)) {
-        return 0;
-    }
-    if (loop->closed && loop_check_closed(loop) < 0) {
-        return -1;
-    }
-    if (loop->debug && loop_check_thread(loop) < 0) {
-        return -1;
-    }
-    return 1;
-}
-
-/* loop.call_soon(callback, future, context=context), whatever loop it is. */
-static int
-foreign_call_soon(FutureCore *core, PyObject *callback, PyObject *context)
-{
-    PyObject *stack[4] = {core->loop, callback, future_object(core), context};
-    PyObject *handle = PyObject_VectorcallMethod(core->st->str_call_soon, stack,
-                                                 3 | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                                                 context ? core->st->context_kwname : NULL);
-    Py_XDECREF(handle);
-    return handle ? 0 : -1;
-}
-
-static int
-call_callback_soon(FutureCore *core, PyObject *callback, PyObject *context)
-{
-    int direct = future_loop_is_direct(core);
-    if (direct <= 0) {
-        return direct < 0 ? -1 : foreign_call_soon(core, callback, context);
-    }
-    ReadyEntry *entry = ready_push(&core->native->ready);
-    if (entry == NULL) {
-        return -1;
-    }
-    *entry = (ReadyEntry){.kind = READY_FUTURE_CALLBACK,
-                          .obj = Py_NewRef(callback),
-                          .arg = Py_NewRef(future_object(core)),
-                          .context = Py_NewRef(context)};
-    return 0;
-}
-
-/* The waiting task, as a callback that a foreign loop or a curious reader can hold. */
-static PyObject *
-first_callback(FutureCore *core)
-{
-    return core->waiter_is_task ? task_wakeup_callable((TaskObject *)core->callback)
-                                : Py_NewRef(core->callback);
-}
-
-static int
-wake_waiter(FutureCore *core, TaskObject *task)
-{
-    int direct = task->core.native == core->native ? future_loop_is_direct(core) : 0;
-    if (direct > 0) {
-        ReadyEntry *entry = ready_push(&core->native->ready);
-        if (entry == NULL) {
-            return -1;
-        }
-        *entry = (ReadyEntry){.kind = READY_TASK_WAKEUP,
-                              .obj = Py_NewRef((PyObject *)task),
-                              .arg = Py_NewRef(future_object(core))};
-        return 0;
-    }
-    if (direct < 0) {
-        return -1;
-    }
-    PyObject *wakeup = task_wakeup_callable(task);
-    if (wakeup == NULL) {
-        return -1;
-    }
-    int result = foreign_call_soon(core, wakeup, task->context);
-    Py_DECREF(wakeup);
-    return result;
-}
-
-/* Every callback is called soon, once; the future keeps none. */
-static int
-schedule_callbacks(FutureCore *core)
-{
-    if (core->callback == NULL && core->callbacks == NULL) {
-        return 0;
-    }
-    int result = 0;
-    PyObject *callback = core->callback, *context = core->context, *others = core->callbacks;
-    core->callback = core->context = core->callbacks = NULL;
-    if (callback != NULL && core->waiter_is_task) {
-        core->waiter_is_task = false;
-        result = wake_waiter(core, (TaskObject *)callback);
-    }
-    else if (callback != NULL) {
-        result = call_callback_soon(core, callback, context);
-    }
-    for (Py_ssize_t i = 0; others != NULL && result == 0 && i < PyList_GET_SIZE(others); i++) {
-        PyObject *pair = Py_NewRef(PyList_GET_ITEM(others, i));
-        result = call_callback_soon(core, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
-        Py_DECREF(pair);
-    }
-    Py_XDECREF(callback);
-    Py_XDECREF(context);
-    Py_XDECREF(others);
-    return result;
-}
-
-/* ---- callbacks ------------------------------------------------------------------------------- */
-
-static int
-append_callback(FutureCore *core, PyObject *callback, PyObject *context)
-{
-    PyObject *pair = PyTuple_Pack(2, callback, context);
-    if (pair == NULL) {
-        return -1;
-    }
-    int result = -1;
-    PyObject *list = core->callbacks ? Py_NewRef(core->callbacks) : PyList_New(0);
-    if (list != NULL) {
-        result = PyList_Append(list, pair);
-    }
-    if (core->callbacks == NULL && result == 0) {
-        core->callbacks = Py_NewRef(list);
-    }
-    Py_XDECREF(list);
-    Py_DECREF(pair);
-    return result;
-}
-
-static int
-add_callback(FutureCore *core, PyObject *callback, PyObject *context)
-{
-    if (core->state != FUTURE_PENDING) {
-        return call_callback_soon(core, callback, context);
-    }
-    if (core->callback != NULL || core->callbacks != NULL) {
-        return append_callback(core, callback, context);
-    }
-    core->callback = Py_NewRef(callback);
-    core->context = Py_NewRef(context);
-    return 0;
-}
-
-int
-future_add_waiter(FutureCore *core, PyObject *task)
-{
-    if (core->state != FUTURE_PENDING) {
-        return wake_waiter(core, (TaskObject *)task);
-    }
-    if (core->callback == NULL && core->callbacks == NULL) {
-        core->callback = Py_NewRef(task);
-        core->waiter_is_task = true;
-        return 0;
-    }
-    PyObject *wakeup = task_wakeup_callable((TaskObject *)task);
-    if (wakeup == NULL) {
-        return -1;
-    }
-    int result = append_callback(core, wakeup, ((TaskObject *)task)->context);
-    Py_DECREF(wakeup);
-    return result;
-}
-
-const char core_doc_add_done_callback[] =
-    "add_done_callback($self, fn, /, *, context=None)\n--\n\n"
-    "Call fn(self) by loop.call_soon() when the future is done (at once if it is).\n\n"
-    "context: the contextvars.Context to run it in; None: a copy of the current one.";
-
-PyObject *
-core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count,
-                       PyObject *keywords)
-{
-    Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
-    PyObject *context = Py_None;
-    if (core->loop == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "uninitialized Future object");
-        return NULL;
-    }
-    if (count != 1) {
-        PyErr_Format(PyExc_TypeError,
-                     "add_done_callback() takes exactly 1 positional argument (%zd given)", count);
-        return NULL;
-    }
-    if (keyword_count) {
-        PyObject *name = PyTuple_GET_ITEM(keywords, 0);
-        if (keyword_count > 1 || PyUnicode_Compare(name, core->st->str_context) != 0) {
-            PyErr_Format(PyExc_TypeError,
-                         "add_done_callback() got an unexpected keyword argument '%U'",
-                         keyword_count > 1 ? PyTuple_GET_ITEM(keywords, 1) : name);
-            return NULL;
-        }
-        context = args[1];
-    }
-    context = context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(context);
-    if (context == NULL) {
-        return NULL;
-    }
-    int result = add_callback(core, args[0], context);
-    Py_DECREF(context);
-    if (result < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-/* Remove the first callback if it equals `callback`; return how many were removed, or -1. Comparing
-   and dropping run code that may change the callbacks: nothing is left half removed then. */
-static int
-remove_first_callback(FutureCore *core, PyObject *callback)
-{
-    if (core->callback == NULL) {
-        return 0;
-    }
-    PyObject *first = first_callback(core);
-    if (first == NULL) {
-        return -1;
-    }
-    int equal = PyObject_RichCompareBool(first, callback, Py_EQ);
-    Py_DECREF(first);
-    if (equal > 0) {
-        PyObject *old = core->callback, *context = core->context;
-        core->callback = core->context = NULL;
-        core->waiter_is_task = false;
-        Py_XDECREF(old);
-        Py_XDECREF(context);
-    }
-    return equal;
-}
-
-const char core_doc_remove_done_callback[] =
-    "remove_done_callback($self, fn, /)\n--\n\n"
-    "Remove every callback equal to fn; return how many were removed.";
-
-PyObject *
-core_remove_done_callback(FutureCore *core, PyObject *callback)
-{
-    if (future_ensure_initialized(core) < 0) {
-        return NULL;
-    }
-    Py_ssize_t removed = remove_first_callback(core, callback);
-    if (removed < 0) {
-        return NULL;
-    }
-    if (core->callbacks == NULL) {
-        return PyLong_FromSsize_t(removed);
-    }
-    PyObject *kept = PyList_New(0);
-    if (kept == NULL) {
-        return NULL;
-    }
-    /* Comparing runs code that may change the list: each step looks at it anew. */
-    for (Py_ssize_t i = 0; core->callbacks != NULL && i < PyList_GET_SIZE(core->callbacks); i++) {
-        PyObject *pair = Py_NewRef(PyList_GET_ITEM(core->callbacks, i));
-        int equal = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
-        if (equal < 0 || (equal == 0 && PyList_Append(kept, pair) < 0)) {
-            Py_DECREF(pair);
-            Py_DECREF(kept);
-            return NULL;
-        }
-        removed += equal;
-        Py_DECREF(pair);
-    }
-    if (core->callbacks != NULL && PyList_GET_SIZE(kept)) {
-        Py_SETREF(core->callbacks, kept);
-    }
-    else {
-        Py_CLEAR(core->callbacks);
-        Py_DECREF(kept);
-    }
-    return PyLong_FromSsize_t(removed);
-}
-
-PyObject *
-core_get__callbacks(FutureCore *core)
-{
-    if (future_ensure_initialized(core) < 0) {
-        return NULL;
-    }
-    if (core->callback == NULL) {
-        return core->callbacks ? PyList_GetSlice(core->callbacks, 0, PY_SSIZE_T_MAX)
-                               : Py_NewRef(Py_None);
-    }
-    /* References first: making the list may start the collector, which runs code. */
-    PyObject *context =
-        core->waiter_is_task ? ((TaskObject *)core->callback)->context : core->context;
-    context = Py_NewRef(context ? context : Py_None);
-    PyObject *list = NULL, *pair = NULL, *first = first_callback(core);
-    if (first == NULL || (list = PyList_New(0)) == NULL) {
-        goto error;
-    }
-    pair = PyTuple_Pack(2, first, context);
-    if (pair == NULL || PyList_Append(list, pair) < 0) {
-        goto error;
-    }
-    if (core->callbacks != NULL
-        && PyList_SetSlice(list, 1, PY_SSIZE_T_MAX, core->callbacks) < 0) {
-        goto error;
-    }
-    Py_DECREF(pair);
-    Py_DECREF(first);
-    Py_DECREF(context);
-    return list;
-error:
-    Py_XDECREF(pair);
-    Py_XDECREF(first);
-    Py_XDECREF(list);
-    Py_DECREF(context);
-    return NULL;
-}
-
 /* ---- outcome --------------------------------------------------------------------------------- */
 
 int
@@ -363,7 +52,7 @@ future_set_result(FutureCore *core, PyObject *result)
     }
     core->result = Py_NewRef(result);
     core->state = FUTURE_FINISHED;
-    return schedule_callbacks(core);
+    return future_schedule_callbacks(core);
 }
 
 /* Since 3.12.6 a StopIteration is wrapped, before that it is refused. A bug fix, so the version that runs
@@ -433,7 +122,7 @@ future_set_exception(FutureCore *core, PyObject *exception)
     core->exception = value;
     core->exception_tb = PyException_GetTraceback(value);
     core->state = FUTURE_FINISHED;
-    if (schedule_callbacks(core) < 0) {
+    if (future_schedule_callbacks(core) < 0) {
         return -1;
     }
     core->log_traceback = true;
@@ -453,7 +142,7 @@ future_cancel(FutureCore *core, PyObject *message)
     PyObject *old_message = core->cancel_message;
     core->state = FUTURE_CANCELLED;
     core->cancel_message = Py_XNewRef(message);
-    int result = schedule_callbacks(core) < 0 ? -1 : 1;
+    int result = future_schedule_callbacks(core) < 0 ? -1 : 1;
     Py_XDECREF(old_message);
     return result;
 }
@@ -807,6 +496,16 @@ future_core_drop(const FutureCore *core)
     Py_XDECREF(core->cancel_message);
     Py_XDECREF(core->cancelled_exc);
     Py_XDECREF(core->source_tb);
+}
+
+bool
+future_core_is_inert(const FutureCore *core)
+{
+    return !core->log_traceback && reference_is_inert(core->result)
+           && reference_is_inert(core->exception) && core->exception_tb == NULL
+           && reference_is_inert(core->callback) && core->context == NULL
+           && core->callbacks == NULL && reference_is_inert(core->cancel_message)
+           && reference_is_inert(core->cancelled_exc) && core->source_tb == NULL;
 }
 
 int

@@ -82,6 +82,16 @@ future_core_alloc(FutureCore *core, size_t offset)
 {
     core->offset = (uint16_t)offset;
 }
+/* Whether dropping the core runs no code of others, as far as references go. */
+bool future_core_is_inert(const FutureCore *core);
+/* Whether a reference to `obj`, which may be NULL, can be dropped without running code of others:
+   somebody else has it too, or it is of a type like int or bytes. */
+static inline bool
+reference_is_inert(PyObject *obj)
+{
+    return obj == NULL || Py_REFCNT(obj) > 1
+           || !(Py_TYPE(obj)->tp_flags & (Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HEAPTYPE));
+}
 int future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop);
 int future_core_traverse(FutureCore *core, visitproc visit, void *arg);
 /* Make the core that of an uninitialised future, then drop what it held. */

@@ -1,7 +1,8 @@
 /* future_methods.h: the methods and attributes that Future and Task have in common.
  *
- * future.c has each as a function of a FutureCore; a type wraps them by FUTURE_WRAP_*(Object,
- * prefix, ...), which find the core behind that type's base, and lists them in its own tables.
+ * future.c and future_callbacks.c have each as a function of a FutureCore; a type wraps them by
+ * FUTURE_WRAP_*(Object, prefix, ...), which find the core behind that type's base, and lists them
+ * in its own tables.
  */
 #ifndef FASTAIO_FUTURE_SHARED_H
 #define FASTAIO_FUTURE_SHARED_H
@@ -32,6 +33,8 @@ PyObject *core_await(FutureCore *core);
 PyObject *core_self(FutureCore *core);
 PyObject *core_next(FutureCore *core);
 int future_await_init(PyObject *module);
+/* Have every callback called soon, once; the future keeps none. 0, or -1. */
+int future_schedule_callbacks(FutureCore *core);
 /* In debug mode notes where the future was made. 0, or -1. */
 int future_keep_source_traceback(FutureCore *core);
 /* -1 with RuntimeError before __init__ has run. */

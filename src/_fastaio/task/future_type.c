@@ -215,7 +215,8 @@ static void
 future_free(void *self)
 {
     fastaio_state *st = state_of_dying(Py_TYPE((PyObject *)self));
-    pool_give(st ? &st->future_pool : NULL, self);
+    bool reusable = st != NULL && compat_inline_values_are_blank(self);
+    pool_give(reusable ? &st->future_pool : NULL, self);
 }
 
 static PyMethodDef future_methods[] = {

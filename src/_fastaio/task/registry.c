@@ -193,8 +193,8 @@ current_of_thread(const BaseLayout *layout, PyObject *loop)
 }
 #endif
 
-int
-registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous)
+static int
+swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous)
 {
 #if PY_VERSION_HEX >= 0x030E0000
     PyObject **current = current_of_thread(&st->layout, loop);
@@ -231,6 +231,9 @@ registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObjec
     if (task != NULL) {
         return PyDict_SetItem(st->current_tasks, loop, task);
     }
+    if (previous != NULL && *previous == NULL) {
+        return 0;
+    }
     if (PyDict_DelItem(st->current_tasks, loop) < 0) {
         if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
             return -1;
@@ -241,6 +244,15 @@ registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObjec
 #endif
 }
 
+int
+registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous)
+{
+    if (loop_is_native(st, loop)) {
+        ((LoopObject *)loop)->current_task = task;
+    }
+    return swap_current(st, loop, task, previous);
+}
+
 /* From 3.14 on the current task is one word of the thread state. Where it is known, it is written
    directly; that it is the right one is seen at the first call, which asyncio's function makes. */
 int
@@ -249,7 +261,7 @@ registry_set_current(fastaio_state *st, PyObject *loop, PyObject *task)
 #if PY_VERSION_HEX >= 0x030E0000
     BaseLayout *layout = &st->layout;
     if (layout->running_task == 0) {
-        return registry_swap_current(st, loop, task, NULL);
+        return swap_current(st, loop, task, NULL);
     }
     char *thread = (char *)PyThreadState_Get();
     PyObject **current = base_field(thread, layout->running_task);
@@ -259,7 +271,7 @@ registry_set_current(fastaio_state *st, PyObject *loop, PyObject *task)
         Py_XDECREF(old);
         return 0;
     }
-    if (registry_swap_current(st, loop, task, NULL) < 0) {
+    if (swap_current(st, loop, task, NULL) < 0) {
         return -1;
     }
     if (task != NULL) {
@@ -271,7 +283,7 @@ registry_set_current(fastaio_state *st, PyObject *loop, PyObject *task)
     }
     return 0;
 #else
-    return registry_swap_current(st, loop, task, NULL);
+    return swap_current(st, loop, task, NULL);
 #endif
 }
 

@@ -11,9 +11,11 @@ void registry_remove(TaskObject *task);
 /* Takes back what registry_add() has put into the base, where that is known: a task that goes. */
 void registry_empty_base(TaskObject *task, const BaseLayout *layout);
 /* current_task(): makes `task` (NULL: none) the current task of `loop`, which must be the running
-   loop; hands the previous one to *previous (new reference or NULL) unless that is NULL. */
+   loop; hands the previous one to *previous (new reference or NULL) unless that is NULL. A native
+   loop is told, so its `current_task` holds. */
 int registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous);
-/* The same without an answer, for a native loop in its own turn: one write where that is enough. */
+/* The same without an answer, for a native loop in its own turn, which keeps `current_task` itself:
+   one write where that is enough. */
 int registry_set_current(fastaio_state *st, PyObject *loop, PyObject *task);
 /* The task has got another name. */
 int registry_name_changed(TaskObject *task);

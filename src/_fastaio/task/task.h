@@ -33,6 +33,11 @@ int task_wakeup(TaskObject *task, PyObject *future);
 
 /* task_step as a callable object, as asyncio's TaskStepMethWrapper. */
 PyObject *task_step_callable(TaskObject *task);
+/* Whether dropping a task's entry of the ready queue may run code of others. That code must find no
+   current task, as it does where asyncio drops a handle. What cannot be seen from here are weak
+   references to the coroutine of a task that is awaited: their callbacks may find another. */
+bool task_entry_runs_code(const ReadyEntry *entry);
+
 /* task_wakeup as a callable object, for futures and loops that are not ours; equal to any other
    of the same task. */
 PyObject *task_wakeup_callable(TaskObject *task);

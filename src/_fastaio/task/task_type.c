@@ -477,6 +477,9 @@ task_drop(PyObject *self)
         return; /* resurrected */
     }
     registry_remove(task);
+    if (task->core.native != NULL && task->core.native->current_task == self) {
+        task->core.native->current_task = NULL; /* somebody has edited asyncio's note of it */
+    }
     if (exact) {
         fastaio_state *st = state_of_dying(type);
         if (st != NULL) {
@@ -510,7 +513,8 @@ static void
 task_free(void *self)
 {
     fastaio_state *st = state_of_dying(Py_TYPE((PyObject *)self));
-    pool_give(st ? &st->task_pool : NULL, self);
+    bool reusable = st != NULL && compat_inline_values_are_blank(self);
+    pool_give(reusable ? &st->task_pool : NULL, self);
 }
 
 /* ---- the type -------------------------------------------------------------------------------- */

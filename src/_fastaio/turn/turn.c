@@ -251,8 +251,8 @@ poll_if_due(LoopObject *loop)
 
 /* ---- running what is ready ------------------------------------------------------------------- */
 
-/* asyncio believes a task current until the next entry that is none, or until something else than
-   an entry may run code (collect()): one write per switch between tasks. */
+/* A task stays current until the next entry that is none, or until something else than an entry may
+   run code (leave_task()): one write per switch between tasks. */
 static int
 run_task(LoopObject *loop, ReadyEntry *entry)
 {
@@ -272,6 +272,23 @@ run_task(LoopObject *loop, ReadyEntry *entry)
     }
     Py_DECREF(context);
     return result;
+}
+
+/* Between two entries no task is current, as on asyncio. To be called before code of others may run
+   there; keeps a raised exception. */
+static void
+leave_task(LoopObject *loop)
+{
+    if (loop->current_task == NULL) {
+        return;
+    }
+    PyObject *raised = PyErr_GetRaisedException();
+    if (set_current_task(loop, NULL) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    if (raised != NULL) {
+        PyErr_SetRaisedException(raised);
+    }
 }
 
 static int
@@ -309,6 +326,15 @@ run_entry(LoopObject *loop, ReadyEntry *entry)
     Py_UNREACHABLE();
 }
 
+/* What watches the entry is code of others, before and behind it. */
+static int
+run_entry_and_leave(LoopObject *loop, ReadyEntry *entry)
+{
+    int result = run_entry(loop, entry);
+    leave_task(loop);
+    return result;
+}
+
 /* A tracer in the place of Handle._run sees the entry. What it lets through leaves the loop. */
 static int
 run_traced(LoopObject *loop, ReadyEntry *entry)
@@ -321,7 +347,7 @@ static int
 run_watched(LoopObject *loop, ReadyEntry *entry, bool traced)
 {
     if (loop->timed) {
-        return loop_run_timed(loop, entry, traced ? run_traced : run_entry, !traced);
+        return loop_run_timed(loop, entry, traced ? run_traced : run_entry_and_leave, !traced);
     }
     return run_traced(loop, entry);
 }
@@ -340,7 +366,11 @@ run_batch(LoopObject *loop)
             result = run_watched(loop, &entry, traced);
         }
         else if (run_entry(loop, &entry) < 0) {
+            leave_task(loop);
             result = loop_report_entry(loop, &entry);
+        }
+        if (loop->current_task != NULL && task_entry_runs_code(&entry)) {
+            leave_task(loop);
         }
         ready_drop(&entry);
         if (count % ENTRIES_PER_CLOCK == 0 && count != 0) {
@@ -351,6 +381,7 @@ run_batch(LoopObject *loop)
         }
         if (loop->output.first != NULL && result == 0
             && clock_ns() - loop->output.since_ns > FLUSH_AGE_NS) {
+            leave_task(loop);
             result = loop_flush_now(loop);
         }
     }
@@ -401,15 +432,39 @@ turn(LoopObject *loop)
     return result;
 }
 
+/* No task is current where turns begin. *outer_task: the current one of a turn that these turns are
+   nested in, whatever made it current, or NULL. */
+static int
+enter_turns(LoopObject *loop, PyObject **outer_task)
+{
+    *outer_task = NULL;
+    return loop->keeps_handles == 0
+               ? set_current_task(loop, NULL)
+               : registry_swap_current(loop->st, (PyObject *)loop, NULL, outer_task);
+}
+
+static void
+leave_turns(LoopObject *loop, PyObject *outer_task, PyObject **error)
+{
+    int left = outer_task == NULL
+                   ? set_current_task(loop, NULL)
+                   : registry_swap_current(loop->st, (PyObject *)loop, outer_task, NULL);
+    if (left < 0) {
+        keep_first(error, NULL);
+    }
+    Py_XDECREF(outer_task);
+}
+
 int
 loop_run_once(LoopObject *loop)
 {
-    PyObject *outer_task = loop->current_task; /* of a turn that this one is nested in */
+    PyObject *outer_task;
+    if (enter_turns(loop, &outer_task) < 0) {
+        return -1;
+    }
     loop_io_happened(loop); /* it polls */
     PyObject *error = turn(loop) < 0 ? PyErr_GetRaisedException() : NULL;
-    if (set_current_task(loop, outer_task) < 0) {
-        keep_first(&error, NULL);
-    }
+    leave_turns(loop, outer_task, &error);
     if (error != NULL) {
         PyErr_SetRaisedException(error);
         return -1;
@@ -457,8 +512,8 @@ int
 loop_run(LoopObject *loop)
 {
     int result;
-    PyObject *outer_task = loop->current_task; /* of a turn that this run is nested in */
-    if (set_current_task(loop, NULL) < 0) {
+    PyObject *outer_task;
+    if (enter_turns(loop, &outer_task) < 0) {
         return -1;
     }
     loop->keeps_handles++;
@@ -473,9 +528,7 @@ loop_run(LoopObject *loop)
     if (loop_flush_now(loop) < 0) {
         keep_first(&error, NULL);
     }
-    if (set_current_task(loop, outer_task) < 0) {
-        keep_first(&error, NULL);
-    }
+    leave_turns(loop, outer_task, &error);
     if (--loop->keeps_handles == 0) {
         track_handles(loop);
     }

@@ -22,6 +22,15 @@ raise_errno(int error)
     return -1;
 }
 
+/* Raise an exception object, whose reference is taken over, as the statement `raise` does: what is
+   being handled becomes its __context__. PyErr_SetRaisedException() puts back what was raised. */
+static inline void
+raise_object(PyObject *exception)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_DECREF(exception);
+}
+
 /* Take the raised exception into *first, unless an earlier one is there. A later one is written as
    unraisable in `where`, or dropped where that is NULL. */
 static inline void

@@ -189,15 +189,6 @@ drop_result(PyObject *result)
 
 /* module.name, after an import; NULL with an exception. */
 PyObject *state_import(const char *module, const char *name);
-/* Raise an exception object, whose reference is taken over, as the statement `raise` does: what is
-   being handled becomes its __context__. PyErr_SetRaisedException() puts back what was raised. */
-static inline void
-raise_object(PyObject *exception)
-{
-    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_DECREF(exception);
-}
-
 /* Make a heap type of this module and add it under its name. Return NULL with an exception. */
 PyTypeObject *state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
 /* Add methods to a type that another room has made. Return 0, or -1 with an exception. */

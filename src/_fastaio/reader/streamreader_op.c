@@ -5,6 +5,7 @@
  */
 #include "task/coro.h"
 #include "loop/loop.h"
+#include "base/error.h"
 #include "reader/streamreader_impl.h"
 
 typedef struct {

@@ -3,6 +3,7 @@
 #include "task/future_methods.h"
 #include "loop/loop.h"
 #include "task/registry.h"
+#include "base/error.h"
 #include "task/task.h"
 
 /* ---- small parts ----------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
  * a native future is its own iterator, and awaiting allocates nothing. Who asks for __await__() or
  * iter() gets a FutureIter, as asyncio's: it has send(), throw() and close().
  */
+#include "base/error.h"
 #include "task/future_methods.h"
 
 /* ---- the future itself ----------------------------------------------------------------------- */

@@ -52,6 +52,7 @@ struct LoopObject {
     BulkReads bulk;           /* reads that wait for their turn (stream_read.c) */
     LoopClock clock;          /* read at the start of this turn, or a moment before */
     GilShare gil;             /* when other threads are let in next */
+    int64_t gave_back_ns;     /* when the memory of a burst was given back last */
     int64_t poll_due_ns;      /* until then ready work alone is no reason to poll */
     int64_t slow_callback_ns;
     unsigned keeps_handles;   /* runs that have not ended: new handles are as handle_track() says */

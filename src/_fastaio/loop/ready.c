@@ -1,28 +1,47 @@
 #include "loop/ready.h"
 
+#include "base/bulk.h"
 #include "loop/handle.h"
 
 #define READY_FIRST_CAPACITY 64
 
-int
-ready_grow(ReadyQueue *queue)
+/* Move the entries into a ring of another capacity. 0, or -1 without an exception. */
+static int
+resize(ReadyQueue *queue, size_t capacity)
 {
-    size_t capacity = queue->capacity ? queue->capacity * 2 : READY_FIRST_CAPACITY;
-    ReadyEntry *entries = PyMem_New(ReadyEntry, capacity);
+    ReadyEntry *entries = bulk_new(capacity * sizeof(*entries));
     if (entries == NULL) {
-        PyErr_NoMemory();
         return -1;
     }
     size_t count = ready_len(queue);
     for (size_t i = 0; i < count; i++) {
         entries[i] = *ready_at(queue, queue->head + i);
     }
-    PyMem_Free(queue->entries);
+    bulk_free(queue->entries, queue->capacity * sizeof(*entries));
     queue->entries = entries;
     queue->capacity = capacity;
     queue->head = 0;
     queue->tail = count;
     return 0;
+}
+
+int
+ready_grow(ReadyQueue *queue)
+{
+    if (resize(queue, queue->capacity ? queue->capacity * 2 : READY_FIRST_CAPACITY) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+void
+ready_shrink(ReadyQueue *queue)
+{
+    size_t capacity = bulk_fitting_capacity(queue->capacity, ready_len(queue));
+    if (capacity < queue->capacity) {
+        (void)resize(queue, capacity); /* without memory for a smaller ring the large one stays */
+    }
 }
 
 void
@@ -46,7 +65,7 @@ ready_clear(ReadyQueue *queue)
         ReadyEntry entry = ready_pop(queue);
         ready_drop(&entry);
     }
-    PyMem_Free(queue->entries);
+    bulk_free(queue->entries, queue->capacity * sizeof(*queue->entries));
     *queue = (ReadyQueue){0};
 }
 

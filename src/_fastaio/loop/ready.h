@@ -48,6 +48,9 @@ ready_len(const ReadyQueue *queue)
 /* Doubles the ring. 0, or -1 with MemoryError. */
 int ready_grow(ReadyQueue *queue);
 
+/* Give back the memory of a ring that is much larger than what is in it. */
+void ready_shrink(ReadyQueue *queue);
+
 /* Drops what an entry that was moved out has. */
 void ready_drop(ReadyEntry *entry);
 

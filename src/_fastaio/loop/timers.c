@@ -1,5 +1,6 @@
 #include "loop/timers.h"
 
+#include "base/bulk.h"
 #include "loop/handle.h"
 #include <math.h>
 
@@ -45,7 +46,8 @@ array_append(TimerArray *array, Timer timer)
         }
         else {
             size_t capacity = array->capacity ? array->capacity * 2 : 32;
-            Timer *items = PyMem_Realloc(array->items, capacity * sizeof(Timer));
+            Timer *items = bulk_resize(array->items, array->capacity * sizeof(Timer),
+                                       capacity * sizeof(Timer));
             if (items == NULL) {
                 PyErr_NoMemory();
                 return -1;
@@ -58,18 +60,21 @@ array_append(TimerArray *array, Timer timer)
     return 0;
 }
 
+/* Give back the memory of an array that is much larger than what is in it. */
 static void
 array_shrink(TimerArray *array)
 {
-    if (array->capacity <= 1024 || array->count >= array->capacity / 8) {
+    size_t capacity = bulk_fitting_capacity(array->capacity, array->count);
+    if (capacity == array->capacity) {
         return;
     }
     memmove(array->items, first_of(array), array->count * sizeof(Timer));
     array->head = 0;
-    Timer *items = PyMem_Realloc(array->items, array->capacity / 4 * sizeof(Timer));
-    if (items != NULL) {
+    Timer *items = bulk_resize(array->items, array->capacity * sizeof(Timer),
+                               capacity * sizeof(Timer));
+    if (items != NULL) { /* without memory for a smaller array the large one stays */
         array->items = items;
-        array->capacity /= 4;
+        array->capacity = capacity;
     }
 }
 
@@ -106,7 +111,7 @@ array_free(TimerArray *array)
     for (size_t i = 0; i < array->count; i++) {
         handle_release(array->items[array->head + i].handle);
     }
-    PyMem_Free(array->items);
+    bulk_free(array->items, array->capacity * sizeof(Timer));
 }
 
 /* handle_track() for the last ones, back to where the sequence is below `from`. */
@@ -258,7 +263,8 @@ static void
 remove_cancelled(Timers *timers)
 {
     size_t count = 0;
-    PyObject **dead = PyMem_New(PyObject *, timers->cancelled);
+    size_t size = timers->cancelled * sizeof(PyObject *);
+    PyObject **dead = bulk_new(size);
     if (dead == NULL) {
         return; /* only an economy: the next turn tries again */
     }
@@ -268,12 +274,11 @@ remove_cancelled(Timers *timers)
     for (size_t i = 1; i < timers->heap.count; i++) {
         sift_up(timers->heap.items, i);
     }
-    array_shrink(&timers->queue);
-    array_shrink(&timers->heap);
+    timers_shrink(timers);
     for (size_t i = 0; i < count; i++) {
         handle_release(dead[i]);
     }
-    PyMem_Free(dead);
+    bulk_free(dead, size);
 }
 
 void
@@ -286,6 +291,13 @@ timers_prune(Timers *timers)
     while (timers->cancelled && handle_of(timers_peek(timers))->cancelled) {
         handle_release(timers_pop(timers));
     }
+}
+
+void
+timers_shrink(Timers *timers)
+{
+    array_shrink(&timers->queue);
+    array_shrink(&timers->heap);
 }
 
 void

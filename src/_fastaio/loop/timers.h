@@ -39,6 +39,13 @@ timers_count(const Timers *timers)
     return timers->queue.count + timers->heap.count;
 }
 
+/* The capacities of both arrays, powers of two, joined by `|`. */
+static inline size_t
+timers_capacities(const Timers *timers)
+{
+    return timers->queue.capacity | timers->heap.capacity;
+}
+
 /* The earliest, or NULL when there is none. */
 const Timer *timers_peek(const Timers *timers);
 /* Removes the earliest and hands its reference over. There must be one. */
@@ -48,6 +55,8 @@ PyObject *timers_pop(Timers *timers);
 void timers_cancelled(Timers *timers, PyObject *handle);
 /* Drops the cancelled timers that are first, and all of them once they are the larger part. */
 void timers_prune(Timers *timers);
+/* Give back the memory of arrays that are much larger than what is in them. */
+void timers_shrink(Timers *timers);
 /* handle_track() for all; at once, if none has come since the last time. */
 void timers_track(Timers *timers);
 /* Return a new list of the TimerHandles, cancelled ones too, the earliest first; NULL with an

@@ -1,6 +1,7 @@
 /* turn.c: one iteration, top to bottom. */
 #include "loop/loop.h"
 
+#include "base/bulk.h"
 #include "base/error.h"
 #include "task/registry.h"
 #include "task/task.h"
@@ -14,6 +15,8 @@
 #define ENTRIES_PER_CLOCK 32
 /* How old queued output may grow while callbacks run. */
 #define FLUSH_AGE_NS 1000000
+/* How often memory that a burst took is given back. */
+#define GIVE_BACK_NS 100000000
 /* The resolution of the clock in seconds: a timer is due from this much before its deadline on, as
    on asyncio. */
 #define CLOCK_RESOLUTION 1e-9
@@ -400,6 +403,23 @@ only_computes(LoopObject *loop)
            && loop->clock.now_ns < loop->poll_due_ns;
 }
 
+/* Give back the memory that a burst took. A steady load that lets its queues run empty grows them anew
+   at most once per GIVE_BACK_NS. */
+static inline void
+give_back(LoopObject *loop)
+{
+    size_t capacities = loop->ready.capacity | timers_capacities(&loop->timers);
+    if (capacities < 2 * BULK_KEPT_COUNT /* all are powers of two */
+        || loop->clock.now_ns - loop->gave_back_ns < GIVE_BACK_NS) {
+        return;
+    }
+    ready_shrink(&loop->ready);
+    timers_shrink(&loop->timers);
+    if ((loop->ready.capacity | timers_capacities(&loop->timers)) != capacities) {
+        loop->gave_back_ns = loop->clock.now_ns;
+    }
+}
+
 /* Send queued output, then move I/O events and due timers into the ready queue. */
 static int
 collect(LoopObject *loop)
@@ -407,6 +427,7 @@ collect(LoopObject *loop)
     if (set_current_task(loop, NULL) < 0) {
         return -1;
     }
+    give_back(loop);
     if (loop->output.first != NULL && loop_flush_now(loop) < 0) {
         return -1;
     }
@@ -530,6 +551,8 @@ loop_run(LoopObject *loop)
     }
     leave_turns(loop, outer_task, &error);
     if (--loop->keeps_handles == 0) {
+        ready_shrink(&loop->ready);
+        timers_shrink(&loop->timers);
         track_handles(loop);
     }
     end_run(loop);

@@ -116,8 +116,8 @@ def test_a_loop_with_handlers_that_is_closed_by_another_thread():
         thread.join()
         assert loop._wakeup.fileno() == -1
         wakeup = signal.set_wakeup_fd(-1)
-        # Up to 3.11 only the main thread can take it back: there the pipe stays open.
-        return wakeup == -1 or (sys.version_info < (3, 12) and is_open(wakeup))
+        # Up to 3.12 only the main thread can take it back: there the pipe stays open.
+        return wakeup == -1 or (sys.version_info < (3, 13) and is_open(wakeup))
 
     assert survives(action) == "True"
 

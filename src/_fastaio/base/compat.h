@@ -69,8 +69,8 @@ dealloc_finalize(PyObject *self)
     return 0;
 }
 
-/* Up to 3.11 the library does not export PySignal_SetWakeupFd(), which any thread may call. */
-#define HAS_SET_WAKEUP_FD (PY_VERSION_HEX >= 0x030C0000)
+/* Up to 3.12 the library does not export PySignal_SetWakeupFd(), which any thread may call. */
+#define HAS_SET_WAKEUP_FD (PY_VERSION_HEX >= 0x030D0000)
 
 /* The garbage collector's two words in front of an untracked object, as they are when it is new:
    a finalizer leaves a mark there that an object made from the same memory must not inherit. */

@@ -563,7 +563,6 @@ TLS = """
     t[{T}]._ssl_protocol._start_handshake()
     t[{T}]._ssl_protocol.connection_lost({E})
     t[{T}]._ssl_protocol.eof_received()
-    t[{T}]._ssl_protocol.connection_made(t[{T}])
     t[{T}]._ssl_protocol._write_appdata({V})
     t[{T}]._ssl_protocol._set_app_protocol({P})
     t[{T}]._ssl_protocol._sslobj.unwrap()
@@ -790,18 +789,18 @@ class Hostile(Grammar):
 
     def slot(self, kind, count):
         """A number of few, and often the last one: what meddles is to meet what is at work."""
-        if kind not in self.last or self.random.random() < 0.5:
+        if kind not in self.last or self.random.random() < 0.4:
             self.last[kind] = self.random.randrange(count)
         return self.last[kind]
 
     def make_F(self):
-        return self.slot("f", 4)
+        return self.slot("f", 3)
 
     def make_H(self):
-        return self.slot("h", 3)
+        return self.slot("h", 2)
 
     def make_T(self):
-        return self.slot("t", 3)
+        return self.slot("t", 2)
 
     make_S = make_T  # the other end of the same connection, mostly
 
@@ -812,7 +811,7 @@ class Hostile(Grammar):
         return self.slot("b", 2)
 
     def make_X(self):
-        return self.slot("x", 4)
+        return self.slot("x", 3)
 
     def make_N(self):
         return self.random.choice([0, 1, 2, 5, 10, 100, 1000, -1])
@@ -901,12 +900,25 @@ class Hostile(Grammar):
 
 # Each kind begins with what it is about, or nothing would ever be there.
 FIRST = {
-    "futures": ["f[{F}] = loop.create_future()"] * 2,
-    "tasks": ["f[{F}] = loop.create_future()", "f[{F}] = loop.create_task({CO})"],
-    "handles": ["h[{H}] = loop.call_soon({C}, {V})", "h[{H}] = loop.call_later(0, {C}, {V})"],
-    "io": ["t[{T}], s[{S}] = connect(loop, {P})", "watch_pair(1)"],
-    "streams": ["t[{T}], s[{S}] = stream(loop, 0)", "x[0] = r[0].read({N})"],
-    "tls": ["t[0], t[1] = secure(loop, {P}, {P}); turn(loop, 8)"],
+    "futures": ["f[{F}] = loop.create_future()"] * 3 + ["f[{F}].add_done_callback({C})"] * 3,
+    "tasks": ["f[{F}] = loop.create_future()"] + ["f[{F}] = loop.create_task({CO})"] * 3,
+    "handles": ["h[{H}] = loop.call_soon({C}, {V})", "h[{H}] = loop.call_later(0, {C}, {V})"] * 2,
+    "io": [
+        "t[{T}], s[{S}] = connect(loop, {P})",
+        "t[{T}], s[{S}] = connect(loop, {P})",
+        "t[{T}].write({D})",
+        "b[{B}] = bytearray(100)",
+        "x[{X}] = loop.sock_recv(s[{S}], 10)",
+        "loop.add_reader(s[{S}], {C}, {V})",
+    ],
+    "streams": [
+        "t[{T}], s[{S}] = stream(loop, {R})",
+        "t[{T}], s[{S}] = stream(loop, {R})",
+        "x[{X}] = r[{R}].read({N})",
+        "f[{F}] = loop.create_task(r[{R}].readline())",
+        's[{S}].send(b"some data")',
+    ],
+    "tls": ["t[0], t[1] = secure(loop, {P}, {P}); turn(loop, 8)", "t[{T}].write({D})"],
 }
 
 PROLOGUE = """\
@@ -919,7 +931,7 @@ loop = begin({backend!r}, debug={debug}, threshold={threshold}, sub={sub})
 address = ("127.0.0.1", 1)"""
 
 
-def generate(seed, backend, count=25):
+def generate(seed, backend, count=40):
     """The hostile program of a seed."""
     grammar = Hostile(seed)
     chance = grammar.random

@@ -61,6 +61,7 @@ class Play:
     def __init__(self):
         self.loop = None
         self.now = 0.0
+        self.ended = False
         self.events = []
         self.reports = []
         self.callbacks = {}
@@ -127,7 +128,9 @@ def who():
 
 
 def log(*seen):
-    """Note what is seen, by whom, and when."""
+    """Note what is seen, by whom, and when, until the end: then the collector decides."""
+    if play.ended:
+        return
     when = "" if play.io else f"{play.now:g} "
     play.events.append((who(), f"{when}{' '.join(map(describe, seen))}"))
 
@@ -142,10 +145,11 @@ class logged:
         pass
 
     def __exit__(self, kind, exc, traceback):
+        if isinstance(exc, GeneratorExit):  # when that comes depends on the collector
+            return False
         if exc is not None:
             log(self.number, exc)
-        # Let the exceptions of the machinery itself through.
-        return kind is not None and not issubclass(kind, GeneratorExit)
+        return True
 
 
 def look(number, thing):
@@ -248,6 +252,13 @@ def run_all(loop, turns):
         play.now += 1
 
 
+def by_name(task):
+    """A key that sorts tasks alike in each run; default names are numbered in order."""
+    name = str(task.get_name())
+    number = int(name[5:]) if name.startswith("Task-") else 0
+    return name.rstrip("0123456789"), number, task.get_coro().__qualname__
+
+
 def finish(loop, pool):
     """Run to the end, cancel what is left, and look at all there is."""
     factor = QUIET_TURNS * 2 if play.io else 1
@@ -255,12 +266,13 @@ def finish(loop, pool):
     log("what is left")
     for number in sorted(pool):
         log(number, pool[number])
-    for task in sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name()):
+    for task in sorted(asyncio.all_tasks(loop), key=by_name):
         log("left", task)
         task.cancel()
     run_all(loop, 10 * factor)
     for number in sorted(pool):
         log(number, pool[number])
+    play.ended = True
     pool.clear()
     run_all(loop, 2)
     gc.collect()

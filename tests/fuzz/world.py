@@ -271,7 +271,7 @@ def _nothing(*args, **kwargs):
 
 
 DEFAULTS = {
-    "__eq__": lambda self, other: self is other,
+    "__eq__": lambda self, other: True,
     "__hash__": lambda self: 42,
     "__bool__": lambda self: True,
     "__repr__": lambda self: "evil",

@@ -63,7 +63,7 @@ _MODULE = re.compile(
 )
 _LOOP = re.compile(r"<[\w.]*EventLoop (?=running)")
 _TASK_NAME = re.compile(r"Task-\d+")
-_SIGNATURE = re.compile(
+SIGNATURE = re.compile(
     r"takes .*argument|missing .*argument|unexpected keyword|expected .* argument"
 )
 _WHEN = re.compile(r"when=[\d.e+-]+")
@@ -87,7 +87,7 @@ def describe(value):
         return normalise(value)
     if isinstance(value, BaseException):
         text = normalise(str(value))
-        if isinstance(value, TypeError) and _SIGNATURE.search(text):
+        if isinstance(value, TypeError) and SIGNATURE.search(text):
             # Written by the interpreter, another text for C than for Python.
             text = "arguments that do not fit"
         return (type(value).__name__, text)

@@ -1,6 +1,7 @@
 """Well-behaved programs, for which all that can be seen is the same on asyncio and on fastaio."""
 
 import random
+import re
 
 from .program import Body, Grammar, Op, Program, templates
 
@@ -67,7 +68,73 @@ ANYWHERE = """
     log({I}, h[{H}].when())
     loop.call_soon(loop.stop)
     var.set({I})
-    asyncio.timeout
+    watch({I}, f[{F}])
+    watch({I}, f[{F}])
+    watch({I}, h[{H}])
+    h[{H}] = loop.call_soon(log, Token({I}))
+    h[{H}] = loop.call_later({N}, log, Token({I}))
+    f[{F}].set_result(Token({I}))
+    f[{F}].set_exception(Boom(Token({I})))
+    f[{F}].add_done_callback(functools.partial(log, Token({I})))
+    h.pop({H})
+    f.clear()
+    h.clear()
+    g[{F}] = f[{F}].__await__()
+    g[{F}] = iter(f[{F}])
+    g[{F}] = {CO}
+    log({I}, g[{F}].send(None))
+    log({I}, next(g[{F}]))
+    log({I}, g[{F}].throw(Boom({I})))
+    log({I}, g[{F}].close())
+    f[{F}] = loop.create_task(g[{F}])
+    f[{F}] = asyncio.ensure_future(g[{F}])
+    f[{F}] = asyncio.ensure_future(f[{F}])
+    f[{F}] = told(asyncio.run_coroutine_threadsafe({CO}, loop), {I})
+    f[{F}] = asyncio.wrap_future(concurrent.futures.Future(), loop=loop)
+    asyncio.futures._chain_future(f[{F}], f[{F}])
+    log({I}, f[{F}].__class__.__name__, f[{F}].get_loop() is loop)
+    f[{F}].set_result()
+    f[{F}].set_exception(StopIteration)
+    f[{F}].set_exception(StopIteration({I}))
+    f[{F}].set_exception(1)
+    f[{F}].set_exception(None)
+    f[{F}].add_done_callback()
+    f[{F}].cancel(None)
+    f[{F}].set_name()
+    f[{F}].set_name(None)
+    f[{F}].set_name({I})
+    loop.call_soon()
+    loop.call_soon({CO})
+    loop.call_later(None, log, {I})
+    loop.call_later("1", log, {I})
+    loop.create_task(log)
+    loop.create_task(f[{F}])
+    loop.is_running() and loop.run_until_complete(f[{F}])
+    loop.is_running() and loop.close()
+    loop.is_running() and asyncio.run({CO})
+    loop.call_soon({M}).cancel()
+    h[{H}]._run()
+    log({I}, h[{H}].get_context() is None)
+    f[{F}]._log_traceback = True
+    f[{F}]._log_traceback = False
+    log({I}, f[{F}]._log_traceback)
+    log({I}, f[{F}]._asyncio_future_blocking)
+    log({I}, f[{F}]._must_cancel, f[{F}]._log_destroy_pending)
+    log({I}, f[{F}]._make_cancelled_error())
+    log({I}, f[{F}].get_coro().__name__)
+    log({I}, f[{F}] == f[{F}], f[{F}] in [f[{F}]])
+    log({I}, h[{H}] == h[{H}])
+    log({I}, h[{H}] < h[{H}])
+    loop.set_debug(True)
+    loop.set_debug(False)
+    loop.set_exception_handler(raising)
+    loop.set_exception_handler(None)
+    log({I}, loop.is_running(), loop.is_closed(), loop.time())
+    log({I}, asyncio.get_event_loop() is loop, asyncio._get_running_loop() is loop)
+    asyncio.tasks._enter_task(loop, f[{F}])
+    asyncio.tasks._leave_task(loop, f[{F}])
+    loop.call_soon(leave, {I})
+    gc.collect()
     q["event"].set()
     q["event"].clear()
     q["queue"].put_nowait({I})
@@ -79,6 +146,9 @@ ANYWHERE = """
     log({I}, len(asyncio.all_tasks(loop)))
     loop.call_exception_handler({"message": "message {I}"})
     !raise Boom({I})
+    !raise SystemExit({I})
+    !raise KeyboardInterrupt({I})
+    !raise asyncio.CancelledError({I})
     """
 
 IN_COROUTINES = """
@@ -119,6 +189,18 @@ IN_COROUTINES = """
     log({I}, asyncio.current_task().cancelling())
     !return {I}
     !return f[{F}]
+    !return Token({I})
+    !raise SystemExit({I})
+    !raise KeyboardInterrupt({I})
+    !raise StopIteration({I})
+    !raise StopAsyncIteration({I})
+    await bare()
+    await bare(None)
+    await bare({I})
+    await bare(f[{F}])
+    await g[{F}]
+    await asyncio.sleep(0, Token({I}))
+    log({I}, await asyncio.ensure_future({CO}))
     !raise Boom({I})
     !raise {ERROR}
     """
@@ -146,6 +228,8 @@ BLOCKS = [
     "!asyncio.create_task({CO}, name='made{I}').add_done_callback({CB})",
 ]
 
+IO_BLOCKS = [block for block in BLOCKS if not re.search(r"[fq]\[|{CB}", block)]
+
 PLAIN_BLOCKS = [
     "!try:\n{SB}\nexcept Exception as exc:\n    log({I}, exc)\n{SB}",
     "!with logged({I}):\n{SB}",
@@ -156,7 +240,7 @@ IO = """
     io[{K}].write(b"line {I}\\n")
     io[{K}].write(b"x" * {SIZE})
     io[{K}].write(b"x" * {SIZE})
-    io[{K}].is_closing() or io[{K}].writelines([b"a" * {SIZE}, b"b" * {SIZE}])
+    writelines(io[{K}], [b"a" * {SIZE}, b"b" * {SIZE}])
     await io[{K}].drain()
     io[{K}].close()
     io[{K}].write_eof()
@@ -174,8 +258,18 @@ IO = """
     log({I}, io[{K}].get_extra_info("peername"))
     await asyncio.sleep(0)
     await asyncio.sleep({N})
-    await q["event"].wait()
-    q["event"].set()
+    """
+
+# What actors do besides: they share nothing but the connection, or the order would matter.
+IO_BESIDES = """
+    log({I})
+    log({I}, await asyncio.wait_for({CO}, {N}))
+    await asyncio.sleep(0)
+    await {CO}
+    asyncio.current_task().cancel()
+    asyncio.current_task().uncancel()
+    !return {I}
+    !raise Boom({I})
     """
 
 
@@ -197,6 +291,7 @@ class Differential(Grammar):
         "A": templates(IN_COROUTINES),
         "S": templates(ANYWHERE),
         "IO": templates(IO),
+        "BESIDES": templates(IO_BESIDES),
         "CB": ["{M}", "callback(1)", "callback(1)", "callback(2)"],
         "ERROR": [
             "ValueError({I})",
@@ -214,6 +309,7 @@ class Differential(Grammar):
         super().__init__(random.Random(seed))
         self.io = io
         self.numbers = 0
+        self.actor = 0
 
     def make_I(self):
         self.numbers += 1
@@ -224,11 +320,12 @@ class Differential(Grammar):
 
     make_H = make_F
 
-    def make_K(self):  # a writer
-        return self.random.choice([1, 3])
+    def make_J(self):
+        """The reader of the actor at hand. Each end has one: which of two comes first is a race."""
+        return 2 * self.actor
 
-    def make_J(self):  # a reader
-        return self.random.choice([0, 2])
+    def make_K(self):
+        return 2 * self.actor + 1
 
     def make_N(self):
         """A delay like no other: timers of one deadline fire in the order of asyncio's heap."""
@@ -245,7 +342,7 @@ class Differential(Grammar):
     def make_CO(self):
         if self.depth >= self.deepest:
             return self.op("asyncio.sleep(0)")
-        return Op("{0}()", (self.body(COROUTINE, self.step, [1, 2, 3, 4, 6]),))
+        return Op("{0}()", (self.body(COROUTINE, self.step, [1, 2, 3, 4, 6, 8 if self.io else 1]),))
 
     def make_AG(self):
         inside = self.body("", self.step, [1, 2])
@@ -280,9 +377,9 @@ class Differential(Grammar):
     def step(self):
         chance = self.random.random()
         if chance < 0.15 and self.depth < self.deepest:
-            return self.op(self.random.choice(BLOCKS))
-        if self.io and chance < 0.75:
-            return self.guarded(self.random.choice(self.names["IO"]))
+            return self.op(self.random.choice(IO_BLOCKS if self.io else BLOCKS))
+        if self.io:
+            return self.guarded(self.random.choice(self.names["IO" if chance < 0.8 else "BESIDES"]))
         return self.guarded(self.random.choice(self.names["A" if chance < 0.6 else "S"]))
 
 
@@ -290,7 +387,7 @@ PROLOGUE = """\
 from tests.fuzz.stage import *
 
 loop = begin(debug={debug}, eager={eager}, io={io})
-f, h, q, io = {{}}, {{}}, queues(), {{}}"""
+f, g, h, q, io = {{}}, {{}}, {{}}, queues(), {{}}"""
 
 
 def generate(seed, backend, count=16):
@@ -303,7 +400,9 @@ def generate(seed, backend, count=16):
     )
     if io:
         prologue += "\nio.update(enumerate(loop.run_until_complete(pair())))"
-        ops = [grammar.op('spawn({CO}, "actor{I}")') for _ in range(chance.randrange(2, 5))]
+        ops = []
+        for grammar.actor in (0, 1):
+            ops.append(grammar.op(f'spawn({{CO}}, "actor{grammar.actor}")'))
     else:
         first = "f[{F}] = loop.create_future()", 'f[{F}] = spawn({CO}, "first")'
         ops = [grammar.op(template) for template in first]
@@ -312,4 +411,4 @@ def generate(seed, backend, count=16):
             if not op.template.startswith("!with logged"):  # it must not end the program
                 op = Op("!with logged(0):\n{0}", (Body("", (op,)),))
             ops.append(op)
-    return Program(prologue, Body("", tuple(ops)), "finish(loop, f)")
+    return Program(prologue, Body("", tuple(ops)), "finish(loop, f, g, h)")

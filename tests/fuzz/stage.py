@@ -6,6 +6,7 @@ replaced, as test suites do, and moves by one with each turn, so no machine is t
 """
 
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import gc
@@ -13,31 +14,40 @@ import re
 import socket
 import sys
 import threading
+import types
 import warnings
+import weakref
 
 import fastaio
 
-from ..support import normalise
+from ..support import SIGNATURE, normalise
 
 __all__ = (
     "Boom",
-    "Played",
+    "Token",
     "asyncio",
+    "bare",
     "begin",
     "callback",
+    "concurrent",
     "context",
     "contextvars",
     "finish",
     "functools",
     "gc",
+    "leave",
     "log",
-    "look",
     "logged",
+    "look",
     "pair",
     "queues",
+    "raising",
     "spawn",
     "threadsafe",
+    "told",
     "var",
+    "watch",
+    "writelines",
 )
 
 TURNS = 60
@@ -49,6 +59,52 @@ _CREATED = re.compile(r"created at \S+?:\d+")
 
 class Boom(Exception):
     """What programs raise."""
+
+
+class Token:
+    """Notes when it is freed, and within which task."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __repr__(self):
+        return f"Token({self.number})"
+
+    def __del__(self):
+        log("freed", self.number)
+
+
+def watch(number, thing):
+    """Note when `thing` is freed."""
+    play.watched.append(weakref.ref(thing, lambda ref: log("gone", number)))
+
+
+@types.coroutine
+def bare(value=0):
+    """Yield to the loop what is no future."""
+    return (yield value) if value != 0 else (yield)
+
+
+def told(future, number):
+    """Note the result of a concurrent future."""
+    future.add_done_callback(lambda future: log(number, "concurrent", future._state))
+    return play.loop.create_future()
+
+
+def raising(loop, context):
+    """An exception handler that fails."""
+    raise Boom("in the handler")
+
+
+def leave(number):
+    """End the run by an exception."""
+    raise SystemExit(number)
+
+
+def writelines(writer, parts):
+    """Where the writer is closing, asyncio's writelines() of some versions stumbles."""
+    if not writer.is_closing():
+        writer.writelines(parts)
 
 
 class Play:
@@ -65,20 +121,28 @@ class Play:
         self.events = []
         self.reports = []
         self.callbacks = {}
+        self.watched = []
 
     def time(self):
         return self.now
 
 
 play = Play()
-Played = play
+
+
+def plain(thing):
+    """Its text without addresses, and without the place where it was made: asyncio has frames of
+    its own there."""
+    return _CREATED.sub("created at X", normalise(str(thing)))
 
 
 def describe_error(exc, depth=0):
     """An exception with all that hangs on it."""
     if exc is None:
         return None
-    text = f"{type(exc).__name__}({normalise(str(exc))})"
+    text = f"{type(exc).__name__}({plain(exc)})"
+    if isinstance(exc, TypeError) and SIGNATURE.search(text):
+        text = "TypeError(arguments that do not fit)"  # the interpreter's text, another one for C
     if isinstance(exc, BaseExceptionGroup):
         text += f"[{', '.join(describe_error(part) for part in exc.exceptions)}]"
     if depth < 4:
@@ -99,7 +163,7 @@ def describe(value):
         return f"[{', '.join(map(describe, value))}]"
     if isinstance(value, (set, frozenset)):
         return f"{{{', '.join(sorted(map(describe, value)))}}}"
-    return normalise(repr(value))
+    return plain(repr(value))
 
 
 def show(future):
@@ -153,9 +217,8 @@ class logged:
 
 
 def look(number, thing):
-    """Note the repr() of something, but for where it was made: asyncio has frames of its own."""
-    text = _CREATED.sub("created at X", normalise(repr(thing)))
-    log(number, f"repr {text}")
+    """Note the repr() of something."""
+    log(number, f"repr {plain(repr(thing))}")
 
 
 def callback(number):
@@ -235,8 +298,13 @@ def begin(debug=False, eager=False, io=False):
 
 
 def turn(loop):
+    if loop.is_closed():
+        return
     loop.call_soon(loop.stop)
-    loop.run_forever()
+    try:
+        loop.run_forever()
+    except BaseException as exc:  # noqa: BLE001 - as it is, and the loop goes on
+        log("run_forever() raised", exc)
 
 
 def run_all(loop, turns):
@@ -259,7 +327,7 @@ def by_name(task):
     return name.rstrip("0123456789"), number, task.get_coro().__qualname__
 
 
-def finish(loop, pool):
+def finish(loop, pool, *others):
     """Run to the end, cancel what is left, and look at all there is."""
     factor = QUIET_TURNS * 2 if play.io else 1
     run_all(loop, TURNS * factor)
@@ -272,9 +340,10 @@ def finish(loop, pool):
     run_all(loop, 10 * factor)
     for number in sorted(pool):
         log(number, pool[number])
-    play.ended = True
-    pool.clear()
+    for other in (*others, pool):
+        other.clear()
     run_all(loop, 2)
+    play.ended = True
     gc.collect()
     run_all(loop, 2)
     loop.close()

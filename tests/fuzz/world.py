@@ -225,17 +225,22 @@ def end(loop):
         loop.close()
     loop = None
     signal.setitimer(signal.ITIMER_REAL, 0)
-    with contextlib.suppress(BaseException):
-        asyncio.events._set_running_loop(None)
-    asyncio.set_event_loop(None)
     var.set(None)
     gc.collect()
     gc.disable()
+    with contextlib.suppress(BaseException):
+        asyncio.events._set_running_loop(None)
+    asyncio.set_event_loop(None)
+
+
+def kind_of(loop):
+    """The class to call methods of that the program may have replaced in the loop."""
+    return fastaio.EventLoop if isinstance(loop, fastaio.EventLoop) else asyncio.BaseEventLoop
 
 
 def stop_soon(loop):
     """Have the loop stop after the next turn, whatever its call_soon() has become."""
-    kind = fastaio.EventLoop if isinstance(loop, fastaio.EventLoop) else asyncio.BaseEventLoop
+    kind = kind_of(loop)
     kind.call_soon(loop, kind.stop, loop)
 
 
@@ -249,10 +254,12 @@ def turn(loop, count=1):
 def run_some(loop, future):
     """run_until_complete(), for some turns at most."""
 
-    def again(left=5):
-        loop.call_soon(again, left - 1) if left else loop.stop()
+    kind = kind_of(loop)
 
-    loop.call_soon(again)
+    def again(left=5):
+        kind.call_soon(loop, again, left - 1) if left else kind.stop(loop)
+
+    kind.call_soon(loop, again)
     return loop.run_until_complete(future)
 
 

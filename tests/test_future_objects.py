@@ -138,6 +138,32 @@ def test_repr_of_a_subclass(future_type, loop):
     assert repr(Mine(loop=loop)) == "<Mine pending>"
 
 
+@pytest.mark.parametrize("kind_of_object", ["future", "task", "subclass"])
+def test_weak_references_die_before_what_the_future_holds(same_outcome, kind_of_object):
+    def scenario(env):
+        seen = []
+
+        class Result:
+            def __del__(self):
+                seen.append("result")
+
+        async def give():
+            return Result()
+
+        if kind_of_object == "task":
+            fut = env.task(give())
+            env.turn(2)
+        else:
+            kind = env.Future if kind_of_object == "future" else type("Sub", (env.Future,), {})
+            fut = kind(loop=env.loop)
+            fut.set_result(Result())
+        ref = weakref.ref(fut, lambda ref: seen.append("weak reference"))
+        del fut
+        return seen, ref()
+
+    assert same_outcome(scenario)[0][1] == [["weak reference", "result"], None]
+
+
 def test_weak_references(loop, future_type):
     died = []
     fut = future_type(loop=loop)

@@ -50,7 +50,7 @@ __all__ = (
     "writelines",
 )
 
-TURNS = 60
+TURNS = 80
 QUIET_TURNS = 12  # of a program with I/O: so many turns without an event, and time moves
 var = contextvars.ContextVar("var", default=0)
 _CALL = re.compile(r"callback .*")
@@ -118,6 +118,7 @@ class Play:
         self.loop = None
         self.now = 0.0
         self.ended = False
+        self.raised = False
         self.events = []
         self.reports = []
         self.callbacks = {}
@@ -272,6 +273,7 @@ def queues():
 
 def on_report(loop, context):
     """Reports of objects that are dropped come when the collector likes; they are sorted."""
+    play.raised = True
     message = _CALL.sub("callback F", normalise(str(context.get("message"))))
     error = describe_error(context.get("exception"))
     keys = sorted(context.keys() - {"source_traceback"})
@@ -304,6 +306,7 @@ def turn(loop):
     try:
         loop.run_forever()
     except BaseException as exc:  # noqa: BLE001 - as it is, and the loop goes on
+        play.raised = True
         log("run_forever() raised", exc)
 
 
@@ -323,8 +326,9 @@ def run_all(loop, turns):
 def by_name(task):
     """A key that sorts tasks alike in each run; default names are numbered in order."""
     name = str(task.get_name())
-    number = int(name[5:]) if name.startswith("Task-") else 0
-    return name.rstrip("0123456789"), number, task.get_coro().__qualname__
+    if name.startswith("Task-"):
+        return "Task-", int(name[5:]), task.get_coro().__qualname__
+    return name, 0, task.get_coro().__qualname__
 
 
 def finish(loop, pool, *others):
@@ -340,6 +344,8 @@ def finish(loop, pool, *others):
     run_all(loop, 10 * factor)
     for number in sorted(pool):
         log(number, pool[number])
+    # Where a callback has raised, asyncio's own frames are in the traceback and keep things alive.
+    play.ended = play.raised
     for other in (*others, pool):
         other.clear()
     run_all(loop, 2)

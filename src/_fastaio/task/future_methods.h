@@ -64,6 +64,16 @@ future_base_is_blank(PyObject *self, size_t room)
     }
     return found == 0 && compat_prefix_is_blank(self);
 }
+
+/* Let the callbacks of weak references run before what the future holds is freed, as in asyncio. */
+static inline void
+future_base_clear_weakrefs(PyObject *self, size_t room)
+{
+    if (!future_base_is_blank(self, room)) {
+        PyObject_ClearWeakRefs(self);
+    }
+}
+
 /* ImportError where the interpreter's type does not fit into the room kept for it. */
 int future_base_check(PyObject *base, size_t room);
 

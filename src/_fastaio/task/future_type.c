@@ -139,6 +139,7 @@ future_drop(PyObject *self)
     if ((!exact || core->log_traceback) && dealloc_finalize(self) < 0) {
         return; /* resurrected */
     }
+    future_base_clear_weakrefs(self, offsetof(FutureObject, core));
     future_core_drop(core);
     if (exact && future_base_is_blank(self, offsetof(FutureObject, core))) {
         future_free(self);

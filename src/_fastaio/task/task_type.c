@@ -486,6 +486,7 @@ task_drop(PyObject *self)
             registry_empty_base(task, &st->layout);
         }
     }
+    future_base_clear_weakrefs(self, offsetof(TaskObject, core));
     future_core_drop(&task->core);
     Py_XDECREF(task->coro);
     Py_XDECREF(task->name);

@@ -36,6 +36,16 @@ typedef struct FlushNode {
     bool kept_full;   /* the kernel took no more */
 } FlushNode;
 
+/* Forget what the keeper has done. The node must be off the list. */
+static inline void
+flush_forget_kept(FlushNode *node)
+{
+    node->kept_sends = 0;
+    node->kept_size = 0;
+    node->kept_error = 0;
+    node->kept_full = false;
+}
+
 /* The nodes of a loop, in the order in which they were listed. */
 typedef struct FlushList {
     pthread_mutex_t lock;

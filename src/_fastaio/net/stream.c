@@ -4,7 +4,15 @@
  * matters (_extra) is the first of ours.  The bases are Python classes, so
  * nothing here chains to their slots: a dealloc that did would come back.
  */
-#include "net/stream_impl.h"
+#include "net/stream.h"
+
+#include "net/stream_base.h"
+#include "net/stream_end.h"
+#include "net/stream_flush.h"
+#include "net/stream_read.h"
+#include "net/stream_send.h"
+#include "net/stream_start.h"
+#include "net/stream_write.h"
 
 #include <structmember.h>
 
@@ -44,6 +52,19 @@ stream_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
         self->fd = self->io.fd = -1;
     }
     return (PyObject *)self;
+}
+
+PyObject *
+stream_transport_new(LoopObject *loop, PyObject *sock, PyObject *protocol, PyObject *waiter,
+                     PyObject *extra, PyObject *server)
+{
+    PyTypeObject *type = loop->st->StreamTransportType;
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL &&
+        stream_set_up((StreamObject *)self, loop, sock, protocol, waiter, extra, server) < 0) {
+        Py_CLEAR(self);
+    }
+    return self;
 }
 
 static int
@@ -380,6 +401,22 @@ stream_repr(PyObject *op)
     Py_XDECREF(name);
     Py_XDECREF(state);
     return repr;
+}
+
+int
+stream_send(fastaio_state *st, PyObject *transport, PyObject *data)
+{
+    PyObject *result;
+    Py_INCREF(transport);
+    if (Py_IS_TYPE(transport, st->StreamTransportType) &&
+        stream_is_unpatched((StreamObject *)transport)) {
+        result = stream_write(transport, data);
+    }
+    else {
+        result = PyObject_CallMethodOneArg(transport, st->str_write, data);
+    }
+    Py_DECREF(transport);
+    return drop_result(result);
 }
 
 int

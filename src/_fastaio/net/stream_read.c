@@ -19,7 +19,10 @@
  *
  * Data that arrives after the read makes an event of its own.
  */
-#include "net/stream_impl.h"
+#include "net/stream_read.h"
+
+#include "net/stream_base.h"
+#include "net/stream_flush.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>

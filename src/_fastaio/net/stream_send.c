@@ -1,13 +1,11 @@
-/* stream_send.c: from the queue to the kernel.
+/* stream_send.c: the system calls that send the queue.
  *
- * The loop sends the queues of all transports once per turn, in the order of the calls, each by one
- * system call. asyncio sends at once; where a program could see the difference, the queues are sent
- * at once, too: see stream_flush()'s callers. While a callback blocks its thread the keeper sends
- * instead (stream_keep()).
+ * Nothing here calls the protocol or ends the connection. While a callback blocks its thread, the
+ * keeper's thread sends instead (stream_keep()).
  */
-#include "net/stream_impl.h"
+#include "net/stream_send.h"
 
-#include "base/error.h"
+#include "net/stream_base.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,25 +15,7 @@
 
 #define MAX_VECTORS 64
 
-/* ---- the queue ------------------------------------------------------------------------------- */
-
-static void
-forget_kept(FlushNode *node)
-{
-    node->kept_sends = 0;
-    node->kept_size = 0;
-    node->kept_error = 0;
-    node->kept_full = false;
-}
-
-void
-stream_drop_output(StreamObject *self)
-{
-    loop_flush_cancel(&self->flush);
-    forget_kept(&self->flush);
-    self->queued = 0;
-    pieces_drop(&self->pieces);
-}
+/* ---- the system call -------------------------------------------------------------------------- */
 
 static void
 note_sent(StreamObject *self, size_t count)
@@ -46,8 +26,6 @@ note_sent(StreamObject *self, size_t count)
     }
     pieces_advance(&self->pieces, count);
 }
-
-/* ---- the system call ------------------------------------------------------------------------- */
 
 /* One call for as much as fits in it, without the first `skip` bytes; *asked: how many bytes that
    was. Needs no GIL. */
@@ -194,7 +172,13 @@ send_foreign(StreamObject *self)
     return 0;
 }
 
-/* ---- the keeper ------------------------------------------------------------------------------ */
+int
+stream_send_queue(StreamObject *self)
+{
+    return self->foreign ? send_foreign(self) : send_native(self);
+}
+
+/* ---- the keeper ------------------------------------------------------------------------------- */
 
 /* A socket object's descriptor, which another thread may be taking away. */
 static inline int
@@ -254,15 +238,15 @@ stream_keep(FlushNode *node)
 
 /* Apply what the keeper has done for us: as if it had just been done here. The node is off the list.
    -1 with OSError. */
-static int
-take_kept(StreamObject *self)
+int
+stream_take_kept(StreamObject *self)
 {
     FlushNode *node = &self->flush;
     if (node->kept_sends == 0) {
         return 0;
     }
     FlushNode kept = *node;
-    forget_kept(node);
+    flush_forget_kept(node);
     if (self->loop != NULL) {
         self->loop->metrics.keeper_sends += kept.kept_sends;
     }
@@ -278,13 +262,13 @@ take_kept(StreamObject *self)
     return 0;
 }
 
-/* ---- sending --------------------------------------------------------------------------------- */
+/* ---- the last words --------------------------------------------------------------------------- */
 
 void
 stream_send_last(StreamObject *self)
 {
     loop_flush_cancel(&self->flush);
-    if (take_kept(self) < 0) {
+    if (stream_take_kept(self) < 0) {
         PyErr_Clear();
         return;
     }
@@ -295,168 +279,4 @@ stream_send_last(StreamObject *self)
             PyErr_Clear(); /* nobody is left who could be told */
         }
     }
-}
-
-/* ---- flow control ---------------------------------------------------------------------------- */
-
-static int
-tell_protocol(StreamObject *self, PyObject *name, const char *failure)
-{
-    PyObject *protocol = Py_NewRef(self->protocol); /* it may set another one */
-    PyObject *result = PyObject_CallMethodNoArgs(protocol, name);
-    Py_DECREF(protocol);
-    if (result != NULL) {
-        Py_DECREF(result);
-        return 0;
-    }
-    if (raised_leaves_loop()) {
-        return -1;
-    }
-    PyObject *exc = PyErr_GetRaisedException();
-    int rc = stream_report(self, failure, exc);
-    Py_DECREF(exc);
-    return rc;
-}
-
-int
-stream_maybe_pause(StreamObject *self)
-{
-    if (self->queued <= self->high_water || self->protocol_paused || self->protocol == NULL) {
-        return 0;
-    }
-    self->protocol_paused = true;
-    return tell_protocol(self, self->loop->st->str_pause_writing,
-                         "protocol.pause_writing() failed");
-}
-
-static int
-maybe_resume(StreamObject *self)
-{
-    if (!self->protocol_paused || self->queued > self->low_water || self->protocol == NULL) {
-        return 0;
-    }
-    self->protocol_paused = false;
-    return tell_protocol(self, self->loop->st->str_resume_writing,
-                         "protocol.resume_writing() failed");
-}
-
-/* ---- flushing -------------------------------------------------------------------------------- */
-
-static int
-write_failed(StreamObject *self)
-{
-    if (raised_leaves_loop()) {
-        return -1;
-    }
-    PyObject *exc = PyErr_GetRaisedException();
-    stream_drop_output(self);
-    int rc = stream_fatal_error(self, exc, "Fatal write error on socket transport");
-    if (rc == 0) {
-        rc = stream_end_empty_waiter(self, exc);
-    }
-    Py_DECREF(exc);
-    return rc;
-}
-
-int
-stream_shut_down_writing(StreamObject *self)
-{
-    if (!self->foreign) {
-        if (shutdown(stream_fd(self), SHUT_WR) == 0) {
-            return 0;
-        }
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    PyObject *how = PyLong_FromLong(SHUT_WR);
-    PyObject *result = NULL;
-    if (how != NULL) {
-        result = PyObject_CallMethodOneArg(self->sock, self->loop->st->str_shutdown, how);
-        Py_DECREF(how);
-    }
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
-/* The queue has just become empty: what waited for that. */
-static int
-drained(StreamObject *self)
-{
-    stream_update_hold(self);
-    if (stream_end_empty_waiter(self, NULL) < 0) {
-        return -1;
-    }
-    if (self->loop == NULL) {
-        return 0;
-    }
-    if (self->closing) {
-        return self->conn_lost ? 0 : stream_lose(self, Py_None);
-    }
-    if (self->eof && stream_shut_down_writing(self) < 0) {
-        return write_failed(self);
-    }
-    return 0;
-}
-
-static int
-send_queued(StreamObject *self)
-{
-    loop_flush_cancel(&self->flush);
-    bool may_send = self->pieces.count != 0 && self->writable;
-    if (self->conn_lost || self->loop == NULL || !(may_send || self->flush.kept_sends)) {
-        return 0;
-    }
-    loop_io_happened(self->loop);
-    if (pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
-        stream_drop_output(self);
-    }
-    if (take_kept(self) < 0) {
-        return write_failed(self);
-    }
-    if (self->writable && (self->foreign ? send_foreign(self) : send_native(self)) < 0) {
-        return write_failed(self);
-    }
-    if (self->loop == NULL) { /* a foreign socket's method has ended the connection */
-        return 0;
-    }
-    if (!self->writable && self->started && !self->watched_out && stream_watch(self) < 0) {
-        return write_failed(self);
-    }
-    if (maybe_resume(self) < 0) { /* which may write more */
-        return -1;
-    }
-    if (self->pieces.count == 0 && self->loop != NULL) {
-        return drained(self);
-    }
-    stream_update_hold(self);
-    return 0;
-}
-
-int
-stream_flush(StreamObject *self)
-{
-    LoopObject *loop = self->loop;
-    if (self->pieces.count == 0) {
-        return 0;
-    }
-    if (self->writable && loop != NULL && loop->output.first != NULL &&
-        loop_flush_through(loop, &self->flush) < 0) {
-        return -1;
-    }
-    return send_queued(self);
-}
-
-int
-stream_flush_entry(LoopObject *Py_UNUSED(loop), PyObject *op)
-{
-    StreamObject *self = (StreamObject *)op;
-    Py_INCREF(op);
-    int rc = send_queued(self);
-    if (rc < 0 && !raised_leaves_loop()) {
-        PyObject *exc = PyErr_GetRaisedException();
-        rc = stream_report(self, "Fatal write error on socket transport", exc);
-        Py_DECREF(exc);
-    }
-    Py_DECREF(op);
-    return rc;
 }

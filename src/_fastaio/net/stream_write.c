@@ -1,5 +1,8 @@
 /* stream_write.c: what a transport is given to write: the queue, and the methods that fill it. */
-#include "net/stream_impl.h"
+#include "net/stream_write.h"
+
+#include "net/stream_base.h"
+#include "net/stream_flush.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -156,7 +159,7 @@ refuse_to_write(PyObject *op, PyObject *data)
                       : NULL;
 }
 
-static PyObject *
+PyObject *
 stream_write(PyObject *op, PyObject *data)
 {
     StreamObject *self = (StreamObject *)op;
@@ -199,22 +202,6 @@ stream_write(PyObject *op, PyObject *data)
         return NULL;
     }
     Py_RETURN_NONE;
-}
-
-int
-stream_send(fastaio_state *st, PyObject *transport, PyObject *data)
-{
-    PyObject *result;
-    Py_INCREF(transport);
-    if (Py_IS_TYPE(transport, st->StreamTransportType) &&
-        stream_is_unpatched((StreamObject *)transport)) {
-        result = stream_write(transport, data);
-    }
-    else {
-        result = PyObject_CallMethodOneArg(transport, st->str_write, data);
-    }
-    Py_DECREF(transport);
-    return drop_result(result);
 }
 
 /* The piece for one of the buffers that writelines() was given: NULL with TypeError for what is

@@ -1,15 +1,19 @@
-/* stream_impl.h: what the five rooms of the stream transport share.
+/* stream_object.h: the struct of a stream transport. Only the stream's own files include it.
  *
- * stream.c has the type and what Python sees, stream_life.c a connection's
- * beginning and end; stream_read.c brings data in, stream_write.c queues output
- * and stream_send.c sends it. Nobody else includes this.
+ * Each file calls only files above it:
+ *
+ *   stream_base.c   context, reports, watching, the I/O reference on the socket
+ *   stream_end.c    connection_lost() and the release; stream_send.c: the system calls
+ *   stream_flush.c  when the queue is sent; flow control, failure, closing
+ *   stream_write.c  write() and its kin; stream_read.c: from the kernel to the protocol
+ *   stream_start.c  set-up, and the events of the descriptor
+ *   stream.c        the type
  */
-#ifndef FASTAIO_STREAM_IMPL_H
-#define FASTAIO_STREAM_IMPL_H
+#ifndef FASTAIO_STREAM_OBJECT_H
+#define FASTAIO_STREAM_OBJECT_H
 
-#include "transport/pieces.h"
-#include "net/stream.h"
 #include "reader/streamreader.h"
+#include "transport/pieces.h"
 
 /* The slots of asyncio.transports._FlowControlMixin behind BaseTransport's one. */
 #define FLOW_CONTROL_SLOTS 4
@@ -95,70 +99,5 @@ stream_is_unpatched(const StreamObject *self)
 {
     return self->dict == NULL || PyDict_GET_SIZE(self->dict) == 0;
 }
-
-/* All of these: 0, or -1 with an exception that is the caller's caller's business. */
-
-/* stream_life.c */
-
-/* What asyncio's constructor does; on error the socket stays the caller's. */
-int stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *protocol,
-                  PyObject *waiter, PyObject *extra, PyObject *server);
-/* Another socket in the place of self->sock, whose descriptor stays the one that is watched. */
-int stream_use_socket(StreamObject *self, PyObject *sock);
-int stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol);
-/* Runs fn(self) in `context`. */
-int stream_run_in(StreamObject *self, PyObject *context, int (*fn)(StreamObject *));
-/* Registers for what is wanted now. */
-int stream_watch(StreamObject *self);
-/* Has the kernel say again what it may have said before: a foreign socket's "would block" need not
-   be the kernel's. */
-int stream_watch_again(StreamObject *self);
-/* Keeps the transport alive while the kernel is to report something. */
-void stream_update_hold(StreamObject *self);
-/* {message, exception, transport, protocol} to the loop's exception handler. */
-int stream_report(StreamObject *self, const char *message, PyObject *exc);
-/* As asyncio's _fatal_error: reports, and gives the connection up. */
-int stream_fatal_error(StreamObject *self, PyObject *exc, const char *message);
-/* The same for the raised exception; KeyboardInterrupt and SystemExit stay raised. */
-int stream_fatal_raised(StreamObject *self, const char *message);
-int stream_force_close(StreamObject *self, PyObject *exc);
-int stream_close(StreamObject *self);
-/* Queues connection_lost(exc). */
-int stream_lose(StreamObject *self, PyObject *exc);
-/* Calls it (with lost_exc), and lets everything go. */
-int stream_call_lost(StreamObject *self);
-/* Lets the poller go, then closes the socket, once. */
-int stream_release(StreamObject *self);
-/* logger.debug(format, self) in debug mode. */
-int stream_debug(StreamObject *self, const char *format);
-/* Ends the sendfile waiter, if there is one that still waits; exc NULL: with success. */
-int stream_end_empty_waiter(StreamObject *self, PyObject *exc);
-
-/* stream_read.c */
-
-/* One turn of reading, if it can and may be. */
-int stream_read(StreamObject *self);
-/* Queues one. */
-int stream_read_later(StreamObject *self);
-
-/* stream_send.c */
-
-/* Sends what is queued, as far as the kernel takes it, and before it what other transports have
-   queued before. */
-int stream_flush(StreamObject *self);
-/* FlushNode.keep: the keeper's thread, under the list's lock. */
-bool stream_keep(FlushNode *node);
-/* The loop's FlushNode callback. */
-int stream_flush_entry(LoopObject *loop, PyObject *op);
-void stream_drop_output(StreamObject *self);
-/* shutdown(SHUT_WR). */
-int stream_shut_down_writing(StreamObject *self);
-int stream_maybe_pause(StreamObject *self);
-/* Hands the kernel what it will take without a word to anybody: for finalizers. */
-void stream_send_last(StreamObject *self);
-
-/* stream_write.c */
-
-extern PyMethodDef stream_write_methods[];
 
 #endif

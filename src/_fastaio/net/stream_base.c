@@ -1,0 +1,173 @@
+/* stream_base.c: what every room of the stream transport needs: context, report, watching, the I/O
+ * reference on the socket.
+ *
+ * The Python socket is the one owner of the descriptor. While the transport lives it holds an I/O
+ * reference on the socket, as makefile() does. So a user who closes the socket does not free the
+ * number while the poller watches it.
+ */
+#include "net/stream_base.h"
+
+#include "net/sockobj.h"
+
+/* ---- calling ---------------------------------------------------------------------------------- */
+
+int
+stream_run_in(StreamObject *self, PyObject *context, int (*fn)(StreamObject *))
+{
+    Py_INCREF(context);
+    if (PyContext_Enter(context) < 0) {
+        /* A nested run of the loop, from within one of our own callbacks. */
+        PyErr_Clear();
+        Py_SETREF(context, PyContext_Copy(context));
+        if (context == NULL || PyContext_Enter(context) < 0) {
+            Py_XDECREF(context);
+            return -1;
+        }
+    }
+    int rc = fn(self);
+    if (PyContext_Exit(context) < 0) {
+        rc = -1;
+    }
+    Py_DECREF(context);
+    return rc;
+}
+
+static int
+debug_log(StreamObject *self, PyObject *kwargs, const char *format, const char *message)
+{
+    PyObject *debug = PyObject_GetAttr(self->loop->st->logger, self->loop->st->str_debug);
+    PyObject *args = message ? Py_BuildValue("(sOs)", format, self, message)
+                             : Py_BuildValue("(sO)", format, self);
+    PyObject *result = debug && args ? PyObject_Call(debug, args, kwargs) : NULL;
+    Py_XDECREF(debug);
+    Py_XDECREF(args);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int
+stream_debug(StreamObject *self, const char *format)
+{
+    if (self->loop == NULL || !self->loop->debug) {
+        return 0;
+    }
+    return debug_log(self, NULL, format, NULL);
+}
+
+int
+stream_debug_error(StreamObject *self, PyObject *exc, const char *message)
+{
+    if (self->loop == NULL || !self->loop->debug) {
+        return 0;
+    }
+    PyObject *kwargs = Py_BuildValue("{s:O}", "exc_info", exc);
+    int rc = kwargs != NULL ? debug_log(self, kwargs, "%r: %s", message) : -1;
+    Py_XDECREF(kwargs);
+    return rc;
+}
+
+int
+stream_report(StreamObject *self, const char *message, PyObject *exc)
+{
+    if (self->loop == NULL) {
+        return 0;
+    }
+    LoopObject *loop = self->loop;
+    PyObject *context =
+        Py_BuildValue("{s:s,s:O,s:O,s:O}", "message", message, "exception", exc, "transport", self,
+                      "protocol", self->protocol ? self->protocol : Py_None);
+    if (context == NULL) {
+        return -1;
+    }
+    PyObject *result =
+        PyObject_CallMethodOneArg((PyObject *)loop, loop->st->str_call_exception_handler, context);
+    Py_DECREF(context);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* ---- watching --------------------------------------------------------------------------------- */
+
+void
+stream_update_hold(StreamObject *self)
+{
+    bool wanted = stream_may_read(self) || (self->pieces.count && !self->writable);
+    io_hold(&self->io, wanted && self->io.fd >= 0);
+}
+
+int
+stream_watch(StreamObject *self)
+{
+    /* Room to write is asked for once it was missed: on a Unix socket each message that the peer
+       reads would be an event otherwise. */
+    bool out = self->watched_out || !self->writable;
+    uint32_t events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | (out ? EPOLLOUT : 0u);
+    if (self->lent) {
+        return 0;
+    }
+    if (io_watch(self->loop, &self->io, stream_fd(self), events, WATCH_EDGE) < 0) {
+        return -1;
+    }
+    self->watched_out = out;
+    stream_update_hold(self);
+    return 0;
+}
+
+int
+stream_watch_again(StreamObject *self)
+{
+    return self->started && self->io.fd >= 0 ? stream_watch(self) : 0;
+}
+
+/* ---- the socket and the server ---------------------------------------------------------------- */
+
+int
+stream_take_io_ref(StreamObject *self, fastaio_state *st, PyObject *sock)
+{
+    int held = sockobj_hold(st, sock);
+    self->io_ref = held > 0;
+    return held < 0 ? -1 : 0;
+}
+
+int
+stream_drop_io_ref(StreamObject *self, fastaio_state *st, PyObject *sock)
+{
+    if (!self->io_ref) {
+        return 0;
+    }
+    self->io_ref = false;
+    return sockobj_release(st, sock);
+}
+
+int
+stream_attach(StreamObject *self, fastaio_state *st, PyObject *server)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return drop_result(PyObject_CallMethodOneArg(server, st->str__attach, (PyObject *)self));
+#else
+    (void)self;
+    return drop_result(PyObject_CallMethodNoArgs(server, st->str__attach));
+#endif
+}
+
+int
+stream_detach(StreamObject *self, fastaio_state *st, PyObject *server)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return drop_result(PyObject_CallMethodOneArg(server, st->str__detach, (PyObject *)self));
+#else
+    (void)self;
+    return drop_result(PyObject_CallMethodNoArgs(server, st->str__detach));
+#endif
+}
+
+/* ---- the queue -------------------------------------------------------------------------------- */
+
+void
+stream_drop_output(StreamObject *self)
+{
+    loop_flush_cancel(&self->flush);
+    flush_forget_kept(&self->flush);
+    self->queued = 0;
+    pieces_drop(&self->pieces);
+}

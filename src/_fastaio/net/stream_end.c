@@ -1,0 +1,194 @@
+/* stream_end.c: the end of a stream connection: connection_lost(), and what it lets go. */
+#include "net/stream_end.h"
+
+#include "base/error.h"
+#include "net/stream_base.h"
+
+int
+stream_end_empty_waiter(StreamObject *self, PyObject *exc)
+{
+    if (self->empty_waiter == NULL || self->loop == NULL) {
+        return 0;
+    }
+    fastaio_state *st = self->loop->st;
+    PyObject *waiter = Py_NewRef(self->empty_waiter);
+    PyObject *result = NULL;
+    PyObject *done = PyObject_CallMethodNoArgs(waiter, st->str_done);
+    int is_done = done != NULL ? PyObject_IsTrue(done) : -1;
+    Py_XDECREF(done);
+    if (is_done == 0) {
+        result = exc != NULL ? PyObject_CallMethodOneArg(waiter, st->str_set_exception, exc)
+                             : PyObject_CallMethodOneArg(waiter, st->str_set_result, Py_None);
+    }
+    else if (is_done > 0) {
+        result = Py_NewRef(Py_None);
+    }
+    Py_DECREF(waiter);
+    Py_XDECREF(result);
+    if (result != NULL && exc == NULL && self->io.fd >= 0) {
+        /* sock_sendfile() waits on the descriptor by itself, until _reset_empty_waiter(). */
+        self->lent = true;
+        stream_update_hold(self);
+        io_unwatch(self->loop, &self->io);
+    }
+    return result != NULL ? 0 : -1;
+}
+
+int
+stream_release(StreamObject *self)
+{
+    LoopObject *loop = self->loop;
+    if (loop == NULL) { /* connection_lost() has been called from within itself */
+        return 0;
+    }
+    fastaio_state *st = loop->st;
+    PyObject *sock = self->sock;
+    PyObject *server = self->server;
+    PyObject *failure = NULL;
+    stream_drop_output(self); /* first: the keeper may be using the socket */
+    self->sock = NULL;
+    self->sock_fd = NULL;
+    self->server = NULL;
+    self->readable = self->writable = false;
+    io_hold(&self->io, false);
+    io_unwatch(loop, &self->io);
+    loop_io_happened(loop);
+    if (sock != NULL) {
+        if (stream_drop_io_ref(self, st, sock) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        if (drop_result(PyObject_CallMethodNoArgs(sock, st->str_close)) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        Py_DECREF(sock);
+    }
+    if (server != NULL) {
+        if (stream_detach(self, st, server) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        Py_DECREF(server);
+    }
+    if (failure != NULL) {
+        PyErr_SetRaisedException(failure);
+        return -1;
+    }
+    return 0;
+}
+
+int
+stream_call_lost(StreamObject *self)
+{
+    if (self->loop == NULL) {
+        return 0;
+    }
+    LoopObject *loop = (LoopObject *)Py_NewRef(self->loop);
+    PyObject *exc = self->lost_exc != NULL ? Py_NewRef(self->lost_exc) : Py_NewRef(Py_None);
+    PyObject *failure = NULL;
+    self->closing = true;
+    self->conn_lost += self->conn_lost == 0;
+    loop->metrics.connections_lost++;
+    if (self->protocol != NULL) {
+        PyObject *protocol = Py_NewRef(self->protocol);
+        PyObject *result = PyObject_CallMethodOneArg(protocol, loop->st->str_connection_lost, exc);
+        if (drop_result(result) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        Py_DECREF(protocol);
+    }
+    if (stream_release(self) < 0) {
+        keep_first(&failure, (PyObject *)self);
+    }
+    if (self->loop != NULL && self->empty_waiter != NULL) {
+        PyObject *gone =
+            PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer");
+        if (gone == NULL || stream_end_empty_waiter(self, gone) < 0) {
+            keep_first(&failure, (PyObject *)self);
+        }
+        Py_XDECREF(gone);
+    }
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->lost_exc);
+    Py_CLEAR(self->loop);
+    Py_DECREF(exc);
+    Py_DECREF(loop);
+    if (failure != NULL) {
+        PyErr_SetRaisedException(failure);
+        return -1;
+    }
+    return 0;
+}
+
+/* Report what connection_lost() has raised as a failure of the handle that asyncio would have queued. */
+static int
+report_lost(LoopObject *loop, PyObject *op, PyObject *exc, PyObject *context)
+{
+    if (raised_leaves_loop()) {
+        return -1;
+    }
+    PyObject *failure = PyErr_GetRaisedException();
+    PyObject *method = PyObject_GetAttr(op, loop->st->str__call_connection_lost);
+    HandleObject *handle = NULL;
+    if (method != NULL) {
+        handle = handle_new(loop->st, (PyObject *)loop, method, &exc, 1, context, false);
+        Py_DECREF(method);
+    }
+    if (handle == NULL) {
+        Py_DECREF(failure);
+        return -1;
+    }
+    handle_track((PyObject *)handle);
+    PyErr_SetRaisedException(failure);
+    int rc = loop_report_handle(loop, handle);
+    Py_DECREF((PyObject *)handle);
+    return rc;
+}
+
+static int
+stream_lost(LoopObject *loop, PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    PyObject *context = self->lost_context;
+    if (context == NULL) {
+        return 0;
+    }
+    self->lost_context = NULL;
+    PyObject *exc = Py_NewRef(self->lost_exc != NULL ? self->lost_exc : Py_None);
+    int rc = stream_run_in(self, context, stream_call_lost);
+    if (rc < 0) {
+        rc = report_lost(loop, op, exc, context);
+    }
+    Py_DECREF(exc);
+    Py_DECREF(context);
+    return rc;
+}
+
+int
+stream_lose(StreamObject *self, PyObject *exc)
+{
+    LoopObject *loop = self->loop;
+    if (loop == NULL) {
+        return 0;
+    }
+    self->conn_lost++;
+    /* Nothing is waited for any more: until the socket is closed its descriptor may be watched by
+       others, as on asyncio. */
+    io_hold(&self->io, false);
+    io_unwatch(loop, &self->io);
+    Py_XSETREF(self->lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
+    if (loop_check_closed(loop) < 0 || (loop->debug && loop_check_thread(loop) < 0)) {
+        return -1;
+    }
+    if (loop_overrides(loop) & OVERRIDE_CALL_SOON) {
+        PyObject *method = PyObject_GetAttr((PyObject *)self, loop->st->str__call_connection_lost);
+        PyObject *context = CONNECTION_HAS_ONE_CONTEXT ? self->context : NULL;
+        int rc = method != NULL ? loop_call_soon_in(loop, context, method, &exc, 1) : -1;
+        Py_XDECREF(method);
+        return rc;
+    }
+    Py_XSETREF(self->lost_context,
+               CONNECTION_HAS_ONE_CONTEXT ? Py_NewRef(self->context) : PyContext_CopyCurrent());
+    if (self->lost_context == NULL) {
+        return -1;
+    }
+    return loop_call_native(loop, stream_lost, (PyObject *)self);
+}

@@ -1,0 +1,355 @@
+/* stream_start.c: the beginning of a stream connection, and what the poller reports of it. */
+#include "net/stream_start.h"
+
+#include "net/sockobj.h"
+#include "net/stream_base.h"
+#include "net/stream_flush.h"
+#include "net/stream_read.h"
+#include "net/stream_send.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+/* ---- events ----------------------------------------------------------------------------------- */
+
+/* Offer the kernel again what it has refused. */
+static int
+flush_refused(StreamObject *self)
+{
+    self->has_room = false;
+    self->writable = true;
+    return stream_flush(self);
+}
+
+static int
+write_ready(LoopObject *Py_UNUSED(loop), PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    return self->has_room ? stream_run_in(self, self->context, flush_refused) : 0;
+}
+
+/* There is room again for output that the kernel has refused. As on asyncio, reading comes first,
+   and may end the connection: that output then stays unsent, and cannot hide the cause. */
+static int
+read_and_flush(StreamObject *self)
+{
+    /* Where reading raises what leaves the loop, or runs the loop itself, this entry flushes. */
+    if (loop_call_native(self->loop, write_ready, (PyObject *)self) < 0 || stream_read(self) < 0) {
+        return -1;
+    }
+    return self->has_room ? flush_refused(self) : 0;
+}
+
+/* The connection has ended or failed. Output that the kernel has not been offered comes before the
+   read that tells why: on asyncio write() has sent it. */
+static int
+flush_and_read(StreamObject *self)
+{
+    return stream_flush(self) < 0 ? -1 : stream_read(self);
+}
+
+static bool
+stream_lost_fd(PyObject *op)
+{
+    const StreamObject *self = (StreamObject *)op;
+    return stream_fd(self) != self->fd;
+}
+
+static int
+stream_io(LoopObject *Py_UNUSED(loop), PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    uint32_t events = io_take_events(&self->io);
+    bool blocked = !self->writable;
+    if (self->conn_lost) {
+        return 0;
+    }
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        self->readable = true;
+    }
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        self->hung_up = true;
+    }
+    /* io_uring reports EPOLLPRI with ordinary data too: that costs a sockatmark() per read there. */
+    if (events & EPOLLPRI) {
+        self->urgent = true;
+    }
+    if (blocked && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
+        if (self->pieces.count) {
+            self->has_room = true;
+            return stream_run_in(self, self->context, read_and_flush);
+        }
+        self->writable = true;
+    }
+    if (!self->readable || !stream_may_read(self)) {
+        return 0;
+    }
+    /* What the protocol writes now may wait for more of this turn. */
+    bool ended = (events & (EPOLLHUP | EPOLLERR)) && self->pieces.count;
+    return stream_run_in(self, self->context, ended ? flush_and_read : stream_read);
+}
+
+/* ---- what the socket is ----------------------------------------------------------------------- */
+
+/* extra[key] = sock.method(), or None where that raises OSError. */
+static int
+add_address(PyObject *extra, PyObject *sock, PyObject *key, PyObject *method)
+{
+    PyObject *address = PyObject_CallMethodNoArgs(sock, method);
+    if (address == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_OSError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        address = Py_NewRef(Py_None);
+    }
+    int rc = PyDict_SetItem(extra, key, address);
+    Py_DECREF(address);
+    return rc;
+}
+
+/* What get_extra_info() knows. Addresses now: they cannot be asked for once the peer is gone. */
+static int
+fill_extra(fastaio_state *st, PyObject *extra, PyObject *sock)
+{
+    PyObject *shown = PyObject_CallOneArg(st->TransportSocket, sock);
+    int rc = shown != NULL ? PyDict_SetItem(extra, st->str_socket, shown) : -1;
+    Py_XDECREF(shown);
+    if (rc < 0 || add_address(extra, sock, st->str_sockname, st->str_getsockname) < 0) {
+        return -1;
+    }
+    int known = PyDict_Contains(extra, st->str_peername);
+    if (known != 0) {
+        return known < 0 ? -1 : 0;
+    }
+    return add_address(extra, sock, st->str_peername, st->str_getpeername);
+}
+
+static int
+get_int(PyObject *obj, PyObject *name, bool call, long *value)
+{
+    PyObject *number = call ? PyObject_CallMethodNoArgs(obj, name) : PyObject_GetAttr(obj, name);
+    *value = number != NULL ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    return *value == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+socket_option(int fd, int option)
+{
+    int value;
+    socklen_t size = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+/* The kind of a socket whose Python object does not say that it is TCP. */
+static SocketKind
+ask_kind(int fd)
+{
+    switch (socket_option(fd, SO_DOMAIN)) {
+    case AF_UNIX:
+        return socket_option(fd, SO_TYPE) == SOCK_STREAM ? SOCKET_UNIX : SOCKET_OTHER;
+    case AF_INET:
+    case AF_INET6:
+        return socket_option(fd, SO_PROTOCOL) == IPPROTO_TCP ? SOCKET_TCP : SOCKET_OTHER;
+    default:
+        return SOCKET_OTHER;
+    }
+}
+
+/* Find out what kind of socket this is. Set TCP_NODELAY where asyncio does. */
+static int
+inspect_socket(StreamObject *self, fastaio_state *st, PyObject *sock)
+{
+    long fd, proto;
+    if (get_int(sock, st->str_fileno, true, &fd) < 0) {
+        return -1;
+    }
+    self->fd = (int)fd;
+    self->foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
+    if (self->foreign || *compat_socket_fd(sock) != self->fd) {
+        return drop_result(PyObject_CallOneArg(st->set_nodelay, sock));
+    }
+    self->sock_fd = compat_socket_fd(sock);
+    if (get_int(sock, st->str_proto, false, &proto) < 0) {
+        return -1;
+    }
+    if (proto != IPPROTO_TCP) {
+        self->kind = ask_kind(self->fd);
+        return 0;
+    }
+    int on = 1;
+    if (setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    self->kind = SOCKET_TCP;
+    return 0;
+}
+
+/* ---- another protocol, another socket --------------------------------------------------------- */
+
+int
+stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
+{
+    int buffered = PyObject_IsInstance(protocol, st->asyncio_BufferedProtocol);
+    const NativeFeed *native = &st->native_feed;
+    int takes = buffered > 0 && self->loop != NULL ? native->takes(self->loop, protocol) : 0;
+    if (buffered < 0 || takes < 0) {
+        return -1;
+    }
+    int streams = PyObject_IsInstance(protocol, st->asyncio_FlowControlMixin);
+    if (streams < 0) {
+        return -1;
+    }
+    self->buffered = buffered;
+    self->streams = streams;
+    self->feed = takes ? native->feed : NULL;
+    Py_XSETREF(self->protocol, Py_NewRef(protocol));
+    streamreader_unlink(&self->reader);
+    return self->loop != NULL ? streamreader_adopt(self->loop, protocol, &self->reader) : 0;
+}
+
+/* Test suites wrap the socket of a living transport to see it fail. */
+int
+stream_use_socket(StreamObject *self, PyObject *sock)
+{
+    fastaio_state *st = self->loop->st;
+    PyObject *old = self->sock;
+    Py_INCREF(sock);
+    loop_flush_cancel(&self->flush);
+    self->sock = NULL;
+    self->sock_fd = NULL;
+    int rc = stream_drop_io_ref(self, st, old);
+    if (rc == 0) {
+        rc = stream_take_io_ref(self, st, sock);
+    }
+    Py_XDECREF(old);
+    self->sock = sock;
+    self->foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
+    if (!self->foreign && *compat_socket_fd(sock) == self->fd) {
+        self->sock_fd = compat_socket_fd(sock);
+    }
+    if (self->pieces.count && self->writable) {
+        loop_flush_later(self->loop, &self->flush);
+    }
+    return rc;
+}
+
+/* ---- setting up ------------------------------------------------------------------------------- */
+
+/* connection_made() has been called: now data may come, and the one who connects is told. */
+static int
+stream_start(LoopObject *loop, PyObject *op)
+{
+    StreamObject *self = (StreamObject *)op;
+    int rc = 0;
+    if (!self->conn_lost && self->loop != NULL) {
+        self->started = true;
+        if (stream_watch(self) < 0) {
+            rc = stream_fatal_raised(self, "Fatal read error on socket transport");
+        }
+    }
+    if (self->waiter != NULL) {
+        PyObject *args[] = {self->waiter, Py_None};
+        self->waiter = NULL;
+        PyObject *failure = PyErr_GetRaisedException();
+        PyObject *result =
+            PyObject_Vectorcall(loop->st->set_result_unless_cancelled, args, 2, NULL);
+        Py_DECREF(args[0]);
+        Py_XDECREF(result);
+        if (failure != NULL) {
+            PyErr_SetRaisedException(failure);
+        }
+        else if (result == NULL) {
+            rc = -1;
+        }
+    }
+    return rc;
+}
+
+/* As asyncio's constructor, in its order: connection_made(), reading, the waiter. */
+static int
+queue_start(StreamObject *self, LoopObject *loop, PyObject *protocol)
+{
+    PyObject *made = PyObject_GetAttr(protocol, loop->st->str_connection_made);
+    if (made == NULL) {
+        return -1;
+    }
+    PyObject *args[] = {(PyObject *)self};
+    PyObject *context = CONNECTION_HAS_ONE_CONTEXT ? self->context : NULL;
+    int rc = loop_call_soon_in(loop, context, made, args, 1);
+    Py_DECREF(made);
+    return rc < 0 ? -1 : loop_call_native(loop, stream_start, (PyObject *)self);
+}
+
+/* After a failure: as if nothing had been begun; the socket stays the caller's. */
+static void
+undo_set_up(StreamObject *self, fastaio_state *st)
+{
+    PyObject *failure = PyErr_GetRaisedException();
+    if (self->sock != NULL && stream_drop_io_ref(self, st, self->sock) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    self->closing = true;
+    self->conn_lost = 1;
+    self->sock_fd = NULL;
+    if (self->server != NULL && stream_detach(self, st, self->server) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    Py_CLEAR(self->sock);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->waiter);
+    Py_CLEAR(self->loop);
+    PyErr_SetRaisedException(failure);
+}
+
+int
+stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *protocol,
+              PyObject *waiter, PyObject *extra, PyObject *server)
+{
+    fastaio_state *st = loop->st;
+    if (self->context != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
+        return -1;
+    }
+    self->io = (IoWatcher){
+        .owner = (PyObject *)self, .run = stream_io, .lost_fd = stream_lost_fd, .fd = -1};
+    self->flush = (FlushNode){
+        .owner = (PyObject *)self, .flush = stream_flush_entry, .keep = stream_keep};
+    self->fd = -1;
+    self->high_water = STREAM_LARGE;
+    self->low_water = STREAM_LARGE / 4;
+    self->writable = true;
+    if (loop_check_closed(loop) < 0) {
+        return -1;
+    }
+    Py_XSETREF(self->extra, extra != NULL ? Py_NewRef(extra) : PyDict_New());
+    self->context = PyContext_CopyCurrent();
+    if (self->extra == NULL || self->context == NULL || fill_extra(st, self->extra, sock) < 0 ||
+        inspect_socket(self, st, sock) < 0) {
+        return -1;
+    }
+    self->loop = (LoopObject *)Py_NewRef(loop);
+    self->sock = Py_NewRef(sock);
+    self->waiter = Py_XNewRef(waiter);
+    if (stream_use_protocol(self, st, protocol) < 0 || stream_take_io_ref(self, st, sock) < 0) {
+        goto error;
+    }
+    if (server != NULL) {
+        if (stream_attach(self, st, server) < 0) {
+            goto error;
+        }
+        self->server = Py_NewRef(server);
+    }
+    if (queue_start(self, loop, protocol) < 0) {
+        goto error;
+    }
+    loop->metrics.connections_made++;
+    return 0;
+error:
+    undo_set_up(self, st);
+    return -1;
+}

@@ -15,6 +15,7 @@
 #include "reader/streamreader.h"
 #include "task/task.h"
 #include "tls/tls.h"
+#include "turn/turn.h"
 
 /* ---- forks and the end ----------------------------------------------------------------------- */
 

@@ -84,10 +84,6 @@ loop_is_copy(const LoopObject *loop)
 {
     return loop->forks != loop->st->forks;
 }
-/* One turn by itself, which blocks where nothing is ready: 0, or -1 with what leaves the loop. */
-int loop_run_once(LoopObject *loop);
-/* Turns until stop(): 0, or -1 with the exception that leaves the loop. */
-int loop_run(LoopObject *loop);
 /* The loop's 256 KiB receive buffer, shared by all its connections: only between two calls into
    Python. NULL with MemoryError. */
 char *loop_hot_buffer(LoopObject *loop);
@@ -128,17 +124,11 @@ int loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback,
 int loop_report(LoopObject *loop, const char *message, ...);
 /* Report the raised exception in asyncio's words as a failure of a handle's callback (report.c). */
 int loop_report_handle(LoopObject *loop, HandleObject *handle);
-/* The same for what an entry of the ready queue raised (entry_report.c). */
-int loop_report_entry(LoopObject *loop, ReadyEntry *entry);
-/* run(loop, entry), with asyncio's warning where it took longer than slow_callback_duration. What it
-   raises is reported, or leaves the loop if `reports` is false: -1. */
-int loop_run_timed(LoopObject *loop, ReadyEntry *entry,
-                   int (*run)(LoopObject *loop, ReadyEntry *entry), bool reports);
 /* As BaseEventLoop._check_closed and _check_thread: -1 with RuntimeError. */
 int loop_check_closed(LoopObject *loop);
 int loop_check_thread(LoopObject *loop);
 /* Look at what has been replaced, in the loop's class or on the loop itself. Never fails, and keeps the
-   exception that is set (loop_overrides.c). */
+   exception that is set (overrides.c). */
 unsigned loop_refresh_overrides(LoopObject *loop);
 int loop_setattro(PyObject *self, PyObject *name, PyObject *value);
 int loop_overrides_init(fastaio_state *st);
@@ -160,28 +150,13 @@ loop_time_overrides(LoopObject *loop)
                : loop_refresh_overrides(loop);
 }
 
-/* Return the entry as the Handle that asyncio would have made of it, for others to see; NULL with an
-   exception (loop_view.c). The entry stays as it is. */
-HandleObject *loop_entry_handle(LoopObject *loop, const ReadyEntry *entry);
-/* Run the entry as a Handle, by asyncio's Handle._run, which others have replaced. -1 with what
-   leaves the loop. */
-int loop_run_traced(LoopObject *loop, ReadyEntry *entry);
-/* The attributes _ready and _scheduled. */
-PyObject *loop_get_ready(LoopObject *loop, void *closure);
-int loop_set_ready(LoopObject *loop, PyObject *value, void *closure);
-PyObject *loop_get_scheduled(LoopObject *loop, void *closure);
-int loop_set_scheduled(LoopObject *loop, PyObject *value, void *closure);
-int loop_view_init(PyObject *module);
-
 static inline bool
 loop_is_native(fastaio_state *st, PyObject *obj)
 {
     return PyObject_TypeCheck(obj, st->LoopType);
 }
 
-/* call_soon, call_soon_threadsafe, call_later, call_at, time (loop_call.c). */
+/* call_soon, call_soon_threadsafe, call_later, call_at, time (call.c). */
 extern PyMethodDef loop_call_methods[];
-
-int loop_types_init(PyObject *module);
 
 #endif

@@ -1,5 +1,5 @@
 /* entry_report.c: what the loop tells its user: exceptions of callbacks, slow callbacks. */
-#include "loop/loop.h"
+#include "turn/turn.h"
 
 #include "base/error.h"
 #include "task/task.h"

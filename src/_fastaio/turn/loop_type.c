@@ -1,5 +1,5 @@
-/* loop_type.c: the Loop type: its life, attributes and what is not scheduling (loop_call.c). */
-#include "loop/loop.h"
+/* loop_type.c: the Loop type: its life, attributes and what is not scheduling (loop/call.c). */
+#include "turn/turn.h"
 
 #include "loop/readers.h"
 #include "task/task.h"

@@ -1,7 +1,17 @@
-/* run.c: how a handle's callback is called. */
+/* run.c: runs what is ready: handles, steps of tasks, callbacks of futures. */
 #include "turn/run.h"
 
 #include "task/future.h"
+#include "task/task.h"
+#include "turn/turn.h"
+#include "turn/wait.h"
+
+/* In a long batch the clock is looked at once in so many entries. */
+#define ENTRIES_PER_CLOCK 32
+/* How old queued output may grow while callbacks run. */
+#define FLUSH_AGE_NS 1000000
+
+/* ---- handles --------------------------------------------------------------------------------- */
 
 /* asyncio.sleep() wakes its future by a Python function of two lines; 1: done here instead,
    0: not that case, -1: error. */
@@ -74,11 +84,152 @@ handle_run_guarded(fastaio_state *st, HandleObject *handle)
     return result;
 }
 
-int
+/* Call a handle's callback in its context; -1 with the callback's exception. */
+static int
 handle_run(fastaio_state *st, HandleObject *handle)
 {
     /* Nobody waits for what only the loop has. */
     bool shared = Py_REFCNT(handle) > 1 || handle->weakrefs != NULL;
     return handle->guarded && shared ? handle_run_guarded(st, handle)
                                      : call_in_context(st, handle);
+}
+
+/* ---- entries --------------------------------------------------------------------------------- */
+
+/* A task stays current until the next entry that is none, or until something else than an entry may
+   run code (leave_task()): one write per switch between tasks. */
+static int
+run_task(LoopObject *loop, ReadyEntry *entry)
+{
+    TaskObject *task = (TaskObject *)entry->obj;
+    if (set_current_task(loop, entry->obj) < 0) {
+        return -1;
+    }
+    PyObject *context = Py_NewRef(task->context);
+    if (PyContext_Enter(context) < 0) {
+        Py_DECREF(context);
+        return -1;
+    }
+    int result = entry->kind == READY_TASK_STEP ? task_step(task, entry->arg)
+                                                : task_wakeup(task, entry->arg);
+    if (PyContext_Exit(context) < 0) {
+        result = -1;
+    }
+    Py_DECREF(context);
+    return result;
+}
+
+/* Between two entries no task is current, as on asyncio. To be called before code of others may run
+   there; keeps a raised exception. */
+static void
+leave_task(LoopObject *loop)
+{
+    if (loop->current_task == NULL) {
+        return;
+    }
+    PyObject *raised = PyErr_GetRaisedException();
+    if (set_current_task(loop, NULL) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    if (raised != NULL) {
+        PyErr_SetRaisedException(raised);
+    }
+}
+
+static int
+run_future_callback(ReadyEntry *entry)
+{
+    if (PyContext_Enter(entry->context) < 0) {
+        return -1;
+    }
+    PyObject *stack[2] = {NULL, entry->arg};
+    PyObject *result =
+        PyObject_Vectorcall(entry->obj, stack + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_XDECREF(result);
+    if (PyContext_Exit(entry->context) < 0) {
+        return -1;
+    }
+    return result ? 0 : -1;
+}
+
+static int
+run_entry(LoopObject *loop, ReadyEntry *entry)
+{
+    switch (entry->kind) {
+    case READY_TASK_STEP:
+    case READY_TASK_WAKEUP:
+        return run_task(loop, entry);
+    case READY_FUTURE_CALLBACK:
+        return set_current_task(loop, NULL) < 0 ? -1 : run_future_callback(entry);
+    case READY_HANDLE:
+        return set_current_task(loop, NULL) < 0
+                   ? -1
+                   : handle_run(loop->st, (HandleObject *)entry->obj);
+    case READY_NATIVE:
+        return set_current_task(loop, NULL) < 0 ? -1 : entry->fn(loop, entry->obj);
+    }
+    Py_UNREACHABLE();
+}
+
+/* What watches the entry is code of others, before and behind it. */
+static int
+run_entry_and_leave(LoopObject *loop, ReadyEntry *entry)
+{
+    int result = run_entry(loop, entry);
+    leave_task(loop);
+    return result;
+}
+
+/* A tracer in the place of Handle._run sees the entry. What it lets through leaves the loop. */
+static int
+run_traced(LoopObject *loop, ReadyEntry *entry)
+{
+    return set_current_task(loop, NULL) < 0 ? -1 : loop_run_traced(loop, entry);
+}
+
+/* Run the entry in debug mode or for a tracer; -1 with what leaves the loop. */
+static int
+run_watched(LoopObject *loop, ReadyEntry *entry, bool traced)
+{
+    if (loop->timed) {
+        return loop_run_timed(loop, entry, traced ? run_traced : run_entry_and_leave, !traced);
+    }
+    return run_traced(loop, entry);
+}
+
+int
+run_batch(LoopObject *loop)
+{
+    size_t count = ready_len(&loop->ready);
+    int result = 0;
+    bool traced = handle_run_is_replaced(&loop->st->replaced);
+    loop->metrics.callbacks += count;
+    /* A nested run may have taken some of these: it never leaves the count too small. */
+    while (count-- && ready_len(&loop->ready) && result == 0) {
+        ReadyEntry entry = ready_pop(&loop->ready);
+        if (loop->timed || traced) {
+            result = run_watched(loop, &entry, traced);
+        }
+        else if (run_entry(loop, &entry) < 0) {
+            leave_task(loop);
+            result = loop_report_entry(loop, &entry);
+        }
+        if (loop->current_task != NULL && task_entry_runs_code(&entry)) {
+            leave_task(loop);
+        }
+        ready_drop(&entry);
+        if (count % ENTRIES_PER_CLOCK == 0 && count != 0) {
+            clock_refresh(&loop->clock);
+            if (gil_is_due(&loop->gil, loop->clock.now_ns)) {
+                leave_task(loop);
+                let_others_in(loop);
+            }
+        }
+        if (loop->output.first != NULL && result == 0
+            && clock_ns() - loop->output.since_ns > FLUSH_AGE_NS) {
+            leave_task(loop);
+            result = loop_flush_now(loop);
+        }
+    }
+    return result;
 }

@@ -1,11 +1,22 @@
-/* run.h: how a handle's callback is called. */
+/* run.h: running what is ready. */
 #ifndef FASTAIO_RUN_H
 #define FASTAIO_RUN_H
 
 #include "loop/loop.h"
+#include "task/registry.h"
 
-/* Call a handle's callback in its context. A cancelled handle does nothing. Return 0, or -1 with the
-   callback's exception. */
-int handle_run(fastaio_state *st, HandleObject *handle);
+/* Run exactly what is queued now, in order. Return 0, or -1 with what leaves the loop. */
+int run_batch(LoopObject *loop);
+
+/* Make a task current, or NULL for none. Return 0, or -1 with an exception. */
+static inline int
+set_current_task(LoopObject *loop, PyObject *task)
+{
+    if (loop->current_task == task) {
+        return 0;
+    }
+    loop->current_task = task;
+    return registry_set_current(loop->st, (PyObject *)loop, task);
+}
 
 #endif

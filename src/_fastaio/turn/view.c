@@ -1,5 +1,5 @@
 /* view.c: the ready queue and the timers as asyncio's handles, for tracers and onlookers. */
-#include "loop/loop.h"
+#include "turn/turn.h"
 
 #include "task/task.h"
 #include <structmember.h>

@@ -1,0 +1,228 @@
+/* wait.c: what a turn waits for: events of the kernel, other threads, the time. */
+#include "turn/wait.h"
+
+#include "base/error.h"
+
+#define EVENTS_PER_POLL 512
+/* With work at hand, how long a purely computing loop goes without asking the kernel. */
+#define POLL_INTERVAL_NS 10000
+/* The resolution of the clock in seconds: a timer is due from this much before its deadline on, as
+   on asyncio. */
+#define CLOCK_RESOLUTION 1e-9
+/* Where the last turns have fired this many timers, the next ones may be this late: a crowd of timers is
+   worth fewer wake-ups. A lone timer is waited for to the nanosecond. */
+#define TIMER_CROWD 16
+#define TIMER_CROWD_WAIT_NS 300000
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+/* Set *seconds to what timers are compared with: the clock, or what replaces loop.time(). */
+static int
+timer_time(LoopObject *loop, double *seconds)
+{
+    if (!(loop_time_overrides(loop) & OVERRIDE_TIME)) {
+        *seconds = (double)loop->clock.now_ns / NS_PER_SECOND;
+        return 0;
+    }
+    PyObject *time = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_time);
+    *seconds = time ? PyFloat_AsDouble(time) : -1.0;
+    Py_XDECREF(time);
+    return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* Make now_ns exact, unless the first timer's deadline is certainly ahead of the clock. */
+static inline void
+refresh_clock_for(LoopObject *loop, const Timer *first)
+{
+    LoopClock *clock = &loop->clock;
+    double latest = (double)(clock->now_ns + 2 * CLOCK_STALE_NS) / NS_PER_SECOND;
+    if (first->when <= latest || !clock_is_fresh(clock)) {
+        clock_read(clock);
+    }
+}
+
+int
+fire_timers(LoopObject *loop)
+{
+    const Timer *first = timers_peek(&loop->timers);
+    double now;
+    loop->timer_crowd /= 2;
+    if (first == NULL) {
+        return 0;
+    }
+    refresh_clock_for(loop, first);
+    if (timer_time(loop, &now) < 0) {
+        return -1;
+    }
+    now += CLOCK_RESOLUTION;
+    while ((first = timers_peek(&loop->timers)) != NULL && first->when < now) {
+        ReadyEntry *entry = ready_push(&loop->ready);
+        if (entry == NULL) {
+            return -1;
+        }
+        *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = timers_pop(&loop->timers)};
+        loop->timer_crowd++;
+        loop->metrics.timers_fired++;
+    }
+    return 0;
+}
+
+/* Set *timeout_ns to how long the loop may wait: 0 with work at hand, -1 without any timer. */
+static int
+poll_timeout(LoopObject *loop, int64_t *timeout_ns)
+{
+    const Timer *first = timers_peek(&loop->timers);
+    if (ready_len(&loop->ready) || loop->stopping) {
+        *timeout_ns = 0;
+        return 0;
+    }
+    if (first == NULL) {
+        *timeout_ns = -1;
+        return 0;
+    }
+    double now;
+    clock_refresh(&loop->clock);
+    if (timer_time(loop, &now) < 0) {
+        return -1;
+    }
+    first = timers_peek(&loop->timers); /* a replaced clock may have moved timers */
+    *timeout_ns = first != NULL && first->when > now ? seconds_to_ns(first->when - now) : 0;
+    if (loop->timer_crowd >= TIMER_CROWD && *timeout_ns > 0
+        && *timeout_ns < TIMER_CROWD_WAIT_NS) {
+        *timeout_ns = TIMER_CROWD_WAIT_NS;
+    }
+    return 0;
+}
+
+/* ---- the kernel ------------------------------------------------------------------------------ */
+
+/* Return true if another thread has called the waiting loop. Needs no GIL. A look at the poller
+   consumes the wake-up, so the poller alone does not tell. */
+static inline bool
+is_called(LoopObject *loop)
+{
+    return !atomic_load(&loop->blocked);
+}
+
+/* Ask the poller again and again, for limit_ns at most. Needs no GIL. Return what the poller has found. */
+static int
+spin(LoopObject *loop, int64_t limit_ns, PollEvent *events)
+{
+    int64_t begin_ns = clock_ns();
+    int64_t spent_ns;
+    int count;
+    do {
+        count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
+        spent_ns = clock_ns() - begin_ns;
+    } while (count == 0 && !is_called(loop) && spent_ns < limit_ns);
+    loop->metrics.spins++;
+    loop->metrics.spin_ns += (uint64_t)spent_ns;
+    loop->metrics.spin_hits += count != 0 || is_called(loop);
+    return count;
+}
+
+static int
+wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
+{
+    int count = 0;
+    int64_t before_ns = loop->clock.now_ns;
+    int64_t limit_ns = spin_limit(&loop->spin, before_ns, timeout_ns, loop->metrics.callbacks);
+    atomic_store(&loop->blocked, true);
+    if (ready_len(&loop->ready)) { /* by another thread, before it could see `blocked` */
+        timeout_ns = 0;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    if (limit_ns) {
+        count = spin(loop, limit_ns, events);
+    }
+    if (count == 0) {
+        count = loop->poller->methods->wait(loop->poller, is_called(loop) ? 0 : timeout_ns, events,
+                                            EVENTS_PER_POLL);
+    }
+    Py_END_ALLOW_THREADS
+    atomic_store(&loop->blocked, false);
+    clock_read(&loop->clock);
+    gil_was_released(&loop->gil, loop->clock.now_ns);
+    loop->metrics.blocks++;
+    spin_learn(&loop->spin, loop->clock.now_ns - before_ns, count > 0 || ready_len(&loop->ready));
+    return count;
+}
+
+void
+let_others_in(LoopObject *loop)
+{
+    gil_offer(&loop->gil, &loop->clock.now_ns);
+    loop->metrics.gil_offers++;
+}
+
+/* A hook for subclasses; what the loop has polled it keeps to itself. */
+static int
+call_process_events(LoopObject *loop)
+{
+    if (!(loop_overrides(loop) & OVERRIDE_PROCESS_EVENTS)) {
+        return 0;
+    }
+    PyObject *list = PyList_New(0);
+    PyObject *result = list ? PyObject_CallMethodOneArg((PyObject *)loop,
+                                                        loop->st->str__process_events, list)
+                            : NULL;
+    Py_XDECREF(list);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+/* Collects what the kernel has; the events' owners are queued behind what was queued before. */
+static int
+poll(LoopObject *loop, int64_t timeout_ns)
+{
+    PollEvent events[EVENTS_PER_POLL];
+    int count;
+    if (loop->poller == NULL) {
+        return loop_check_closed(loop); /* closed by force while it ran */
+    }
+    if (loop_is_copy(loop) && watch_adopt(loop) < 0) {
+        return -1;
+    }
+    loop->metrics.polls++;
+    loop->io_happened = false;
+    if (timeout_ns == 0) {
+        if (gil_is_due(&loop->gil, loop->clock.now_ns)) {
+            let_others_in(loop);
+        }
+        count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
+    }
+    else {
+        count = wait_blocking(loop, timeout_ns, events);
+    }
+    loop->poll_due_ns = loop->clock.now_ns + POLL_INTERVAL_NS;
+    loop->answering = count > 0;
+    if (count < 0) {
+        return raise_errno(-count);
+    }
+    if (PyErr_CheckSignals() < 0 || call_process_events(loop) < 0) {
+        /* What was reported must not be lost: edge-triggered events come only once. */
+        PyObject *error = PyErr_GetRaisedException();
+        if (watch_dispatch(loop, events, count) < 0) {
+            PyErr_Clear();
+        }
+        PyErr_SetRaisedException(error);
+        return -1;
+    }
+    return watch_dispatch(loop, events, count);
+}
+
+int
+poll_if_due(LoopObject *loop)
+{
+    int64_t timeout_ns;
+    if (poll_timeout(loop, &timeout_ns) < 0) {
+        return -1;
+    }
+    if (timeout_ns == 0 && !loop->io_happened
+        && (loop->answering || loop->clock.now_ns < loop->poll_due_ns)) {
+        loop->io_happened = loop->answering; /* the next turn polls */
+        loop->answering = false;
+        return 0;
+    }
+    return poll(loop, timeout_ns);
+}

@@ -463,3 +463,56 @@ def test_attributes_end_with_their_object(same_outcome):
         return env.run(main()), len(ended)
 
     assert same_outcome(scenario) == (("returned", [8, 9]), [])
+
+
+@pytest.mark.parametrize("name", ["throw", "close", "send"])
+@pytest.mark.parametrize("where", ["instance", "class"])
+@pytest.mark.parametrize("what", ["future", "task"])
+def test_names_that_the_interpreter_looks_for(same_outcome, name, where, what):
+    """What a user has called `throw` or `close` is not called when who awaits is cancelled."""
+
+    def scenario(env):
+        called = []
+
+        def method(*args):
+            called.append(args)
+            return None
+
+        async def forever():
+            await env.loop.create_future()
+
+        async def wait(fut):
+            try:
+                await fut
+            finally:
+                called.append("end")
+
+        base = {"future": env.Future, "task": env.Task}[what]
+        kind = base
+        if where == "class":
+            kind = type("Kind", (base,), {name: method})
+        args = [forever()] if what == "task" else []
+        fut = kind(*args, loop=env.loop)
+        if where == "instance":
+            setattr(fut, name, method)
+        coro = wait(fut)
+        coro.send(None)
+        try:
+            coro.throw(ZeroDivisionError)
+        except ZeroDivisionError:
+            called.append("thrown")
+        coro = wait(env.loop.create_future() if fut.done() else fut)
+        fut._asyncio_future_blocking = False
+        coro.send(None)
+        coro.close()
+        task = env.task(wait(fut))
+        fut._asyncio_future_blocking = False
+        env.turn(2)
+        task.cancel()
+        env.turn(3)
+        if what == "task":
+            fut.cancel()
+            env.turn(3)
+        return called, task.cancelled()
+
+    assert same_outcome(scenario)[0][0] == "returned"

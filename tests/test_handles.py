@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import fractions
 import functools
 import sys
 import weakref
@@ -405,3 +406,128 @@ def test_a_closed_loop_takes_nothing(name, same_outcome):
 
     result, _ = same_outcome(scenario)
     assert result == ("raised", ("RuntimeError", "Event loop is closed"))
+
+
+class Alike:
+    """A callback that equals others by its name; comparing is counted."""
+
+    def __init__(self, name, asked):
+        self.name = name
+        self.asked = asked
+
+    def __call__(self):
+        pass
+
+    def __eq__(self, other):
+        self.asked.append(self.name)
+        return self.name == getattr(other, "name", None)
+
+    __hash__ = None
+
+
+def test_timers_compare_by_what_they_call(same_outcome):
+    def scenario(env):
+        loop, asked = env.loop, []
+        when = loop.time() + 1000
+        timers = [
+            loop.call_at(when, Alike("a", asked)),
+            loop.call_at(when, Alike("a", asked)),
+            loop.call_at(when, Alike("b", asked)),
+            loop.call_at(when + 1, Alike("a", asked)),
+            loop.call_at(when, Alike("a", asked), 1),
+            loop.call_at(when, Alike("a", asked), 1.0),
+            loop.call_at(int(when) + 10**6, print),
+            loop.call_at(fractions.Fraction(int(when) + 10**6), print),
+            loop.call_at(when, [].append),
+            loop.call_at(when, [].append),
+            loop.call_at(when, Alike("a", asked)),
+            loop.call_at(when, Alike("b", asked)),
+        ]
+        for timer in timers[-2:]:
+            timer.cancel()
+        table = []
+        for first in timers:
+            for second in timers:
+                asked.clear()
+                table.append(
+                    (
+                        first == second,
+                        first != second,
+                        first < second,
+                        first <= second,
+                        first > second,
+                        first >= second,
+                        hash(first) == hash(second),
+                        list(asked),
+                    )
+                )
+        return table, [timers[0] == other for other in (None, 1, "x")]
+
+    assert same_outcome(scenario)[0][0] == "returned"
+
+
+def test_comparing_that_cancels_the_timers(loop):
+    class Cancelling:
+        def __call__(self):
+            pass
+
+        def __eq__(self, other):
+            for timer in timers:
+                timer.cancel()
+            return True
+
+        __hash__ = None
+
+    timers = [loop.call_at(1e9, Cancelling()) for _ in range(2)]
+    assert timers[0] == timers[1]
+    assert timers[0]._callback is timers[1]._callback is None
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_the_report_of_a_failure_names_the_call(same_outcome, debug):
+    def scenario(env):
+        def fail(*args):
+            raise ValueError
+
+        messages = []
+        env.loop.set_exception_handler(lambda loop, context: messages.append(context["message"]))
+        env.loop.set_debug(debug)
+        env.loop.call_soon(fail, 1, "x")
+        env.loop.call_soon(functools.partial(fail, 2, b=3), 4)
+        env.loop.call_soon_threadsafe(fail, 5)
+        env.loop.call_later(0, fail, "later")
+        env.future().add_done_callback(fail)
+        fut = env.future()
+        fut.add_done_callback(fail)
+        fut.set_result("done")
+        env.turn(3)
+        return messages
+
+    result, _ = same_outcome(scenario)
+    assert result[0] == "returned"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failing_report_is_made_once(same_outcome, debug, error):
+    def scenario(env):
+        calls = []
+
+        def call_exception_handler(context):
+            calls.append(context["message"])
+            raise error
+
+        def fail():
+            raise ZeroDivisionError
+
+        env.loop.set_debug(debug)
+        env.loop.call_exception_handler = call_exception_handler
+        env.loop.call_soon(fail)
+        try:
+            env.turn(2)
+        except error as exc:
+            calls.append(type(exc))
+        env.turn(2)
+        return calls
+
+    assert len(same_outcome(scenario)[0][1]) == 2

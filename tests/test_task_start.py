@@ -311,3 +311,70 @@ def test_create_task_passes_eager_start_on(run):
         await task
 
     run(main)
+
+
+@needs_eager
+def test_the_factory_of_eager_tasks(same_outcome):
+    def scenario(env):
+        seen = []
+        var = contextvars.ContextVar("var", default=None)
+
+        async def step(what):
+            seen.append((what, asyncio.current_task().get_name().startswith("Task-"), var.get()))
+            return what
+
+        async def fail():
+            raise KeyError
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            loop.set_task_factory(asyncio.eager_task_factory)
+            assert loop.get_task_factory() is asyncio.eager_task_factory
+            context = contextvars.copy_context()
+            context.run(var.set, "set")
+            tasks = [
+                loop.create_task(step("plain")),
+                loop.create_task(step("named"), name="name"),
+                loop.create_task(step("in context"), context=context),
+                asyncio.create_task(step("asyncio")),
+                asyncio.ensure_future(step("ensured")),
+            ]
+            done = [task.done() for task in tasks]
+            failing = loop.create_task(fail())
+            results = await asyncio.gather(*tasks, failing, return_exceptions=True)
+            try:
+                coro = step("bad")
+                loop.create_task(coro, color="red")
+            except TypeError:
+                seen.append("TypeError")
+            coro.close()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(step("grouped"))
+            return done, results, tasks[1].get_name(), [task.get_coro() for task in tasks]
+
+        result = env.run(main())
+        task = env.loop.create_task(asyncio.sleep(0))  # the loop does not run
+        seen.append(task.done())
+        env.run(task)
+        return result, seen
+
+    assert same_outcome(scenario)[0][0] == "returned"
+
+
+@needs_eager
+@pytest.mark.fastaio_only
+def test_the_factory_of_eager_tasks_makes_native_ones(run):
+    import fastaio
+
+    async def nop():
+        pass
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        kinds = [type(loop.create_task(nop())), type(asyncio.create_task(nop(), name="x"))]
+        loop.set_task_factory(asyncio.create_eager_task_factory(fastaio.Task))
+        kinds.append(type(loop.create_task(nop())))
+        return kinds
+
+    assert run(main) == [fastaio.Task] * 3

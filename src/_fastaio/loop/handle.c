@@ -473,6 +473,45 @@ timer_get_scheduled(HandleObject *handle, void *Py_UNUSED(closure))
     return PyBool_FromLong(handle->scheduled);
 }
 
+/* Whether `a op b`, of which code may drop the references meanwhile: 1, 0 or -1. */
+static int
+compare_fields(PyObject *a, PyObject *b, int op)
+{
+    PyObject *answer = a && b ? PyObject_RichCompare(a, b, op) : NULL;
+    int result = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    Py_XDECREF(a);
+    Py_XDECREF(b);
+    return result;
+}
+
+static int
+compare_when(HandleObject *a, HandleObject *b, int op)
+{
+    if (a->notes == NULL && b->notes == NULL) {
+        return op == Py_LT   ? a->when < b->when
+               : op == Py_GT ? a->when > b->when
+                             : a->when == b->when;
+    }
+    return compare_fields(timer_when(a, NULL), timer_when(b, NULL), op);
+}
+
+/* Equal in asyncio's sense: the same time and the same call. */
+static int
+timers_are_equal(HandleObject *a, HandleObject *b)
+{
+    int equal = compare_when(a, b, Py_EQ);
+    if (equal > 0) {
+        equal = compare_fields(Py_NewRef(a->callback ? a->callback : Py_None),
+                               Py_NewRef(b->callback ? b->callback : Py_None), Py_EQ);
+    }
+    if (equal > 0) {
+        equal = compare_fields(handle_get_args(a, NULL), handle_get_args(b, NULL), Py_EQ);
+    }
+    return equal > 0 ? a->cancelled == b->cancelled : equal;
+}
+
+/* asyncio's methods: <= and >= hold where the order does, or where both are equal. */
 static PyObject *
 timer_compare(PyObject *self, PyObject *other, int op)
 {
@@ -481,30 +520,17 @@ timer_compare(PyObject *self, PyObject *other, int op)
         Py_RETURN_NOTIMPLEMENTED;
     }
     HandleObject *a = (HandleObject *)self, *b = (HandleObject *)other;
-    /* Equal in asyncio's sense: same time and same call; only then <= and >= hold on a tie. */
-    if (op != Py_LT && op != Py_GT) {
-        bool equal = a->when == b->when && a->callback == b->callback
-                     && a->cancelled == b->cancelled;
-        if (equal && a != b) {
-            PyObject *args = handle_get_args(a, NULL);
-            PyObject *other_args = args ? handle_get_args(b, NULL) : NULL;
-            int same = other_args ? PyObject_RichCompareBool(args, other_args, Py_EQ) : -1;
-            Py_XDECREF(args);
-            Py_XDECREF(other_args);
-            if (same < 0) {
-                return NULL;
-            }
-            equal = same;
-        }
-        if (op == Py_EQ || op == Py_NE) {
-            return PyBool_FromLong(equal == (op == Py_EQ));
-        }
-        if (equal) {
-            Py_RETURN_TRUE;
+    int result = 0;
+    if (op != Py_EQ && op != Py_NE) {
+        result = compare_when(a, b, op == Py_LT || op == Py_LE ? Py_LT : Py_GT);
+    }
+    if (result == 0 && op != Py_LT && op != Py_GT) {
+        result = timers_are_equal(a, b);
+        if (op == Py_NE && result >= 0) {
+            result = !result;
         }
     }
-    bool less = op == Py_LT || op == Py_LE;
-    return PyBool_FromLong(less ? a->when < b->when : a->when > b->when);
+    return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
 static Py_hash_t

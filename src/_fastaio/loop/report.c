@@ -56,6 +56,32 @@ done:
     return result;
 }
 
+/* What asyncio calls a callback with its arguments. Newer versions tell these in debug mode only. */
+static PyObject *
+describe_call(LoopObject *loop, PyObject *callback, PyObject *args)
+{
+    PyObject *describe = loop->st->format_callback_source;
+    PyObject *defaults, *debug, *source = NULL;
+    if (PyObject_GetOptionalAttr(describe, loop->st->str___kwdefaults__, &defaults) < 0) {
+        return NULL;
+    }
+    bool asks = defaults != NULL && PyDict_Check(defaults)
+                && PyDict_Contains(defaults, loop->st->str_debug) > 0;
+    Py_XDECREF(defaults);
+    if (!asks) {
+        return PyObject_CallFunctionObjArgs(describe, callback, args, NULL);
+    }
+    debug = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str_get_debug);
+    PyObject *keywords = debug ? PyTuple_Pack(1, loop->st->str_debug) : NULL;
+    if (keywords != NULL) {
+        PyObject *stack[3] = {callback, args, debug};
+        source = PyObject_Vectorcall(describe, stack, 2, keywords);
+    }
+    Py_XDECREF(keywords);
+    Py_XDECREF(debug);
+    return source;
+}
+
 int
 loop_report_handle(LoopObject *loop, HandleObject *handle)
 {
@@ -71,8 +97,7 @@ loop_report_handle(LoopObject *loop, HandleObject *handle)
         goto done;
     }
     callback = Py_NewRef(handle->callback ? handle->callback : Py_None);
-    source =
-        PyObject_CallFunctionObjArgs(loop->st->format_callback_source, callback, args, NULL);
+    source = describe_call(loop, callback, args);
     message = source ? PyUnicode_FromFormat("Exception in callback %U", source) : NULL;
     context = message ? new_context(loop, message, exception) : NULL;
     if (context == NULL || PyDict_SetItem(context, loop->st->str_handle, (PyObject *)handle) < 0

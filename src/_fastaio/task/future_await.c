@@ -3,7 +3,8 @@
  *
  * All that has to be remembered stands in the future (`blocking`), so for the interpreter's `await`
  * a native future is its own iterator, and awaiting allocates nothing. Who asks for __await__() or
- * iter() gets a FutureIter, as asyncio's: it has send(), throw() and close().
+ * iter() gets a FutureIter, as asyncio's: it has send(), throw() and close(). So does the `await` of
+ * a future that has attributes, and of an instance of a subclass.
  */
 #include "base/error.h"
 #include "task/future_methods.h"
@@ -48,7 +49,14 @@ as_next(PySendResult status, PyObject *result)
 PyObject *
 core_self(FutureCore *core)
 {
-    return future_ensure_initialized(core) < 0 ? NULL : Py_NewRef(future_object(core));
+    if (future_ensure_initialized(core) < 0) {
+        return NULL;
+    }
+    /* The interpreter asks what it iterates for `throw` and `close`: it must not find what a user has
+       set on the future under these names, or a class has. */
+    PyObject *self = future_object(core);
+    bool plain = Py_IS_TYPE(self, core->st->FutureType) || Py_IS_TYPE(self, core->st->TaskType);
+    return plain && !compat_may_have_attributes(self) ? Py_NewRef(self) : core_await(core);
 }
 
 PyObject *

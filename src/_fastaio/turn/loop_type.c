@@ -45,12 +45,26 @@ base_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
 PyDoc_STRVAR(create_task_doc, "create_task($self, coro, **kwargs)\n--\n\n"
 "Schedule a coroutine; return its Task.\n\n"
 "name: the task's name; context: its contextvars.Context. With a task factory set, the factory\n"
-"is called with exactly these arguments.");
+"is called with exactly these arguments; asyncio.eager_task_factory makes native tasks.");
 
 static inline bool
 is_keyword(PyObject *keyword, PyObject *interned)
 {
     return keyword == interned || PyUnicode_Compare(keyword, interned) == 0;
+}
+
+/* Before 3.13.3 a factory is not told the name: the task gets it once it has been made. */
+#define PY_VERSION_WITHOUT_FACTORY_NAMES (Py_Version < 0x030D0300)
+
+static PyObject *
+new_task_named_late(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
+{
+    PyObject *task = task_new(loop, coro, NULL, context, true);
+    if (task != NULL && name != NULL && name != Py_None
+        && drop_result(PyObject_CallMethod(task, "set_name", "O", name)) < 0) {
+        Py_CLEAR(task);
+    }
+    return task;
 }
 
 static PyObject *
@@ -59,8 +73,9 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     fastaio_state *st = loop->st;
     Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
     PyObject *name = NULL, *context = NULL;
-    int eager = 0;
-    if (loop->task_factory != NULL || count != 1) { /* also coro= */
+    bool eagerly = loop->task_factory != NULL && loop->task_factory == st->eager_task_factory;
+    int eager = eagerly;
+    if ((loop->task_factory != NULL && !eagerly) || count != 1) { /* also coro= */
         return base_create_task(loop, args, count, keywords);
     }
     for (Py_ssize_t i = 0; i < keyword_count; i++) {
@@ -85,7 +100,9 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    return task_new(loop, args[0], name, context, eager);
+    return eagerly && PY_VERSION_WITHOUT_FACTORY_NAMES
+               ? new_task_named_late(loop, args[0], name, context)
+               : task_new(loop, args[0], name, context, eager);
 }
 
 PyDoc_STRVAR(set_task_factory_doc, "set_task_factory($self, factory)\n--\n\n"

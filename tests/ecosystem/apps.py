@@ -6,6 +6,9 @@ import json
 import os
 import random
 import sys
+import time
+
+from ..support import GUARD
 
 try:
     import fastapi
@@ -145,6 +148,14 @@ async def http(scope, receive, send):
         await body()
 
 
+def block_until_exists(path):
+    """Hold this thread up, and with it the loop, until somebody has made the file."""
+    deadline = time.monotonic() + GUARD
+    while not os.path.exists(path):
+        assert time.monotonic() < deadline, "nobody has got what was written"
+        time.sleep(0.001)
+
+
 if fastapi is not None:
     from fastapi.responses import StreamingResponse
 
@@ -207,6 +218,17 @@ if fastapi is not None:
             for number in range(count):
                 yield f"part {number}\n"
                 await asyncio.sleep(0)
+
+        return StreamingResponse(parts())
+
+    @api.get("/works")
+    async def works(path: str):
+        """Computes between the parts of its answer, on the loop's thread."""
+
+        async def parts():
+            for number in range(3):
+                yield f"part {number}\n"
+                block_until_exists(f"{path}{number}")
 
         return StreamingResponse(parts())
 

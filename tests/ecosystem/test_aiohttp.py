@@ -10,7 +10,7 @@ import pytest
 
 from ..ioutil import no_new_descriptors
 from ..support import GUARD
-from .apps import pattern
+from .apps import block_until_exists, pattern
 from .support import LOCALHOST, SIZE, Client, Program, need
 
 aiohttp = need("aiohttp")
@@ -48,6 +48,17 @@ async def many(request):
     return web.Response(body=pattern(int(request.match_info["size"])))
 
 
+async def works(request):
+    """Computes between the parts of its answer, on the loop's thread."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for number in range(3):
+        await response.write(b"part %d\n" % number)
+        block_until_exists(request.query["path"] + str(number))
+    await response.write_eof()
+    return response
+
+
 async def forever(request):
     response = web.StreamResponse()
     await response.prepare(request)
@@ -80,6 +91,7 @@ def application():
             web.post("/echo", echo),
             web.post("/digest", digest),
             web.get("/bytes/{size}", many),
+            web.get("/works", works),
             web.get("/forever", forever),
             web.get("/ws", websocket),
         ]
@@ -171,6 +183,24 @@ def test_streaming_both_ways(play):
             async for part in response.content.iter_any():
                 got += part
         assert got == b"".join(parts)
+
+    play(scenario)
+
+
+def test_parts_leave_while_the_handler_works(play, tmp_path):
+    def ask(url):
+        port = int(url.rpartition(":")[2])
+        with Client((LOCALHOST, port)) as client:
+            client.send("GET", f"/works?path={tmp_path}/")
+            _, headers = client.head()
+            parts = []
+            for number, part in enumerate(client.chunks(headers)):
+                parts.append(part)
+                (tmp_path / str(number)).touch()
+            return parts
+
+    async def scenario(session, url):
+        assert await asyncio.to_thread(ask, url) == [b"part %d\n" % number for number in range(3)]
 
     play(scenario)
 

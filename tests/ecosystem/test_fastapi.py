@@ -64,6 +64,16 @@ def test_streaming(client):
     assert response.body == b"".join(b"part %d\n" % number for number in range(500))
 
 
+def test_parts_leave_while_the_generator_works(client, tmp_path):
+    client.send("GET", f"/works?path={tmp_path}/")
+    status, headers = client.head()
+    assert status == 200
+    for number, part in enumerate(client.chunks(headers)):
+        assert part == b"part %d\n" % number
+        (tmp_path / str(number)).touch()
+    assert number == 2
+
+
 def test_large_bodies(client):
     data = pattern(SIZE)
     assert client.ask("GET", f"/bytes/{SIZE}").body == data

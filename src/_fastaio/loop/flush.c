@@ -1,21 +1,16 @@
 /* flush.c: the list of transports with queued output. */
 #include "loop/loop.h"
 
-#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-int
+void
 flush_list_init(FlushList *list, Keeper *keeper)
 {
-    int error = pthread_mutex_init(&list->lock, NULL);
-    if (error) {
-        errno = error;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
+    atomic_init(&list->lock, LIST_FREE);
     list->keeper = keeper;
     list->end = &list->first;
-    atomic_init(&list->wanted, false);
-    return 0;
 }
 
 void
@@ -26,23 +21,20 @@ flush_list_close(FlushList *list)
     }
 }
 
+/* After waiting, the lock is marked as wanted though perhaps nobody else waits: that costs a system
+   call at most. */
 void
-flush_list_destroy(FlushList *list)
+flush_wait_for_lock(FlushList *list)
 {
-    if (list->keeper != NULL) {
-        flush_list_close(list);
-        pthread_mutex_destroy(&list->lock);
+    while (atomic_exchange_explicit(&list->lock, LIST_WANTED, memory_order_acquire) != LIST_FREE) {
+        syscall(SYS_futex, &list->lock, FUTEX_WAIT_PRIVATE, LIST_WANTED, NULL, NULL, 0);
     }
 }
 
 void
-flush_lock(FlushList *list)
+flush_wake_waiter(FlushList *list)
 {
-    if (pthread_mutex_trylock(&list->lock) != 0) {
-        atomic_store(&list->wanted, true);
-        pthread_mutex_lock(&list->lock);
-        atomic_store(&list->wanted, false);
-    }
+    syscall(SYS_futex, &list->lock, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 void

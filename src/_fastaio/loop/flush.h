@@ -48,31 +48,53 @@ flush_forget_kept(FlushNode *node)
 
 /* The nodes of a loop, in the order in which they were listed. */
 typedef struct FlushList {
-    pthread_mutex_t lock;
+    atomic_uint lock;      /* LIST_*: a futex, since a mutex costs three times the instructions */
     FlushNode *first;
     FlushNode **end;       /* where the next one is to be hooked in */
     int64_t since_ns;      /* when the first of them was listed */
     unsigned additions;    /* counts what was queued; the keeper compares */
     unsigned seen;         /* the keeper's: additions at its last look */
-    atomic_bool wanted;    /* a thread waits for the lock: the keeper hurries */
     bool kept;             /* a keeper runs and looks at this list; changed with the GIL held */
     struct FlushList *next_kept; /* in keeper->lists */
     struct FlushList **kept_link;
     Keeper *keeper; /* borrowed: the module state's */
 } FlushList;
 
-/* 0, or -1 with OSError. */
-int flush_list_init(FlushList *list, Keeper *keeper);
+enum { LIST_FREE, LIST_TAKEN, LIST_WANTED };
+
+void flush_list_init(FlushList *list, Keeper *keeper);
 /* Ends the keeper's interest in it; harmless when repeated. */
 void flush_list_close(FlushList *list);
-/* Harmless where flush_list_init() has failed. */
-void flush_list_destroy(FlushList *list);
 
-void flush_lock(FlushList *list);
+void flush_wait_for_lock(FlushList *list);
+void flush_wake_waiter(FlushList *list);
+
+static inline bool
+flush_try_lock(FlushList *list)
+{
+    unsigned state = LIST_FREE;
+    return atomic_compare_exchange_strong_explicit(&list->lock, &state, LIST_TAKEN,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+static inline void
+flush_lock(FlushList *list)
+{
+    if (!flush_try_lock(list)) {
+        flush_wait_for_lock(list);
+    }
+}
 static inline void
 flush_unlock(FlushList *list)
 {
-    pthread_mutex_unlock(&list->lock);
+    if (atomic_exchange_explicit(&list->lock, LIST_FREE, memory_order_release) == LIST_WANTED) {
+        flush_wake_waiter(list);
+    }
+}
+/* Whether a thread waits for the lock: who holds it hurries. */
+static inline bool
+flush_lock_is_wanted(FlushList *list)
+{
+    return atomic_load_explicit(&list->lock, memory_order_relaxed) == LIST_WANTED;
 }
 
 /* Counts that more was queued; under the lock. */

@@ -34,7 +34,7 @@ look_at(FlushList *list, int64_t now_ns)
         return true;
     }
     for (FlushNode *node = list->first; node != NULL; node = node->next) {
-        if (atomic_load_explicit(&list->wanted, memory_order_relaxed)) {
+        if (flush_lock_is_wanted(list)) {
             return true; /* the loop goes on: it sends the rest itself */
         }
         if (node->keep(node)) {
@@ -50,9 +50,12 @@ look(Keeper *keeper)
     bool again = false;
     int64_t now_ns = clock_ns();
     for (FlushList *list = keeper->lists; list != NULL; list = list->next_kept) {
-        pthread_mutex_lock(&list->lock);
+        if (!flush_try_lock(list)) {
+            again = true; /* its thread is at work there: it does not block now */
+            continue;
+        }
         again = look_at(list, now_ns) || again;
-        pthread_mutex_unlock(&list->lock);
+        flush_unlock(list);
     }
     return again;
 }

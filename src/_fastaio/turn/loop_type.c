@@ -486,9 +486,7 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     }
     loop->st = st;
     atomic_init(&loop->blocked, false);
-    if (flush_list_init(&loop->output, st->keeper) < 0) {
-        Py_CLEAR(loop);
-    }
+    flush_list_init(&loop->output, st->keeper);
     return (PyObject *)loop;
 }
 
@@ -533,7 +531,7 @@ loop_dealloc(LoopObject *loop)
     if (loop->fds != NULL) {
         fd_table_free(loop->fds);
     }
-    flush_list_destroy(&loop->output);
+    flush_list_close(&loop->output);
     PyMem_RawFree(loop->hot_buffer);
     type->tp_free(loop);
     Py_DECREF(type);

@@ -49,7 +49,7 @@ stream_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
 {
     StreamObject *self = (StreamObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
-        self->fd = self->io.fd = -1;
+        self->sock.fd = self->sock.io.fd = -1;
     }
     return (PyObject *)self;
 }
@@ -75,16 +75,16 @@ stream_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->extra);
     Py_VISIT(self->dict);
     Py_VISIT(self->loop);
-    Py_VISIT(self->protocol);
-    Py_VISIT(self->sock);
+    Py_VISIT(self->sink.protocol);
+    Py_VISIT(self->sock.obj);
     Py_VISIT(self->server);
-    Py_VISIT(self->waiter);
+    Py_VISIT(self->life.waiter);
     Py_VISIT(self->context);
-    Py_VISIT(self->lost_context);
-    Py_VISIT(self->lost_exc);
-    Py_VISIT(self->empty_waiter);
-    for (size_t i = 0; i < self->pieces.count; i++) {
-        Py_VISIT(pieces_at(&self->pieces, i));
+    Py_VISIT(self->life.lost_context);
+    Py_VISIT(self->life.lost_exc);
+    Py_VISIT(self->out.empty_waiter);
+    for (size_t i = 0; i < self->out.pieces.count; i++) {
+        Py_VISIT(pieces_at(&self->out.pieces, i));
     }
     return 0;
 }
@@ -93,26 +93,26 @@ static int
 stream_clear(PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
-    loop_flush_cancel(&self->flush);
-    if (self->loop != NULL && self->io.fd >= 0) {
-        io_unwatch(self->loop, &self->io);
-        io_hold(&self->io, false);
+    loop_flush_cancel(&self->out.flush);
+    if (self->loop != NULL && self->sock.io.fd >= 0) {
+        io_unwatch(self->loop, &self->sock.io);
+        io_hold(&self->sock.io, false);
     }
-    self->closing = true;
-    self->conn_lost += self->conn_lost == 0;
-    self->sock_fd = NULL;
+    self->life.closing = true;
+    self->life.conn_lost += self->life.conn_lost == 0;
+    self->sock.fd_ptr = NULL;
     stream_drop_output(self);
-    streamreader_unlink(&self->reader);
+    streamreader_unlink(&self->sink.reader);
     Py_CLEAR(self->extra);
     Py_CLEAR(self->dict);
-    Py_CLEAR(self->protocol);
-    Py_CLEAR(self->sock);
+    Py_CLEAR(self->sink.protocol);
+    Py_CLEAR(self->sock.obj);
     Py_CLEAR(self->server);
-    Py_CLEAR(self->waiter);
+    Py_CLEAR(self->life.waiter);
     Py_CLEAR(self->context);
-    Py_CLEAR(self->lost_context);
-    Py_CLEAR(self->lost_exc);
-    Py_CLEAR(self->empty_waiter);
+    Py_CLEAR(self->life.lost_context);
+    Py_CLEAR(self->life.lost_exc);
+    Py_CLEAR(self->out.empty_waiter);
     Py_CLEAR(self->loop);
     return 0;
 }
@@ -122,7 +122,7 @@ static void
 stream_finalize(PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
-    if (self->sock == NULL) {
+    if (self->sock.obj == NULL) {
         return;
     }
     PyObject *pending = PyErr_GetRaisedException();
@@ -131,8 +131,8 @@ stream_finalize(PyObject *op)
     if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0) {
         PyErr_WriteUnraisable(op);
     }
-    self->closing = true;
-    self->conn_lost += self->conn_lost == 0;
+    self->life.closing = true;
+    self->life.conn_lost += self->life.conn_lost == 0;
     if (self->loop != NULL && stream_release(self) < 0) {
         PyErr_WriteUnraisable(op);
     }
@@ -152,7 +152,7 @@ stream_drop(PyObject *op)
         PyObject_ClearWeakRefs(op);
     }
     stream_clear(op);
-    pieces_free(&self->pieces);
+    pieces_free(&self->out.pieces);
     PyTypeObject *type = Py_TYPE(op);
     type->tp_free(op);
     Py_DECREF(type);
@@ -207,7 +207,7 @@ static PyObject *
 stream_call_connection_lost(PyObject *op, PyObject *exc)
 {
     StreamObject *self = (StreamObject *)op;
-    Py_XSETREF(self->lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
+    Py_XSETREF(self->life.lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
     return none_or_error(stream_call_lost(self));
 }
 
@@ -216,27 +216,27 @@ static PyObject *
 stream_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    if (self->streams && self->flush.link != NULL && stream_flush(self) < 0) {
+    if (self->sink.streams && self->out.flush.link != NULL && stream_flush(self) < 0) {
         return NULL;
     }
-    return PyBool_FromLong(self->closing);
+    return PyBool_FromLong(self->life.closing);
 }
 
 static PyObject *
 stream_is_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    return PyBool_FromLong(!self->closing && !self->paused);
+    return PyBool_FromLong(!self->life.closing && !self->in.paused);
 }
 
 static PyObject *
 stream_pause_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    if (self->closing || self->paused) {
+    if (self->life.closing || self->in.paused) {
         Py_RETURN_NONE;
     }
-    self->paused = true;
+    self->in.paused = true;
     stream_update_hold(self);
     return none_or_error(stream_debug(self, "%r pauses reading"));
 }
@@ -245,7 +245,7 @@ static PyObject *
 stream_resume_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    if (self->closing || !self->paused || self->loop == NULL) {
+    if (self->life.closing || !self->in.paused || self->loop == NULL) {
         Py_RETURN_NONE;
     }
     if (!CONNECTION_HAS_ONE_CONTEXT) {
@@ -255,13 +255,13 @@ stream_resume_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
         }
         Py_XSETREF(self->context, context);
     }
-    self->paused = false;
-    if (self->read_eof) { /* it is there for every read that follows */
-        self->read_eof = false;
-        self->readable = true;
+    self->in.paused = false;
+    if (self->in.eof) { /* it is there for every read that follows */
+        self->in.eof = false;
+        self->in.readable = true;
     }
     stream_update_hold(self);
-    if (self->readable && stream_may_read(self) && stream_read_later(self) < 0) {
+    if (self->in.readable && stream_may_read(self) && stream_read_later(self) < 0) {
         return NULL;
     }
     return none_or_error(stream_debug(self, "%r resumes reading"));
@@ -271,7 +271,7 @@ static PyObject *
 stream_read_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    self->readable = true;
+    self->in.readable = true;
     return none_or_error(stream_read(self));
 }
 
@@ -289,7 +289,7 @@ stream_set_protocol(PyObject *op, PyObject *protocol)
 static PyObject *
 stream_get_protocol(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    PyObject *protocol = ((StreamObject *)op)->protocol;
+    PyObject *protocol = ((StreamObject *)op)->sink.protocol;
     return Py_NewRef(protocol != NULL ? protocol : Py_None);
 }
 
@@ -323,7 +323,7 @@ stream_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyO
     if (self->extra == NULL) {
         return Py_NewRef(fallback);
     }
-    if (self->pieces.count && PyUnicode_Check(name) &&
+    if (self->out.pieces.count && PyUnicode_Check(name) &&
         PyUnicode_CompareWithASCIIString(name, "socket") == 0 && stream_flush(self) < 0) {
         return NULL;
     }
@@ -339,7 +339,7 @@ static PyObject *
 stream_make_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    if (self->empty_waiter != NULL) {
+    if (self->out.empty_waiter != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
         return NULL;
     }
@@ -350,25 +350,25 @@ stream_make_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "the transport is closed");
         return NULL;
     }
-    self->empty_waiter =
+    self->out.empty_waiter =
         PyObject_CallMethodNoArgs((PyObject *)self->loop, self->loop->st->str_create_future);
-    if (self->empty_waiter == NULL ||
-        (self->pieces.count == 0 && stream_end_empty_waiter(self, NULL) < 0)) {
+    if (self->out.empty_waiter == NULL ||
+        (self->out.pieces.count == 0 && stream_end_empty_waiter(self, NULL) < 0)) {
         return NULL;
     }
-    return Py_NewRef(self->empty_waiter);
+    return Py_NewRef(self->out.empty_waiter);
 }
 
 static PyObject *
 stream_reset_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    Py_CLEAR(self->empty_waiter);
-    if (!self->lent) {
+    Py_CLEAR(self->out.empty_waiter);
+    if (!self->sock.lent) {
         Py_RETURN_NONE;
     }
-    self->lent = false;
-    if (self->conn_lost || self->loop == NULL || !self->started) {
+    self->sock.lent = false;
+    if (self->life.conn_lost || self->loop == NULL || !self->life.started) {
         Py_RETURN_NONE;
     }
     return none_or_error(stream_watch(self));
@@ -378,9 +378,9 @@ static PyObject *
 describe_state(StreamObject *self)
 {
     return PyUnicode_FromFormat(" read=%s write=<%s, bufsize=%zd>",
-                                self->io.fd >= 0 && stream_may_read(self) ? "polling" : "idle",
-                                self->pieces.count && !self->writable ? "polling" : "idle",
-                                self->queued);
+                                self->sock.io.fd >= 0 && stream_may_read(self) ? "polling" : "idle",
+                                self->out.pieces.count && !self->out.writable ? "polling" : "idle",
+                                self->out.queued);
 }
 
 static PyObject *
@@ -395,8 +395,10 @@ stream_repr(PyObject *op)
     PyObject *state = open ? describe_state(self) : PyUnicode_FromString("");
     PyObject *repr = NULL;
     if (name != NULL && state != NULL) {
-        const char *word = self->sock == NULL ? " closed" : self->closing ? " closing" : "";
-        repr = PyUnicode_FromFormat("<%U%s fd=%d%U>", name, word, self->fd, state);
+        const char *word = self->sock.obj == NULL ? " closed"
+                           : self->life.closing   ? " closing"
+                                                  : "";
+        repr = PyUnicode_FromFormat("<%U%s fd=%d%U>", name, word, self->sock.fd, state);
     }
     Py_XDECREF(name);
     Py_XDECREF(state);
@@ -424,7 +426,7 @@ stream_tells_closing(fastaio_state *st, PyObject *transport)
 {
     StreamObject *self = (StreamObject *)transport;
     bool plain = Py_IS_TYPE(transport, st->StreamTransportType) && stream_is_unpatched(self);
-    return plain ? self->closing : -1;
+    return plain ? self->life.closing : -1;
 }
 
 BY_KEYWORD_TOO(stream_set_protocol, "set_protocol", "protocol")
@@ -470,7 +472,7 @@ get_sock(PyObject *op, void *Py_UNUSED(closure))
     if (stream_flush(self) < 0) {
         return NULL;
     }
-    return Py_NewRef(self->sock != NULL ? self->sock : Py_None);
+    return Py_NewRef(self->sock.obj != NULL ? self->sock.obj : Py_None);
 }
 
 static int
@@ -497,7 +499,7 @@ set_sock(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     if (stream_flush(self) < 0) {
         return -1;
     }
-    if (value == NULL || value == Py_None || self->sock == NULL || self->loop == NULL) {
+    if (value == NULL || value == Py_None || self->sock.obj == NULL || self->loop == NULL) {
         PyErr_SetString(PyExc_AttributeError, "an open transport's _sock can be replaced only");
         return -1;
     }
@@ -509,7 +511,7 @@ static PyObject *
 get_read_callback(PyObject *op, void *Py_UNUSED(closure))
 {
     StreamObject *self = (StreamObject *)op;
-    return self->closing ? Py_NewRef(Py_None) : PyObject_GetAttrString(op, "_read_ready");
+    return self->life.closing ? Py_NewRef(Py_None) : PyObject_GetAttrString(op, "_read_ready");
 }
 
 static PyObject *
@@ -519,7 +521,7 @@ get_buffer(PyObject *op, void *Py_UNUSED(closure))
     if (stream_flush(self) < 0) {
         return NULL;
     }
-    return pieces_list(&self->pieces);
+    return pieces_list(&self->out.pieces);
 }
 
 static PyGetSetDef stream_getset[] = {
@@ -536,15 +538,15 @@ static PyMemberDef stream_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(StreamObject, weakrefs), READONLY, NULL},
     {"_loop", T_OBJECT, offsetof(StreamObject, loop), READONLY, NULL},
     {"_server", T_OBJECT, offsetof(StreamObject, server), READONLY, NULL},
-    {"_empty_waiter", T_OBJECT, offsetof(StreamObject, empty_waiter), READONLY, NULL},
-    {"_sock_fd", T_INT, offsetof(StreamObject, fd), READONLY, NULL},
-    {"_conn_lost", T_UINT, offsetof(StreamObject, conn_lost), READONLY, NULL},
-    {"_closing", T_BOOL, offsetof(StreamObject, closing), READONLY, NULL},
-    {"_eof", T_BOOL, offsetof(StreamObject, eof), READONLY, NULL},
-    {"_paused", T_BOOL, offsetof(StreamObject, paused), READONLY, NULL},
-    {"_protocol_paused", T_BOOL, offsetof(StreamObject, protocol_paused), 0, NULL},
-    {"_high_water", T_PYSSIZET, offsetof(StreamObject, high_water), 0, NULL},
-    {"_low_water", T_PYSSIZET, offsetof(StreamObject, low_water), 0, NULL},
+    {"_empty_waiter", T_OBJECT, offsetof(StreamObject, out.empty_waiter), READONLY, NULL},
+    {"_sock_fd", T_INT, offsetof(StreamObject, sock.fd), READONLY, NULL},
+    {"_conn_lost", T_UINT, offsetof(StreamObject, life.conn_lost), READONLY, NULL},
+    {"_closing", T_BOOL, offsetof(StreamObject, life.closing), READONLY, NULL},
+    {"_eof", T_BOOL, offsetof(StreamObject, out.eof), READONLY, NULL},
+    {"_paused", T_BOOL, offsetof(StreamObject, in.paused), READONLY, NULL},
+    {"_protocol_paused", T_BOOL, offsetof(StreamObject, out.protocol_paused), 0, NULL},
+    {"_high_water", T_PYSSIZET, offsetof(StreamObject, out.high_water), 0, NULL},
+    {"_low_water", T_PYSSIZET, offsetof(StreamObject, out.low_water), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -611,9 +613,10 @@ complete_type(fastaio_state *st, PyTypeObject *type)
     return rc;
 }
 
-PyDoc_STRVAR(make_stream_transport_doc,
-"_make_stream_transport($self, sock, protocol, waiter=None, extra=None, server=None)\n--\n\n"
-"Return a native transport over a connected, non-blocking socket.");
+PyDoc_STRVAR(
+    make_stream_transport_doc,
+    "_make_stream_transport($self, sock, protocol, waiter=None, extra=None, server=None)\n--\n\n"
+    "Return a native transport over a connected, non-blocking socket.");
 
 static PyObject *
 loop_make_stream_transport(LoopObject *loop, PyObject *args, PyObject *kwargs)
@@ -625,8 +628,7 @@ loop_make_stream_transport(LoopObject *loop, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     return stream_transport_new(loop, sock, protocol, waiter == Py_None ? NULL : waiter,
-                                extra == Py_None ? NULL : extra,
-                                server == Py_None ? NULL : server);
+                                extra == Py_None ? NULL : extra, server == Py_None ? NULL : server);
 }
 
 static PyMethodDef loop_methods[] = {

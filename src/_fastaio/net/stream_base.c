@@ -9,7 +9,7 @@
 
 #include "net/sockobj.h"
 
-/* ---- calling ---------------------------------------------------------------------------------- */
+/* ---- calling --------------------------------------------------------------------------------- */
 
 int
 stream_run_in(StreamObject *self, PyObject *context, int (*fn)(StreamObject *))
@@ -75,7 +75,7 @@ stream_report(StreamObject *self, const char *message, PyObject *exc)
     LoopObject *loop = self->loop;
     PyObject *context =
         Py_BuildValue("{s:s,s:O,s:O,s:O}", "message", message, "exception", exc, "transport", self,
-                      "protocol", self->protocol ? self->protocol : Py_None);
+                      "protocol", self->sink.protocol ? self->sink.protocol : Py_None);
     if (context == NULL) {
         return -1;
     }
@@ -86,13 +86,13 @@ stream_report(StreamObject *self, const char *message, PyObject *exc)
     return result != NULL ? 0 : -1;
 }
 
-/* ---- watching --------------------------------------------------------------------------------- */
+/* ---- watching -------------------------------------------------------------------------------- */
 
 void
 stream_update_hold(StreamObject *self)
 {
-    bool wanted = stream_may_read(self) || (self->pieces.count && !self->writable);
-    io_hold(&self->io, wanted && self->io.fd >= 0);
+    bool wanted = stream_may_read(self) || (self->out.pieces.count && !self->out.writable);
+    io_hold(&self->sock.io, wanted && self->sock.io.fd >= 0);
 }
 
 int
@@ -100,15 +100,15 @@ stream_watch(StreamObject *self)
 {
     /* Room to write is asked for once it was missed: on a Unix socket each message that the peer
        reads would be an event otherwise. */
-    bool out = self->watched_out || !self->writable;
+    bool out = self->out.watched || !self->out.writable;
     uint32_t events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | (out ? EPOLLOUT : 0u);
-    if (self->lent) {
+    if (self->sock.lent) {
         return 0;
     }
-    if (io_watch(self->loop, &self->io, stream_fd(self), events, WATCH_EDGE) < 0) {
+    if (io_watch(self->loop, &self->sock.io, stream_fd(self), events, WATCH_EDGE) < 0) {
         return -1;
     }
-    self->watched_out = out;
+    self->out.watched = out;
     stream_update_hold(self);
     return 0;
 }
@@ -116,26 +116,26 @@ stream_watch(StreamObject *self)
 int
 stream_watch_again(StreamObject *self)
 {
-    return self->started && self->io.fd >= 0 ? stream_watch(self) : 0;
+    return self->life.started && self->sock.io.fd >= 0 ? stream_watch(self) : 0;
 }
 
-/* ---- the socket and the server ---------------------------------------------------------------- */
+/* ---- the socket and the server --------------------------------------------------------------- */
 
 int
 stream_take_io_ref(StreamObject *self, fastaio_state *st, PyObject *sock)
 {
     int held = sockobj_hold(st, sock);
-    self->io_ref = held > 0;
+    self->sock.io_ref = held > 0;
     return held < 0 ? -1 : 0;
 }
 
 int
 stream_drop_io_ref(StreamObject *self, fastaio_state *st, PyObject *sock)
 {
-    if (!self->io_ref) {
+    if (!self->sock.io_ref) {
         return 0;
     }
-    self->io_ref = false;
+    self->sock.io_ref = false;
     return sockobj_release(st, sock);
 }
 
@@ -161,13 +161,13 @@ stream_detach(StreamObject *self, fastaio_state *st, PyObject *server)
 #endif
 }
 
-/* ---- the queue -------------------------------------------------------------------------------- */
+/* ---- the queue ------------------------------------------------------------------------------- */
 
 void
 stream_drop_output(StreamObject *self)
 {
-    loop_flush_cancel(&self->flush);
-    flush_forget_kept(&self->flush);
-    self->queued = 0;
-    pieces_drop(&self->pieces);
+    loop_flush_cancel(&self->out.flush);
+    flush_forget_kept(&self->out.flush);
+    self->out.queued = 0;
+    pieces_drop(&self->out.pieces);
 }

@@ -7,11 +7,11 @@
 int
 stream_end_empty_waiter(StreamObject *self, PyObject *exc)
 {
-    if (self->empty_waiter == NULL || self->loop == NULL) {
+    if (self->out.empty_waiter == NULL || self->loop == NULL) {
         return 0;
     }
     fastaio_state *st = self->loop->st;
-    PyObject *waiter = Py_NewRef(self->empty_waiter);
+    PyObject *waiter = Py_NewRef(self->out.empty_waiter);
     PyObject *result = NULL;
     PyObject *done = PyObject_CallMethodNoArgs(waiter, st->str_done);
     int is_done = done != NULL ? PyObject_IsTrue(done) : -1;
@@ -25,11 +25,11 @@ stream_end_empty_waiter(StreamObject *self, PyObject *exc)
     }
     Py_DECREF(waiter);
     Py_XDECREF(result);
-    if (result != NULL && exc == NULL && self->io.fd >= 0) {
+    if (result != NULL && exc == NULL && self->sock.io.fd >= 0) {
         /* sock_sendfile() waits on the descriptor by itself, until _reset_empty_waiter(). */
-        self->lent = true;
+        self->sock.lent = true;
         stream_update_hold(self);
-        io_unwatch(self->loop, &self->io);
+        io_unwatch(self->loop, &self->sock.io);
     }
     return result != NULL ? 0 : -1;
 }
@@ -42,16 +42,16 @@ stream_release(StreamObject *self)
         return 0;
     }
     fastaio_state *st = loop->st;
-    PyObject *sock = self->sock;
+    PyObject *sock = self->sock.obj;
     PyObject *server = self->server;
     PyObject *failure = NULL;
     stream_drop_output(self); /* first: the keeper may be using the socket */
-    self->sock = NULL;
-    self->sock_fd = NULL;
+    self->sock.obj = NULL;
+    self->sock.fd_ptr = NULL;
     self->server = NULL;
-    self->readable = self->writable = false;
-    io_hold(&self->io, false);
-    io_unwatch(loop, &self->io);
+    self->in.readable = self->out.writable = false;
+    io_hold(&self->sock.io, false);
+    io_unwatch(loop, &self->sock.io);
     loop_io_happened(loop);
     if (sock != NULL) {
         if (stream_drop_io_ref(self, st, sock) < 0) {
@@ -82,13 +82,14 @@ stream_call_lost(StreamObject *self)
         return 0;
     }
     LoopObject *loop = (LoopObject *)Py_NewRef(self->loop);
-    PyObject *exc = self->lost_exc != NULL ? Py_NewRef(self->lost_exc) : Py_NewRef(Py_None);
+    PyObject *exc =
+        self->life.lost_exc != NULL ? Py_NewRef(self->life.lost_exc) : Py_NewRef(Py_None);
     PyObject *failure = NULL;
-    self->closing = true;
-    self->conn_lost += self->conn_lost == 0;
+    self->life.closing = true;
+    self->life.conn_lost += self->life.conn_lost == 0;
     loop->metrics.connections_lost++;
-    if (self->protocol != NULL) {
-        PyObject *protocol = Py_NewRef(self->protocol);
+    if (self->sink.protocol != NULL) {
+        PyObject *protocol = Py_NewRef(self->sink.protocol);
         PyObject *result = PyObject_CallMethodOneArg(protocol, loop->st->str_connection_lost, exc);
         if (drop_result(result) < 0) {
             keep_first(&failure, (PyObject *)self);
@@ -98,7 +99,7 @@ stream_call_lost(StreamObject *self)
     if (stream_release(self) < 0) {
         keep_first(&failure, (PyObject *)self);
     }
-    if (self->loop != NULL && self->empty_waiter != NULL) {
+    if (self->loop != NULL && self->out.empty_waiter != NULL) {
         PyObject *gone =
             PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer");
         if (gone == NULL || stream_end_empty_waiter(self, gone) < 0) {
@@ -106,8 +107,8 @@ stream_call_lost(StreamObject *self)
         }
         Py_XDECREF(gone);
     }
-    Py_CLEAR(self->protocol);
-    Py_CLEAR(self->lost_exc);
+    Py_CLEAR(self->sink.protocol);
+    Py_CLEAR(self->life.lost_exc);
     Py_CLEAR(self->loop);
     Py_DECREF(exc);
     Py_DECREF(loop);
@@ -147,12 +148,12 @@ static int
 stream_lost(LoopObject *loop, PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
-    PyObject *context = self->lost_context;
+    PyObject *context = self->life.lost_context;
     if (context == NULL) {
         return 0;
     }
-    self->lost_context = NULL;
-    PyObject *exc = Py_NewRef(self->lost_exc != NULL ? self->lost_exc : Py_None);
+    self->life.lost_context = NULL;
+    PyObject *exc = Py_NewRef(self->life.lost_exc != NULL ? self->life.lost_exc : Py_None);
     int rc = stream_run_in(self, context, stream_call_lost);
     if (rc < 0) {
         rc = report_lost(loop, op, exc, context);
@@ -169,12 +170,12 @@ stream_lose(StreamObject *self, PyObject *exc)
     if (loop == NULL) {
         return 0;
     }
-    self->conn_lost++;
+    self->life.conn_lost++;
     /* Nothing is waited for any more: until the socket is closed its descriptor may be watched by
        others, as on asyncio. */
-    io_hold(&self->io, false);
-    io_unwatch(loop, &self->io);
-    Py_XSETREF(self->lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
+    io_hold(&self->sock.io, false);
+    io_unwatch(loop, &self->sock.io);
+    Py_XSETREF(self->life.lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
     if (loop_check_closed(loop) < 0 || (loop->debug && loop_check_thread(loop) < 0)) {
         return -1;
     }
@@ -185,9 +186,9 @@ stream_lose(StreamObject *self, PyObject *exc)
         Py_XDECREF(method);
         return rc;
     }
-    Py_XSETREF(self->lost_context,
+    Py_XSETREF(self->life.lost_context,
                CONNECTION_HAS_ONE_CONTEXT ? Py_NewRef(self->context) : PyContext_CopyCurrent());
-    if (self->lost_context == NULL) {
+    if (self->life.lost_context == NULL) {
         return -1;
     }
     return loop_call_native(loop, stream_lost, (PyObject *)self);

@@ -15,12 +15,12 @@
 
 #include <sys/socket.h>
 
-/* ---- flow control ----------------------------------------------------------------------------- */
+/* ---- flow control ---------------------------------------------------------------------------- */
 
 static int
 tell_protocol(StreamObject *self, PyObject *name, const char *failure)
 {
-    PyObject *protocol = Py_NewRef(self->protocol); /* it may set another one */
+    PyObject *protocol = Py_NewRef(self->sink.protocol); /* it may set another one */
     PyObject *result = PyObject_CallMethodNoArgs(protocol, name);
     Py_DECREF(protocol);
     if (result != NULL) {
@@ -39,10 +39,11 @@ tell_protocol(StreamObject *self, PyObject *name, const char *failure)
 int
 stream_maybe_pause(StreamObject *self)
 {
-    if (self->queued <= self->high_water || self->protocol_paused || self->protocol == NULL) {
+    if (self->out.queued <= self->out.high_water || self->out.protocol_paused ||
+        self->sink.protocol == NULL) {
         return 0;
     }
-    self->protocol_paused = true;
+    self->out.protocol_paused = true;
     return tell_protocol(self, self->loop->st->str_pause_writing,
                          "protocol.pause_writing() failed");
 }
@@ -50,31 +51,32 @@ stream_maybe_pause(StreamObject *self)
 static int
 maybe_resume(StreamObject *self)
 {
-    if (!self->protocol_paused || self->queued > self->low_water || self->protocol == NULL) {
+    if (!self->out.protocol_paused || self->out.queued > self->out.low_water ||
+        self->sink.protocol == NULL) {
         return 0;
     }
-    self->protocol_paused = false;
+    self->out.protocol_paused = false;
     return tell_protocol(self, self->loop->st->str_resume_writing,
                          "protocol.resume_writing() failed");
 }
 
-/* ---- failing ---------------------------------------------------------------------------------- */
+/* ---- failing --------------------------------------------------------------------------------- */
 
 int
 stream_force_close(StreamObject *self, PyObject *exc)
 {
-    if (self->conn_lost || self->loop == NULL) {
+    if (self->life.conn_lost || self->loop == NULL) {
         return 0;
     }
     /* On asyncio the kernel has it already. A failure here ends the connection itself. */
-    if (!self->closing && stream_flush(self) < 0) {
+    if (!self->life.closing && stream_flush(self) < 0) {
         return -1;
     }
-    if (self->conn_lost || self->loop == NULL) {
+    if (self->life.conn_lost || self->loop == NULL) {
         return 0;
     }
     stream_drop_output(self);
-    self->closing = true;
+    self->life.closing = true;
     return stream_lose(self, exc);
 }
 
@@ -126,12 +128,12 @@ write_failed(StreamObject *self)
     return rc;
 }
 
-/* ---- flushing --------------------------------------------------------------------------------- */
+/* ---- flushing -------------------------------------------------------------------------------- */
 
 int
 stream_shut_down_writing(StreamObject *self)
 {
-    if (!self->foreign) {
+    if (!self->sock.foreign) {
         if (shutdown(stream_fd(self), SHUT_WR) == 0) {
             return 0;
         }
@@ -141,7 +143,7 @@ stream_shut_down_writing(StreamObject *self)
     PyObject *how = PyLong_FromLong(SHUT_WR);
     PyObject *result = NULL;
     if (how != NULL) {
-        result = PyObject_CallMethodOneArg(self->sock, self->loop->st->str_shutdown, how);
+        result = PyObject_CallMethodOneArg(self->sock.obj, self->loop->st->str_shutdown, how);
         Py_DECREF(how);
     }
     Py_XDECREF(result);
@@ -159,10 +161,10 @@ drained(StreamObject *self)
     if (self->loop == NULL) {
         return 0;
     }
-    if (self->closing) {
-        return self->conn_lost ? 0 : stream_lose(self, Py_None);
+    if (self->life.closing) {
+        return self->life.conn_lost ? 0 : stream_lose(self, Py_None);
     }
-    if (self->eof && stream_shut_down_writing(self) < 0) {
+    if (self->out.eof && stream_shut_down_writing(self) < 0) {
         return write_failed(self);
     }
     return 0;
@@ -171,31 +173,31 @@ drained(StreamObject *self)
 static int
 send_queued(StreamObject *self)
 {
-    loop_flush_cancel(&self->flush);
-    bool may_send = self->pieces.count != 0 && self->writable;
-    if (self->conn_lost || self->loop == NULL || !(may_send || self->flush.kept_sends)) {
+    loop_flush_cancel(&self->out.flush);
+    bool may_send = self->out.pieces.count != 0 && self->out.writable;
+    if (self->life.conn_lost || self->loop == NULL || !(may_send || self->out.flush.kept_sends)) {
         return 0;
     }
     loop_io_happened(self->loop);
-    if (pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
+    if (pieces_are_inherited(&self->out.pieces, self->loop->st->forks)) {
         stream_drop_output(self);
     }
     if (stream_take_kept(self) < 0) {
         return write_failed(self);
     }
-    if (self->writable && stream_send_queue(self) < 0) {
+    if (self->out.writable && stream_send_queue(self) < 0) {
         return write_failed(self);
     }
     if (self->loop == NULL) { /* a foreign socket's method has ended the connection */
         return 0;
     }
-    if (!self->writable && self->started && !self->watched_out && stream_watch(self) < 0) {
+    if (!self->out.writable && self->life.started && !self->out.watched && stream_watch(self) < 0) {
         return write_failed(self);
     }
     if (maybe_resume(self) < 0) { /* which may write more */
         return -1;
     }
-    if (self->pieces.count == 0 && self->loop != NULL) {
+    if (self->out.pieces.count == 0 && self->loop != NULL) {
         return drained(self);
     }
     stream_update_hold(self);
@@ -206,11 +208,11 @@ int
 stream_flush(StreamObject *self)
 {
     LoopObject *loop = self->loop;
-    if (self->pieces.count == 0) {
+    if (self->out.pieces.count == 0) {
         return 0;
     }
-    if (self->writable && loop != NULL && loop->output.first != NULL &&
-        loop_flush_through(loop, &self->flush) < 0) {
+    if (self->out.writable && loop != NULL && loop->output.first != NULL &&
+        loop_flush_through(loop, &self->out.flush) < 0) {
         return -1;
     }
     return send_queued(self);
@@ -231,21 +233,21 @@ stream_flush_entry(LoopObject *Py_UNUSED(loop), PyObject *op)
     return rc;
 }
 
-/* ---- closing ---------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 int
 stream_close(StreamObject *self)
 {
-    if (self->closing || self->loop == NULL) {
+    if (self->life.closing || self->loop == NULL) {
         return 0;
     }
     if (stream_flush(self) < 0) {
         return -1;
     }
-    if (self->closing || self->loop == NULL) {
+    if (self->life.closing || self->loop == NULL) {
         return 0;
     }
-    self->closing = true;
+    self->life.closing = true;
     stream_update_hold(self);
-    return self->pieces.count == 0 ? stream_lose(self, Py_None) : 0;
+    return self->out.pieces.count == 0 ? stream_lose(self, Py_None) : 0;
 }

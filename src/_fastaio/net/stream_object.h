@@ -17,83 +17,129 @@
 
 /* The slots of asyncio.transports._FlowControlMixin behind BaseTransport's one. */
 #define FLOW_CONTROL_SLOTS 4
-/* From here on a single write goes at once, and reading takes the way without a copy. A turn reads no
-   more than that ahead of the tasks behind stream readers. */
+/* A write of this size is sent immediately. After a read of this size the next one receives straight
+   into a bytes object. A turn reads this much ahead of the tasks behind stream readers. */
 #define STREAM_LARGE (64 * 1024)
 
-/* What can cut a read before the data ends: see stream_read.c. */
+/* The kinds of sockets by what can cut a read before the data ends: see stream_read.c. */
 typedef enum {
     SOCKET_OTHER,
     SOCKET_TCP,
     SOCKET_UNIX, /* a Unix stream socket */
 } SocketKind;
 
+/* Where the data that is read goes. */
+typedef struct {
+    PyObject *protocol;  /* NULL once the connection is lost */
+    ReaderCore *reader;  /* of a stream protocol whose reader is fed natively; borrowed, or NULL */
+    native_feed_fn feed; /* takes what is read for `protocol`, a native one (TLS); or NULL */
+    bool buffered;       /* the protocol is a BufferedProtocol */
+    bool streams;        /* the protocol is of asyncio.streams: is_closing() is a part of drain() */
+} StreamSink;
+
+typedef struct {
+    Py_ssize_t last_read; /* bytes */
+    bool readable;        /* the kernel is believed to have data, or the end */
+    bool hung_up;         /* HUP, RDHUP or ERR was reported: only EAGAIN or EOF ends reading */
+    bool urgent;          /* urgent data may have been received: EPOLLPRI was reported */
+    bool read_queued;     /* a read is in a queue of the loop */
+    bool eof;             /* the end was read; resume_reading() reads again */
+    bool paused;          /* pause_reading() was called */
+} StreamInput;
+
+typedef struct {
+    FlushNode flush;   /* listed while the loop or the keeper is to send the queue */
+    Pieces pieces;     /* the queue; the keeper reads it while `flush` is listed, see flush.h */
+    Py_ssize_t queued; /* bytes not sent */
+    Py_ssize_t high_water;
+    Py_ssize_t low_water;
+    PyObject *empty_waiter; /* a future: the queue is to be left empty for sendfile; or NULL */
+    bool writable;          /* the kernel is believed to take more */
+    bool has_room;        /* EPOLLOUT was reported; the refused output has not been offered again */
+    bool watched;         /* EPOLLOUT is asked for */
+    bool leftover;        /* foreign: what is queued was refused before */
+    bool protocol_paused; /* pause_writing() was called, resume_writing() not yet */
+    bool eof;             /* write_eof() was called */
+} StreamOutput;
+
+typedef struct {
+    PyObject *obj;     /* the Python socket; NULL once it is closed */
+    const int *fd_ptr; /* where `obj` keeps its descriptor; NULL where that is not known */
+    IoWatcher io;
+    int fd; /* the number that is watched */
+    SocketKind kind;
+    bool foreign; /* not exactly socket.socket: its own methods are called */
+    bool io_ref;  /* the transport has an I/O reference on `obj` */
+    bool lent;    /* sendfile() waits for the descriptor's events, the transport does not */
+} StreamSocket;
+
+typedef struct {
+    PyObject *waiter;       /* a future: its result is set once reading has begun; or NULL */
+    PyObject *lost_exc;     /* the argument of connection_lost(); NULL: None */
+    PyObject *lost_context; /* of connection_lost(), while that is queued; or NULL */
+    unsigned conn_lost;     /* not 0: connection_lost() is queued; counts writes from there on */
+    bool started;           /* connection_made() has been called: the descriptor may be watched */
+    bool closing;           /* nothing is read any more, and write_eof() does nothing */
+} StreamLife;
+
+/* The states of a connection. `loop` is set from set-up until it is gone.
+ *
+ *   state        started closing conn_lost  loop  sock.obj   what may happen
+ *   blank           0       0        0      NULL    NULL     __init__() has not run
+ *   made            0       0        0      set     set      write(); connection_made() is queued
+ *   open            1       0        0      set     set      reads and writes
+ *   closing        0/1      1        0      set     set      the rest of the queue is sent
+ *   lost           0/1      1       > 0     set     set      connection_lost() is queued
+ *   released       0/1      1       > 0     set     NULL     within connection_lost()'s last part
+ *   gone           0/1      1       > 0     NULL    NULL     write() counts and warns
+ *
+ * A connection only moves down this table. `closing` ends with the empty queue, so a transport with
+ * an empty queue goes straight to `lost`. No other combination exists.
+ *
+ * 1. `in.readable` becomes true by an event (stream_start.c), by resume_reading() after EOF, and by
+ *    _read_ready(). It becomes false in stream_read.c, where a read proves that the input is
+ *    exhausted, and at the release. Nothing else may touch it.
+ * 2. `out.writable` becomes false in stream_send.c, by EAGAIN and by a short count, and at the
+ *    release. It becomes true by an event (stream_start.c).
+ * 3. A transport is kept alive by the loop's table while an event is awaited: while it may read, or
+ *    refused output waits for room (stream_update_hold()). A queued read, start or connection_lost()
+ *    holds it by the ready queue. Listed output holds nothing: a finalizer sends it
+ *    (stream_send_last()). So a paused transport without output lives by its users alone, as on
+ *    asyncio.
+ * 4. `out.flush` is listed only while `loop` and `sock.obj` stay the same. Whatever changes either
+ *    takes the node off first: the keeper's thread may be reading both.
+ */
 typedef struct {
     PyObject_HEAD
     PyObject *extra;                     /* here asyncio.BaseTransport has its slot _extra */
     void *base_room[FLOW_CONTROL_SLOTS]; /* never used: getters of ours hide these */
     PyObject *dict;
     PyObject *weakrefs;
-    LoopObject *loop; /* NULL before __init__ and once the connection is lost; so are the next 3 */
-    PyObject *protocol;
-    native_feed_fn feed; /* takes what is read for `protocol`, a native one (TLS); or NULL */
-    ReaderCore *reader; /* of a stream protocol whose reader we feed; borrowed, or NULL */
-    PyObject *sock;
-    const int *sock_fd;     /* where sock keeps its descriptor; NULL where that is not known */
-    PyObject *server;       /* or NULL */
-    PyObject *waiter;       /* told once reading has begun; or NULL */
-    PyObject *context;      /* of the protocol's callbacks, see compat.h */
-    PyObject *lost_context; /* of connection_lost(), once that is queued */
-    PyObject *lost_exc;
-    PyObject *empty_waiter; /* a future: the queue is to be left empty for sendfile */
-    IoWatcher io;
-    FlushNode flush;
-    Pieces pieces;     /* queued output; the keeper reads it while `flush` is listed, see flush.h */
-    Py_ssize_t queued; /* bytes not sent */
-    Py_ssize_t high_water;
-    Py_ssize_t low_water;
-    Py_ssize_t last_read;
-    int fd;
-    unsigned
-        conn_lost; /* 0: alive; else connection_lost() is queued; counts writes from there on */
-    SocketKind kind;
-    /* What the kernel is believed to answer. `readable` is cleared only where the input is proved to
-       be exhausted, `writable` by EAGAIN and by a short count. */
-    bool readable;
-    bool writable;
-    bool has_room; /* EPOLLOUT was reported, and refused output has not been offered again */
-    bool urgent;   /* urgent data may have been received: EPOLLPRI was reported */
-    bool hung_up;  /* HUP, RDHUP or ERR was seen: only EAGAIN or EOF ends reading */
-    bool foreign;  /* not exactly socket.socket: its own methods are called */
-    bool buffered; /* the protocol is a BufferedProtocol */
-    bool streams;  /* the protocol is of asyncio.streams: is_closing() is a part of drain() */
-    bool io_ref;   /* we hold an I/O reference on sock */
-    bool started;
-    bool watched_out; /* EPOLLOUT is asked for */
-    bool read_queued;
-    bool read_eof;
-    bool leftover; /* foreign: what is queued was refused before */
-    bool lent;     /* sendfile waits on the descriptor instead of us */
-    bool closing;
-    bool paused;
-    bool protocol_paused;
-    bool eof; /* write_eof() was called */
+    LoopObject *loop;
+    PyObject *server;  /* or NULL */
+    PyObject *context; /* of the protocol's callbacks, see compat.h */
+    StreamSink sink;
+    StreamInput in;
+    StreamOutput out;
+    StreamSocket sock;
+    StreamLife life;
 } StreamObject;
 
-/* The descriptor to call the kernel with: -1 if the user has closed or detached it. */
+/* Return the descriptor for system calls: -1 if the user has closed or detached the socket. */
 static inline int
 stream_fd(const StreamObject *self)
 {
-    return self->sock_fd != NULL ? *self->sock_fd : self->fd;
+    return self->sock.fd_ptr != NULL ? *self->sock.fd_ptr : self->sock.fd;
 }
 
 static inline bool
 stream_may_read(const StreamObject *self)
 {
-    return self->started && !self->paused && !self->closing && !self->read_eof && !self->lent;
+    return self->life.started && !self->in.paused && !self->life.closing && !self->in.eof &&
+           !self->sock.lent;
 }
 
-/* Whether nobody has set attributes, which may hide methods. */
+/* Return whether no attribute of the object can hide a method of the type. */
 static inline bool
 stream_is_unpatched(const StreamObject *self)
 {

@@ -39,7 +39,7 @@ receive(StreamObject *self, void *buffer, size_t size, bool *cut)
     int fd = stream_fd(self);
     ssize_t count;
     *cut = false;
-    if (self->kind != SOCKET_UNIX) {
+    if (self->sock.kind != SOCKET_UNIX) {
         do {
             count = recv(fd, buffer, size, 0);
         } while (count < 0 && errno == EINTR);
@@ -58,7 +58,7 @@ static int
 recv_failed(StreamObject *self)
 {
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        self->readable = false;
+        self->in.readable = false;
         return READ_NOTHING;
     }
     PyErr_SetFromErrno(PyExc_OSError);
@@ -71,20 +71,20 @@ static bool
 proves_exhausted(const StreamObject *self, bool cut)
 {
     /* Once the end has been reported there is no further event: EOF is found by reading on. */
-    if (self->hung_up || cut || self->kind == SOCKET_OTHER) {
+    if (self->in.hung_up || cut || self->sock.kind == SOCKET_OTHER) {
         return false;
     }
-    return !self->urgent || sockatmark(stream_fd(self)) != 1;
+    return !self->in.urgent || sockatmark(stream_fd(self)) != 1;
 }
 
 /* Record a read of `count` bytes. `ended_early`: there was room for more, or no more was counted. */
 static void
 note_read(StreamObject *self, ssize_t count, bool ended_early, bool cut)
 {
-    self->last_read = count;
+    self->in.last_read = count;
     self->loop->metrics.bytes_received += (uint64_t)count;
     if (ended_early && proves_exhausted(self, cut)) {
-        self->readable = false;
+        self->in.readable = false;
     }
 }
 
@@ -140,7 +140,7 @@ recv_straight(StreamObject *self, PyObject **data)
 static int
 call_foreign(StreamObject *self, PyObject *name, PyObject *arg, PyObject **result)
 {
-    PyObject *sock = Py_NewRef(self->sock);
+    PyObject *sock = Py_NewRef(self->sock.obj);
     *result = PyObject_CallMethodOneArg(sock, name, arg);
     Py_DECREF(sock);
     if (self->loop == NULL && *result != NULL) { /* which has ended it */
@@ -153,7 +153,7 @@ call_foreign(StreamObject *self, PyObject *name, PyObject *arg, PyObject **resul
     if (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
         PyErr_ExceptionMatches(PyExc_InterruptedError)) {
         PyErr_Clear();
-        self->readable = false;
+        self->in.readable = false;
         return stream_watch_again(self) < 0 ? READ_ERROR : READ_NOTHING;
     }
     return READ_ERROR;
@@ -179,15 +179,15 @@ recv_foreign(StreamObject *self, PyObject **data)
 static int
 received_eof(StreamObject *self)
 {
-    self->read_eof = true;
-    self->readable = false;
+    self->in.eof = true;
+    self->in.readable = false;
     if (stream_debug(self, "%r received EOF") < 0) {
         return -1;
     }
-    if (self->loop == NULL || self->protocol == NULL) {
+    if (self->loop == NULL || self->sink.protocol == NULL) {
         return 0;
     }
-    PyObject *protocol = Py_NewRef(self->protocol); /* it may set another one */
+    PyObject *protocol = Py_NewRef(self->sink.protocol); /* it may set another one */
     PyObject *result = PyObject_CallMethodNoArgs(protocol, self->loop->st->str_eof_received);
     Py_DECREF(protocol);
     int keep_open = result != NULL ? PyObject_IsTrue(result) : -1;
@@ -220,14 +220,14 @@ read_failed(StreamObject *self)
 static PyObject *
 deliver(StreamObject *self, PyObject *data)
 {
-    if (self->reader != NULL) {
-        int fed = streamreader_feed(self->reader, self->protocol, data);
+    if (self->sink.reader != NULL) {
+        int fed = streamreader_feed(self->sink.reader, self->sink.protocol, data);
         if (fed != 0) {
             return fed > 0 ? Py_NewRef(Py_None) : NULL;
         }
     }
     /* A reference of our own: the callback may put another protocol in its place. */
-    PyObject *args[] = {Py_NewRef(self->protocol), data};
+    PyObject *args[] = {Py_NewRef(self->sink.protocol), data};
     PyObject *result = PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
     Py_DECREF(args[0]);
     return result;
@@ -238,10 +238,10 @@ read_data(StreamObject *self)
 {
     PyObject *data = NULL;
     int rc;
-    if (self->foreign) {
+    if (self->sock.foreign) {
         rc = recv_foreign(self, &data);
     }
-    else if (self->last_read >= STREAM_LARGE) {
+    else if (self->in.last_read >= STREAM_LARGE) {
         rc = recv_straight(self, &data);
     }
     else {
@@ -255,7 +255,7 @@ read_data(StreamObject *self)
         Py_DECREF(data);
         return some < 0 ? read_failed(self) : received_eof(self);
     }
-    if (self->protocol == NULL) { /* a method of a foreign socket has ended it */
+    if (self->sink.protocol == NULL) { /* a method of a foreign socket has ended it */
         Py_DECREF(data);
         return 0;
     }
@@ -277,7 +277,7 @@ get_buffer(StreamObject *self)
     if (hint == NULL) {
         return NULL;
     }
-    PyObject *protocol = Py_NewRef(self->protocol);
+    PyObject *protocol = Py_NewRef(self->sink.protocol);
     PyObject *buffer = PyObject_CallMethodOneArg(protocol, self->loop->st->str_get_buffer, hint);
     Py_DECREF(protocol);
     Py_DECREF(hint);
@@ -344,13 +344,13 @@ read_into_protocol(StreamObject *self)
     if (buffer == NULL) {
         return stream_fatal_raised(self, "Fatal error: protocol.get_buffer() call failed.");
     }
-    if (self->loop == NULL || self->protocol == NULL) { /* a nested run has ended it */
+    if (self->loop == NULL || self->sink.protocol == NULL) { /* a nested run has ended it */
         Py_DECREF(buffer);
         return 0;
     }
     Py_ssize_t count = 0;
-    int rc =
-        self->foreign ? recv_into_foreign(self, buffer, &count) : recv_into(self, buffer, &count);
+    int rc = self->sock.foreign ? recv_into_foreign(self, buffer, &count)
+                                : recv_into(self, buffer, &count);
     Py_DECREF(buffer);
     if (rc != READ_DONE) {
         return rc == READ_ERROR ? read_failed(self) : 0;
@@ -361,7 +361,7 @@ read_into_protocol(StreamObject *self)
     PyObject *number = PyLong_FromSsize_t(count);
     PyObject *result = NULL;
     if (number != NULL) {
-        PyObject *protocol = Py_NewRef(self->protocol);
+        PyObject *protocol = Py_NewRef(self->sink.protocol);
         result = PyObject_CallMethodOneArg(protocol, self->loop->st->str_buffer_updated, number);
         Py_DECREF(protocol);
         Py_DECREF(number);
@@ -391,12 +391,12 @@ read_into_native(StreamObject *self)
     if (count == 0) {
         return received_eof(self);
     }
-    PyObject *protocol = Py_NewRef(self->protocol); /* it may go meanwhile */
-    int rc = self->feed(protocol, buffer, count);
+    PyObject *protocol = Py_NewRef(self->sink.protocol); /* it may go meanwhile */
+    int rc = self->sink.feed(protocol, buffer, count);
     Py_DECREF(protocol);
-    return rc == 0 ? 0
-                   : stream_fatal_raised(self,
-                                         "Fatal error: protocol.buffer_updated() call failed.");
+    return rc == 0
+               ? 0
+               : stream_fatal_raised(self, "Fatal error: protocol.buffer_updated() call failed.");
 }
 
 /* ---- turns -----------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ read_into_native(StreamObject *self)
 static bool
 is_bulk(const StreamObject *self)
 {
-    return self->reader != NULL && self->last_read >= STREAM_LARGE;
+    return self->sink.reader != NULL && self->in.last_read >= STREAM_LARGE;
 }
 
 /* Return whether this turn may read more ahead of the tasks behind stream readers. */
@@ -437,13 +437,13 @@ read_once(StreamObject *self)
 {
     LoopObject *loop = self->loop;
     bool bulk = is_bulk(self);
-    int rc = self->feed != NULL && !self->foreign ? read_into_native(self)
-             : self->buffered            ? read_into_protocol(self)
-                                         : read_data(self);
+    int rc = self->sink.feed != NULL && !self->sock.foreign ? read_into_native(self)
+             : self->sink.buffered                          ? read_into_protocol(self)
+                                                            : read_data(self);
     if (bulk) {
-        spend_bulk_budget(loop, self->last_read);
+        spend_bulk_budget(loop, self->in.last_read);
     }
-    if (self->readable && stream_may_read(self) && stream_read_later(self) < 0) {
+    if (self->in.readable && stream_may_read(self) && stream_read_later(self) < 0) {
         return -1;
     }
     return rc;
@@ -452,7 +452,7 @@ read_once(StreamObject *self)
 int
 stream_read(StreamObject *self)
 {
-    if (!self->readable || !stream_may_read(self)) {
+    if (!self->in.readable || !stream_may_read(self)) {
         return 0;
     }
     if (is_bulk(self) && (ready_len(&self->loop->bulk.queue) || !has_bulk_budget(self->loop))) {
@@ -465,8 +465,8 @@ static int
 read_again(LoopObject *Py_UNUSED(loop), PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
-    self->read_queued = false;
-    if (!self->readable || !stream_may_read(self)) {
+    self->in.read_queued = false;
+    if (!self->in.readable || !stream_may_read(self)) {
         return 0;
     }
     return stream_run_in(self, self->context, stream_read);
@@ -476,8 +476,8 @@ static int
 read_bulk(LoopObject *Py_UNUSED(loop), PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
-    self->read_queued = false;
-    if (!self->readable || !stream_may_read(self)) {
+    self->in.read_queued = false;
+    if (!self->in.readable || !stream_may_read(self)) {
         return 0;
     }
     return stream_run_in(self, self->context, read_once);
@@ -529,7 +529,7 @@ int
 stream_read_later(StreamObject *self)
 {
     LoopObject *loop = self->loop;
-    if (self->read_queued || loop == NULL) {
+    if (self->in.read_queued || loop == NULL) {
         return 0;
     }
     bool bulk = is_bulk(self);
@@ -537,6 +537,6 @@ stream_read_later(StreamObject *self)
                           (PyObject *)self) < 0) {
         return -1;
     }
-    self->read_queued = true;
+    self->in.read_queued = true;
     return bulk ? schedule_bulk(loop) : 0;
 }

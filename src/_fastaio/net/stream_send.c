@@ -15,16 +15,16 @@
 
 #define MAX_VECTORS 64
 
-/* ---- the system call -------------------------------------------------------------------------- */
+/* ---- the system call ------------------------------------------------------------------------- */
 
 static void
 note_sent(StreamObject *self, size_t count)
 {
-    self->queued -= (Py_ssize_t)count;
+    self->out.queued -= (Py_ssize_t)count;
     if (self->loop != NULL) {
         self->loop->metrics.bytes_sent += count;
     }
-    pieces_advance(&self->pieces, count);
+    pieces_advance(&self->out.pieces, count);
 }
 
 /* One call for as much as fits in it, without the first `skip` bytes; *asked: how many bytes that
@@ -65,9 +65,9 @@ send_vector(const Pieces *pieces, size_t skip, int fd, int flags, size_t *asked)
 static int
 send_native(StreamObject *self)
 {
-    while (self->pieces.count) {
+    while (self->out.pieces.count) {
         size_t asked;
-        ssize_t sent = send_vector(&self->pieces, 0, stream_fd(self), MSG_NOSIGNAL, &asked);
+        ssize_t sent = send_vector(&self->out.pieces, 0, stream_fd(self), MSG_NOSIGNAL, &asked);
         if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
             PyErr_SetFromErrno(PyExc_OSError);
             return -1;
@@ -76,7 +76,7 @@ send_native(StreamObject *self)
             note_sent(self, (size_t)sent);
         }
         if (sent < (ssize_t)asked) {
-            self->writable = false;
+            self->out.writable = false;
             break;
         }
     }
@@ -87,15 +87,16 @@ send_native(StreamObject *self)
 static PyObject *
 first_piece(StreamObject *self)
 {
-    PyObject *piece = pieces_at(&self->pieces, 0);
-    if (self->pieces.offset == 0) {
+    PyObject *piece = pieces_at(&self->out.pieces, 0);
+    if (self->out.pieces.offset == 0) {
         return Py_NewRef(piece);
     }
     PyObject *whole = PyMemoryView_FromObject(piece);
     if (whole == NULL) {
         return NULL;
     }
-    PyObject *rest = PySequence_GetSlice(whole, (Py_ssize_t)self->pieces.offset, PY_SSIZE_T_MAX);
+    PyObject *rest =
+        PySequence_GetSlice(whole, (Py_ssize_t)self->out.pieces.offset, PY_SSIZE_T_MAX);
     Py_DECREF(whole);
     return rest;
 }
@@ -104,10 +105,10 @@ first_piece(StreamObject *self)
 static PyObject *
 all_pieces(StreamObject *self)
 {
-    size_t count = self->pieces.count < MAX_VECTORS ? self->pieces.count : MAX_VECTORS;
+    size_t count = self->out.pieces.count < MAX_VECTORS ? self->out.pieces.count : MAX_VECTORS;
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; list != NULL && i < count; i++) {
-        PyObject *piece = i ? Py_NewRef(pieces_at(&self->pieces, i)) : first_piece(self);
+        PyObject *piece = i ? Py_NewRef(pieces_at(&self->out.pieces, i)) : first_piece(self);
         if (piece == NULL) {
             Py_CLEAR(list);
             break;
@@ -124,14 +125,14 @@ call_send(StreamObject *self)
     fastaio_state *st = self->loop->st;
     PyObject *method = NULL;
     PyObject *data = NULL;
-    if (self->leftover && PY_VERSION_HEX >= 0x030C0000) {
-        if (PyObject_GetOptionalAttr(self->sock, st->str_sendmsg, &method) < 0) {
+    if (self->out.leftover && PY_VERSION_HEX >= 0x030C0000) {
+        if (PyObject_GetOptionalAttr(self->sock.obj, st->str_sendmsg, &method) < 0) {
             return NULL;
         }
         data = method != NULL ? all_pieces(self) : NULL;
     }
     if (method == NULL) {
-        method = PyObject_GetAttr(self->sock, st->str_send);
+        method = PyObject_GetAttr(self->sock.obj, st->str_send);
         data = method != NULL ? first_piece(self) : NULL;
     }
     PyObject *result = data != NULL ? PyObject_CallOneArg(method, data) : NULL;
@@ -145,14 +146,14 @@ call_send(StreamObject *self)
 static int
 send_foreign(StreamObject *self)
 {
-    while (self->pieces.count && self->sock != NULL) {
+    while (self->out.pieces.count && self->sock.obj != NULL) {
         PyObject *result = call_send(self);
         Py_ssize_t sent = result != NULL ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
         Py_XDECREF(result);
-        if (sent >= 0 && self->pieces.count == 0) {
+        if (sent >= 0 && self->out.pieces.count == 0) {
             return 0; /* the call has closed us */
         }
-        if (sent > self->queued || (sent < 0 && !PyErr_Occurred())) {
+        if (sent > self->out.queued || (sent < 0 && !PyErr_Occurred())) {
             PyErr_SetString(PyExc_ValueError, "the socket claims to have sent an impossible count");
             return -1;
         }
@@ -162,12 +163,12 @@ send_foreign(StreamObject *self)
                 return -1;
             }
             PyErr_Clear();
-            self->leftover = true;
-            self->writable = false;
+            self->out.leftover = true;
+            self->out.writable = false;
             return stream_watch_again(self);
         }
         note_sent(self, (size_t)sent);
-        self->leftover = self->pieces.offset != 0;
+        self->out.leftover = self->out.pieces.offset != 0;
     }
     return 0;
 }
@@ -175,10 +176,10 @@ send_foreign(StreamObject *self)
 int
 stream_send_queue(StreamObject *self)
 {
-    return self->foreign ? send_foreign(self) : send_native(self);
+    return self->sock.foreign ? send_foreign(self) : send_native(self);
 }
 
-/* ---- the keeper ------------------------------------------------------------------------------- */
+/* ---- the keeper ------------------------------------------------------------------------------ */
 
 /* A socket object's descriptor, which another thread may be taking away. */
 static inline int
@@ -207,18 +208,18 @@ bool
 stream_keep(FlushNode *node)
 {
     StreamObject *self = (StreamObject *)node->owner;
-    size_t left = (size_t)self->queued - node->kept_size;
-    if (left == 0 || self->sock_fd == NULL || node->kept_full || node->kept_error ||
-        pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
+    size_t left = (size_t)self->out.queued - node->kept_size;
+    if (left == 0 || self->sock.fd_ptr == NULL || node->kept_full || node->kept_error ||
+        pieces_are_inherited(&self->out.pieces, self->loop->st->forks)) {
         return false;
     }
-    int fd = duplicate_fd(self->sock_fd);
+    int fd = duplicate_fd(self->sock.fd_ptr);
     if (fd < 0) {
         return errno != EBADF; /* no descriptor is free */
     }
     while (left > 0 && !node->kept_full && !node->kept_error) {
         size_t asked;
-        ssize_t sent = send_vector(&self->pieces, node->kept_size, fd,
+        ssize_t sent = send_vector(&self->out.pieces, node->kept_size, fd,
                                    MSG_NOSIGNAL | MSG_DONTWAIT, &asked);
         node->kept_sends++;
         if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
@@ -241,7 +242,7 @@ stream_keep(FlushNode *node)
 int
 stream_take_kept(StreamObject *self)
 {
-    FlushNode *node = &self->flush;
+    FlushNode *node = &self->out.flush;
     if (node->kept_sends == 0) {
         return 0;
     }
@@ -252,7 +253,7 @@ stream_take_kept(StreamObject *self)
     }
     note_sent(self, kept.kept_size);
     if (kept.kept_full) {
-        self->writable = false;
+        self->out.writable = false;
     }
     if (kept.kept_error) {
         errno = kept.kept_error;
@@ -262,19 +263,19 @@ stream_take_kept(StreamObject *self)
     return 0;
 }
 
-/* ---- the last words --------------------------------------------------------------------------- */
+/* ---- the last words -------------------------------------------------------------------------- */
 
 void
 stream_send_last(StreamObject *self)
 {
-    loop_flush_cancel(&self->flush);
+    loop_flush_cancel(&self->out.flush);
     if (stream_take_kept(self) < 0) {
         PyErr_Clear();
         return;
     }
-    if (self->pieces.count && self->writable && !self->foreign && !self->conn_lost &&
-        self->sock != NULL && self->loop != NULL &&
-        !pieces_are_inherited(&self->pieces, self->loop->st->forks)) {
+    if (self->out.pieces.count && self->out.writable && !self->sock.foreign &&
+        !self->life.conn_lost && self->sock.obj != NULL && self->loop != NULL &&
+        !pieces_are_inherited(&self->out.pieces, self->loop->st->forks)) {
         if (send_native(self) < 0) {
             PyErr_Clear(); /* nobody is left who could be told */
         }

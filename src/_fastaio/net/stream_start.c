@@ -11,14 +11,14 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-/* ---- events ----------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 /* Offer the kernel again what it has refused. */
 static int
 flush_refused(StreamObject *self)
 {
-    self->has_room = false;
-    self->writable = true;
+    self->out.has_room = false;
+    self->out.writable = true;
     return stream_flush(self);
 }
 
@@ -26,7 +26,7 @@ static int
 write_ready(LoopObject *Py_UNUSED(loop), PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
-    return self->has_room ? stream_run_in(self, self->context, flush_refused) : 0;
+    return self->out.has_room ? stream_run_in(self, self->context, flush_refused) : 0;
 }
 
 /* There is room again for output that the kernel has refused. As on asyncio, reading comes first,
@@ -38,7 +38,7 @@ read_and_flush(StreamObject *self)
     if (loop_call_native(self->loop, write_ready, (PyObject *)self) < 0 || stream_read(self) < 0) {
         return -1;
     }
-    return self->has_room ? flush_refused(self) : 0;
+    return self->out.has_room ? flush_refused(self) : 0;
 }
 
 /* The connection has ended or failed. Output that the kernel has not been offered comes before the
@@ -53,44 +53,44 @@ static bool
 stream_lost_fd(PyObject *op)
 {
     const StreamObject *self = (StreamObject *)op;
-    return stream_fd(self) != self->fd;
+    return stream_fd(self) != self->sock.fd;
 }
 
 static int
 stream_io(LoopObject *Py_UNUSED(loop), PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
-    uint32_t events = io_take_events(&self->io);
-    bool blocked = !self->writable;
-    if (self->conn_lost) {
+    uint32_t events = io_take_events(&self->sock.io);
+    bool blocked = !self->out.writable;
+    if (self->life.conn_lost) {
         return 0;
     }
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
-        self->readable = true;
+        self->in.readable = true;
     }
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
-        self->hung_up = true;
+        self->in.hung_up = true;
     }
     /* io_uring reports EPOLLPRI with ordinary data too: that costs a sockatmark() per read there. */
     if (events & EPOLLPRI) {
-        self->urgent = true;
+        self->in.urgent = true;
     }
     if (blocked && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
-        if (self->pieces.count) {
-            self->has_room = true;
+        if (self->out.pieces.count) {
+            self->out.has_room = true;
             return stream_run_in(self, self->context, read_and_flush);
         }
-        self->writable = true;
+        self->out.writable = true;
     }
-    if (!self->readable || !stream_may_read(self)) {
+    if (!self->in.readable || !stream_may_read(self)) {
         return 0;
     }
     /* What the protocol writes now may wait for more of this turn. */
-    bool ended = (events & (EPOLLHUP | EPOLLERR)) && self->pieces.count;
+    bool ended = (events & (EPOLLHUP | EPOLLERR)) && self->out.pieces.count;
     return stream_run_in(self, self->context, ended ? flush_and_read : stream_read);
 }
 
-/* ---- what the socket is ----------------------------------------------------------------------- */
+/* ---- what the socket is ---------------------------------------------------------------------- */
 
 /* extra[key] = sock.method(), or None where that raises OSError. */
 static int
@@ -166,29 +166,29 @@ inspect_socket(StreamObject *self, fastaio_state *st, PyObject *sock)
     if (get_int(sock, st->str_fileno, true, &fd) < 0) {
         return -1;
     }
-    self->fd = (int)fd;
-    self->foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
-    if (self->foreign || *compat_socket_fd(sock) != self->fd) {
+    self->sock.fd = (int)fd;
+    self->sock.foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
+    if (self->sock.foreign || *compat_socket_fd(sock) != self->sock.fd) {
         return drop_result(PyObject_CallOneArg(st->set_nodelay, sock));
     }
-    self->sock_fd = compat_socket_fd(sock);
+    self->sock.fd_ptr = compat_socket_fd(sock);
     if (get_int(sock, st->str_proto, false, &proto) < 0) {
         return -1;
     }
     if (proto != IPPROTO_TCP) {
-        self->kind = ask_kind(self->fd);
+        self->sock.kind = ask_kind(self->sock.fd);
         return 0;
     }
     int on = 1;
-    if (setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
+    if (setsockopt(self->sock.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    self->kind = SOCKET_TCP;
+    self->sock.kind = SOCKET_TCP;
     return 0;
 }
 
-/* ---- another protocol, another socket --------------------------------------------------------- */
+/* ---- another protocol, another socket -------------------------------------------------------- */
 
 int
 stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
@@ -203,12 +203,12 @@ stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
     if (streams < 0) {
         return -1;
     }
-    self->buffered = buffered;
-    self->streams = streams;
-    self->feed = takes ? native->feed : NULL;
-    Py_XSETREF(self->protocol, Py_NewRef(protocol));
-    streamreader_unlink(&self->reader);
-    return self->loop != NULL ? streamreader_adopt(self->loop, protocol, &self->reader) : 0;
+    self->sink.buffered = buffered;
+    self->sink.streams = streams;
+    self->sink.feed = takes ? native->feed : NULL;
+    Py_XSETREF(self->sink.protocol, Py_NewRef(protocol));
+    streamreader_unlink(&self->sink.reader);
+    return self->loop != NULL ? streamreader_adopt(self->loop, protocol, &self->sink.reader) : 0;
 }
 
 /* Test suites wrap the socket of a living transport to see it fail. */
@@ -216,28 +216,28 @@ int
 stream_use_socket(StreamObject *self, PyObject *sock)
 {
     fastaio_state *st = self->loop->st;
-    PyObject *old = self->sock;
+    PyObject *old = self->sock.obj;
     Py_INCREF(sock);
-    loop_flush_cancel(&self->flush);
-    self->sock = NULL;
-    self->sock_fd = NULL;
+    loop_flush_cancel(&self->out.flush);
+    self->sock.obj = NULL;
+    self->sock.fd_ptr = NULL;
     int rc = stream_drop_io_ref(self, st, old);
     if (rc == 0) {
         rc = stream_take_io_ref(self, st, sock);
     }
     Py_XDECREF(old);
-    self->sock = sock;
-    self->foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
-    if (!self->foreign && *compat_socket_fd(sock) == self->fd) {
-        self->sock_fd = compat_socket_fd(sock);
+    self->sock.obj = sock;
+    self->sock.foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
+    if (!self->sock.foreign && *compat_socket_fd(sock) == self->sock.fd) {
+        self->sock.fd_ptr = compat_socket_fd(sock);
     }
-    if (self->pieces.count && self->writable) {
-        loop_flush_later(self->loop, &self->flush);
+    if (self->out.pieces.count && self->out.writable) {
+        loop_flush_later(self->loop, &self->out.flush);
     }
     return rc;
 }
 
-/* ---- setting up ------------------------------------------------------------------------------- */
+/* ---- setting up ------------------------------------------------------------------------------ */
 
 /* connection_made() has been called: now data may come, and the one who connects is told. */
 static int
@@ -245,15 +245,15 @@ stream_start(LoopObject *loop, PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
     int rc = 0;
-    if (!self->conn_lost && self->loop != NULL) {
-        self->started = true;
+    if (!self->life.conn_lost && self->loop != NULL) {
+        self->life.started = true;
         if (stream_watch(self) < 0) {
             rc = stream_fatal_raised(self, "Fatal read error on socket transport");
         }
     }
-    if (self->waiter != NULL) {
-        PyObject *args[] = {self->waiter, Py_None};
-        self->waiter = NULL;
+    if (self->life.waiter != NULL) {
+        PyObject *args[] = {self->life.waiter, Py_None};
+        self->life.waiter = NULL;
         PyObject *failure = PyErr_GetRaisedException();
         PyObject *result =
             PyObject_Vectorcall(loop->st->set_result_unless_cancelled, args, 2, NULL);
@@ -289,19 +289,19 @@ static void
 undo_set_up(StreamObject *self, fastaio_state *st)
 {
     PyObject *failure = PyErr_GetRaisedException();
-    if (self->sock != NULL && stream_drop_io_ref(self, st, self->sock) < 0) {
+    if (self->sock.obj != NULL && stream_drop_io_ref(self, st, self->sock.obj) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
-    self->closing = true;
-    self->conn_lost = 1;
-    self->sock_fd = NULL;
+    self->life.closing = true;
+    self->life.conn_lost = 1;
+    self->sock.fd_ptr = NULL;
     if (self->server != NULL && stream_detach(self, st, self->server) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
-    Py_CLEAR(self->sock);
+    Py_CLEAR(self->sock.obj);
     Py_CLEAR(self->server);
-    Py_CLEAR(self->protocol);
-    Py_CLEAR(self->waiter);
+    Py_CLEAR(self->sink.protocol);
+    Py_CLEAR(self->life.waiter);
     Py_CLEAR(self->loop);
     PyErr_SetRaisedException(failure);
 }
@@ -315,14 +315,14 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
         PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
         return -1;
     }
-    self->io = (IoWatcher){
+    self->sock.io = (IoWatcher){
         .owner = (PyObject *)self, .run = stream_io, .lost_fd = stream_lost_fd, .fd = -1};
-    self->flush = (FlushNode){
-        .owner = (PyObject *)self, .flush = stream_flush_entry, .keep = stream_keep};
-    self->fd = -1;
-    self->high_water = STREAM_LARGE;
-    self->low_water = STREAM_LARGE / 4;
-    self->writable = true;
+    self->out.flush =
+        (FlushNode){.owner = (PyObject *)self, .flush = stream_flush_entry, .keep = stream_keep};
+    self->sock.fd = -1;
+    self->out.high_water = STREAM_LARGE;
+    self->out.low_water = STREAM_LARGE / 4;
+    self->out.writable = true;
     if (loop_check_closed(loop) < 0) {
         return -1;
     }
@@ -333,8 +333,8 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
         return -1;
     }
     self->loop = (LoopObject *)Py_NewRef(loop);
-    self->sock = Py_NewRef(sock);
-    self->waiter = Py_XNewRef(waiter);
+    self->sock.obj = Py_NewRef(sock);
+    self->life.waiter = Py_XNewRef(waiter);
     if (stream_use_protocol(self, st, protocol) < 0 || stream_take_io_ref(self, st, sock) < 0) {
         goto error;
     }

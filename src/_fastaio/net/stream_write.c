@@ -16,9 +16,9 @@
 static int
 push_listed(StreamObject *self, PyObject *piece, unsigned forks)
 {
-    FlushList *list = &self->flush.loop->output;
+    FlushList *list = &self->out.flush.loop->output;
     flush_lock(list);
-    bool pushed = pieces_try_push(&self->pieces, piece, forks);
+    bool pushed = pieces_try_push(&self->out.pieces, piece, forks);
     flush_added(list);
     flush_unlock(list);
     flush_call_keeper(list);
@@ -34,17 +34,17 @@ push_listed(StreamObject *self, PyObject *piece, unsigned forks)
 static int
 push_piece(StreamObject *self, PyObject *piece)
 {
-    unsigned forks = self->loop != NULL ? self->loop->st->forks : self->pieces.forks;
-    if (pieces_are_inherited(&self->pieces, forks)) {
+    unsigned forks = self->loop != NULL ? self->loop->st->forks : self->out.pieces.forks;
+    if (pieces_are_inherited(&self->out.pieces, forks)) {
         stream_drop_output(self);
     }
     if (piece == NULL) {
         return -1;
     }
-    int rc = self->flush.link != NULL ? push_listed(self, piece, forks)
-                                      : pieces_push(&self->pieces, piece, forks);
+    int rc = self->out.flush.link != NULL ? push_listed(self, piece, forks)
+                                          : pieces_push(&self->out.pieces, piece, forks);
     if (rc == 0) {
-        self->queued += PyBytes_GET_SIZE(piece);
+        self->out.queued += PyBytes_GET_SIZE(piece);
     }
     return rc;
 }
@@ -55,7 +55,7 @@ static inline int
 flush_before(StreamObject *self, bool at_once)
 {
     LoopObject *loop = self->loop;
-    if (self->flush.next == NULL && !(at_once && loop != NULL && loop->output.first != NULL)) {
+    if (self->out.flush.next == NULL && !(at_once && loop != NULL && loop->output.first != NULL)) {
         return 0;
     }
     return loop_flush_through(loop, NULL);
@@ -72,13 +72,13 @@ flush_soon(StreamObject *self, bool at_once)
     }
     /* Where nobody will come by to flush: the loop does not run, or runs in another thread; or where
        nobody could if the callback blocks: only the methods of a foreign socket can send. */
-    at_once = at_once || self->queued > self->high_water || self->sock_fd == NULL ||
+    at_once = at_once || self->out.queued > self->out.high_water || self->sock.fd_ptr == NULL ||
               loop->thread_id != PyThread_get_thread_ident() || !flush_may_wait(&loop->output);
-    if (self->writable && !at_once) {
-        loop_flush_later(loop, &self->flush);
+    if (self->out.writable && !at_once) {
+        loop_flush_later(loop, &self->out.flush);
         return 0;
     }
-    if (self->writable && stream_flush(self) < 0) {
+    if (self->out.writable && stream_flush(self) < 0) {
         return -1;
     }
     return stream_maybe_pause(self);
@@ -90,10 +90,10 @@ flush_soon(StreamObject *self, bool at_once)
 static int
 check_alive(StreamObject *self)
 {
-    if (self->conn_lost == 0 && self->loop != NULL) {
+    if (self->life.conn_lost == 0 && self->loop != NULL) {
         return 1;
     }
-    if (self->conn_lost >= LOST_WRITES_UNTIL_WARNING) {
+    if (self->life.conn_lost >= LOST_WRITES_UNTIL_WARNING) {
         fastaio_state *st = state_of_type(Py_TYPE(self));
         PyObject *result =
             st ? PyObject_CallMethod(st->logger, "warning", "s", "socket.send() raised exception.")
@@ -103,17 +103,17 @@ check_alive(StreamObject *self)
         }
         Py_DECREF(result);
     }
-    self->conn_lost++;
+    self->life.conn_lost++;
     return 0;
 }
 
 static int
 check_may_write(StreamObject *self, const char *eof_error, const char *sendfile_error)
 {
-    if (!self->eof && self->empty_waiter == NULL) {
+    if (!self->out.eof && self->out.empty_waiter == NULL) {
         return 0;
     }
-    PyErr_SetString(PyExc_RuntimeError, self->eof ? eof_error : sendfile_error);
+    PyErr_SetString(PyExc_RuntimeError, self->out.eof ? eof_error : sendfile_error);
     return -1;
 }
 
@@ -190,8 +190,8 @@ stream_write(PyObject *op, PyObject *data)
     if (alive <= 0) {
         return alive < 0 ? NULL : Py_NewRef(Py_None);
     }
-    bool large = size >= STREAM_LARGE && self->pieces.count == 0;
-    if (large && !PyBytes_CheckExact(data) && self->writable && !self->foreign) {
+    bool large = size >= STREAM_LARGE && self->out.pieces.count == 0;
+    if (large && !PyBytes_CheckExact(data) && self->out.writable && !self->sock.foreign) {
         int sent = send_large(self, data);
         if (sent != 0) {
             return sent < 0 ? NULL : Py_NewRef(Py_None);
@@ -259,7 +259,7 @@ stream_writelines(PyObject *op, PyObject *lines)
         }
     }
     Py_DECREF(list);
-    if (rc == 0 && self->pieces.count) {
+    if (rc == 0 && self->out.pieces.count) {
         rc = flush_soon(self, false);
     }
     return rc < 0 ? NULL : Py_NewRef(Py_None);
@@ -269,13 +269,14 @@ static PyObject *
 stream_write_eof(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    if (self->eof || self->loop == NULL || loop_flush_before(self->loop) < 0 ||
+    if (self->out.eof || self->loop == NULL || loop_flush_before(self->loop) < 0 ||
         stream_flush(self) < 0) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
-    if (!self->closing) {
-        self->eof = true;
-        if (self->pieces.count == 0 && self->sock != NULL && stream_shut_down_writing(self) < 0) {
+    if (!self->life.closing) {
+        self->out.eof = true;
+        if (self->out.pieces.count == 0 && self->sock.obj != NULL &&
+            stream_shut_down_writing(self) < 0) {
             return NULL;
         }
         if (self->loop != NULL) {
@@ -298,14 +299,14 @@ stream_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (stream_flush(self) < 0) {
         return NULL;
     }
-    return PyLong_FromSsize_t(self->queued);
+    return PyLong_FromSsize_t(self->out.queued);
 }
 
 static PyObject *
 stream_get_write_buffer_limits(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    return Py_BuildValue("(nn)", self->low_water, self->high_water);
+    return Py_BuildValue("(nn)", self->out.low_water, self->out.high_water);
 }
 
 /* A limit in bytes; what no size can reach counts as the largest size. */
@@ -348,8 +349,8 @@ set_limits(StreamObject *self, PyObject *high_obj, PyObject *low_obj)
         PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
         return -1;
     }
-    self->high_water = high;
-    self->low_water = low;
+    self->out.high_water = high;
+    self->out.low_water = low;
     return 0;
 }
 

@@ -102,9 +102,12 @@ def leave(number):
 
 
 def writelines(writer, parts):
-    """Where the writer is closing, asyncio's writelines() of some versions stumbles."""
+    """writelines(), but where asyncio's stumbles (on a closed transport) or is write() (3.11)."""
     if not writer.is_closing():
-        writer.writelines(parts)
+        try:
+            writer.writelines(parts)
+        except RuntimeError as exc:
+            raise RuntimeError(str(exc).replace("writelines()", "write()")) from None
 
 
 class Play:

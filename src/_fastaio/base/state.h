@@ -105,7 +105,7 @@ typedef struct fastaio_state {
     PyTypeObject *HandleType;
     PyTypeObject *TimerHandleType;
     PyTypeObject *LoopType;
-    PyTypeObject *NativeCallType;      /* loop_view.c */
+    PyTypeObject *NativeCallType;      /* view.c */
     PyTypeObject *StreamTransportType; /* stream.c */
     PyTypeObject *ListenerType;        /* server.c */
     PyTypeObject *SockOpType;          /* sockops.c */
@@ -125,7 +125,7 @@ typedef struct fastaio_state {
     FASTAIO_OPTIONAL_IMPORTS(X)
 #undef X
     PyObject *context_kwname; /* ("context",) */
-    PyObject *loop_hooks;     /* loop_overrides.c: the native methods that others may replace */
+    PyObject *loop_hooks;     /* overrides.c: the native methods that others may replace */
 
     /* registry.c */
     PyObject *current_tasks;     /* up to 3.13: asyncio's dict loop -> task */
@@ -135,7 +135,7 @@ typedef struct fastaio_state {
     PyObject *awaited_by_discard;
     TaskObject *tasks;           /* up to 3.13: the newest of our living tasks */
     unsigned forks; /* how many os.fork() lie between this process and the module's loading */
-    struct LoopObject *forked_loops; /* those whose pollers want to hear of a fork */
+    struct LoopObject *fork_listeners; /* the loops whose pollers are told of a fork (fork.c) */
     struct SignalPipe *signal_pipes; /* signal_pipe.c: those that are open */
     bool wakeup_slot_proved;         /* signal_pipe.c: wakeup_slot_read() tells the truth */
     struct Keeper *keeper;              /* sends what a blocked callback holds back */

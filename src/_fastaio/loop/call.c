@@ -1,6 +1,8 @@
 /* call.c: call_soon and its kin: the methods that schedule a callback. */
 #include "loop/loop.h"
 
+#include "loop/handle.h"
+
 /* Debug mode's look at a callback: asyncio's own. */
 static int
 check_callback(LoopObject *loop, PyObject *callback, const char *method)
@@ -109,13 +111,13 @@ make_handle(LoopObject *loop, const char *method, const Call *call, bool check_t
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    if (loop->debug && ((check_thread && loop_check_thread(loop) < 0)
+    if (loop->watchdog.debug && ((check_thread && loop_check_thread(loop) < 0)
                         || check_callback(loop, call->callback, method) < 0)) {
         return NULL;
     }
     HandleObject *handle = handle_new(loop->st, (PyObject *)loop, call->callback, call->args,
                                       call->arg_count, call->context, call->time != NULL);
-    if (handle != NULL && loop->debug && keep_source_traceback(loop, handle) < 0) {
+    if (handle != NULL && loop->watchdog.debug && keep_source_traceback(loop, handle) < 0) {
         Py_CLEAR(handle);
     }
     return handle;
@@ -154,7 +156,7 @@ wake(LoopObject *loop)
     }
     /* The plain load comes first because it is cheap. The GIL orders it with the loop's own look at
        its queue, which follows the store of `blocked`. */
-    if (atomic_load(&loop->blocked) && atomic_exchange(&loop->blocked, false)
+    if (atomic_load(&loop->wait.blocked) && atomic_exchange(&loop->wait.blocked, false)
         && loop->poller != NULL && !loop_is_copy(loop)) {
         loop->metrics.wakeups++;
         loop->poller->methods->wake(loop->poller);

@@ -1,4 +1,4 @@
-/* flush.h: output that transports have queued: whose, in which order, and who may touch it.
+/* flush.h: the list of a loop's transports with queued output, and the rules for touching it.
  *
  * Threads:
  * 1. A transport whose node is not listed belongs to the threads that hold the GIL, like any object.
@@ -9,25 +9,28 @@
  *    queue of a listed one. Whatever else changes a transport's queue, socket or loop takes the node
  *    off first.
  * 4. Under the lock no code of Python runs, and the GIL is not released: the keeper never waits for
- *    the GIL, and who waits for the keeper waits for system calls that do not block.
+ *    the GIL, and a thread that waits for the keeper waits for system calls that do not block.
  * 5. The keeper's own lock is taken before a list's lock, never after it.
  */
 #ifndef FASTAIO_FLUSH_H
 #define FASTAIO_FLUSH_H
 
-#include "loop/keeper.h"
-#include "loop/ready.h"
+#include "base/compat.h"
+#include <stdatomic.h>
+
+typedef struct LoopObject LoopObject;
+struct Keeper;
 
 /* A transport with queued output. */
 typedef struct FlushNode {
     struct FlushNode *next;
-    struct FlushNode **link; /* what points to this node; NULL: not listed */
-    LoopObject *loop;        /* borrowed: whose list it is in */
-    PyObject *owner;         /* borrowed: the object that embeds this */
-    /* Sends what is queued. 0, or -1 with what must leave the loop. */
+    struct FlushNode **link; /* the pointer that points to this node; NULL: not listed */
+    LoopObject *loop;        /* borrowed: the loop in whose list the node is */
+    PyObject *owner;         /* borrowed: the object that embeds the node */
+    /* Send the queued output. Return 0, or -1 with what must leave the loop. */
     int (*flush)(LoopObject *loop, PyObject *owner);
-    /* The same for the keeper: without the GIL, as far as the kernel takes it at once. Returns true
-       if it is worth trying again later. */
+    /* The keeper's call, without the GIL: send what the kernel takes at once. Return true if it is
+       worth trying again later. */
     bool (*keep)(struct FlushNode *node);
     /* What the keeper has done since the node was listed: */
     unsigned kept_sends;
@@ -36,39 +39,33 @@ typedef struct FlushNode {
     bool kept_full;   /* the kernel took no more */
 } FlushNode;
 
-/* Forget what the keeper has done. The node must be off the list. */
-static inline void
-flush_forget_kept(FlushNode *node)
-{
-    node->kept_sends = 0;
-    node->kept_size = 0;
-    node->kept_error = 0;
-    node->kept_full = false;
-}
-
 /* The nodes of a loop, in the order in which they were listed. */
 typedef struct FlushList {
     atomic_uint lock;      /* LIST_*: a futex, since a mutex costs three times the instructions */
     FlushNode *first;
-    FlushNode **end;       /* where the next one is to be hooked in */
+    FlushNode **end;       /* the pointer that the next node is hooked into */
     int64_t since_ns;      /* when the first of them was listed */
     unsigned additions;    /* counts what was queued; the keeper compares */
     unsigned seen;         /* the keeper's: additions at its last look */
     bool kept;             /* a keeper runs and looks at this list; changed with the GIL held */
     struct FlushList *next_kept; /* in keeper->lists */
     struct FlushList **kept_link;
-    Keeper *keeper; /* borrowed: the module state's */
+    struct Keeper *keeper; /* borrowed: the module state's; NULL: it has been freed */
 } FlushList;
 
 enum { LIST_FREE, LIST_TAKEN, LIST_WANTED };
 
-void flush_list_init(FlushList *list, Keeper *keeper);
-/* Ends the keeper's interest in it; harmless when repeated. */
-void flush_list_close(FlushList *list);
+/* Make an empty list. keeper_forget() must come before its memory is freed. */
+void flush_list_init(FlushList *list, struct Keeper *keeper);
+
+/* Append a node that is not listed, or remove one that is. Both take the lock. */
+void flush_list_append(FlushList *list, FlushNode *node);
+void flush_list_remove(FlushList *list, FlushNode *node);
 
 void flush_wait_for_lock(FlushList *list);
 void flush_wake_waiter(FlushList *list);
 
+/* Take the lock. Return false if another thread has it. */
 static inline bool
 flush_try_lock(FlushList *list)
 {
@@ -90,36 +87,28 @@ flush_unlock(FlushList *list)
         flush_wake_waiter(list);
     }
 }
-/* Whether a thread waits for the lock: who holds it hurries. */
+/* Return true if a thread waits for the lock: its holder hurries. */
 static inline bool
 flush_lock_is_wanted(FlushList *list)
 {
     return atomic_load_explicit(&list->lock, memory_order_relaxed) == LIST_WANTED;
 }
 
-/* Counts that more was queued; under the lock. */
+/* Count that more was queued. The caller has the lock. */
 static inline void
 flush_added(FlushList *list)
 {
     list->additions++;
 }
-/* Wakes the keeper if it sleeps; after the lock has been released. */
+
+/* Forget what the keeper has done. The node must be off the list. */
 static inline void
-flush_call_keeper(FlushList *list)
+flush_forget_kept(FlushNode *node)
 {
-    if (keeper_is_asleep(list->keeper)) {
-        keeper_wake(list->keeper);
-    }
-}
-
-/* Sends what the loop of this thread has queued: the child may be quick. 0, or -1 with an exception. */
-int flush_before_fork(Keeper *keeper);
-
-/* Whether output may wait for the end of the turn: somebody sends it if the turn takes long. */
-static inline bool
-flush_may_wait(FlushList *list)
-{
-    return list->kept || keeper_take(list->keeper, list);
+    node->kept_sends = 0;
+    node->kept_size = 0;
+    node->kept_error = 0;
+    node->kept_full = false;
 }
 
 #endif

@@ -51,7 +51,7 @@ handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *cons
     handle->cancelled = handle->scheduled = handle->guarded = false;
     handle->is_timer = timer;
     int args_set = handle_set_args(handle, args, arg_count);
-    if (!((LoopObject *)loop)->keeps_handles) {
+    if (!((LoopObject *)loop)->run_count) {
         PyObject_GC_Track(handle);
     }
     if (args_set < 0) {
@@ -309,7 +309,7 @@ handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     if (handle->scheduled) {
         timers_cancelled(&loop->timers, (PyObject *)handle);
     }
-    if (loop->debug && handle_keep_repr(handle) < 0) {
+    if (loop->watchdog.debug && handle_keep_repr(handle) < 0) {
         return NULL;
     }
     handle_drop_call(handle);

@@ -1,9 +1,8 @@
-/* keeper.c: the keeper's thread, and when it runs. */
+/* keeper.c: the keeper's thread: its loop, its start and stop, its lists. */
 #include "loop/keeper.h"
 
+#include "base/error.h"
 #include "loop/clock.h"
-#include "loop/flush.h"
-#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -202,8 +201,7 @@ keeper_new(void)
     }
     if (error) {
         PyMem_RawFree(keeper);
-        errno = error;
-        PyErr_SetFromErrno(PyExc_OSError);
+        raise_errno(error);
         return NULL;
     }
     return keeper;
@@ -218,7 +216,7 @@ keeper_free(Keeper *keeper)
     stop(keeper);
     while (keeper->lists != NULL) {
         FlushList *list = keeper->lists;
-        keeper_forget(keeper, list);
+        keeper_forget(list);
         list->keeper = NULL;
     }
     pthread_cond_destroy(&keeper->called);
@@ -245,8 +243,9 @@ keeper_wake(Keeper *keeper)
 /* ---- whose output it looks at ---------------------------------------------------------------- */
 
 bool
-keeper_take(Keeper *keeper, FlushList *list)
+keeper_take(FlushList *list)
 {
+    Keeper *keeper = list->keeper;
     if (!start(keeper)) {
         return false;
     }
@@ -265,10 +264,11 @@ keeper_take(Keeper *keeper, FlushList *list)
 }
 
 void
-keeper_forget(Keeper *keeper, FlushList *list)
+keeper_forget(FlushList *list)
 {
+    Keeper *keeper = list->keeper;
     list->kept = false;
-    if (list->kept_link == NULL) {
+    if (list->kept_link == NULL) { /* as it is without a keeper */
         return;
     }
     pthread_mutex_lock(&keeper->lock);
@@ -311,6 +311,6 @@ void
 keeper_after_fork_in_child(Keeper *keeper)
 {
     while (keeper->lists != NULL) {
-        keeper_forget(keeper, keeper->lists);
+        keeper_forget(keeper->lists);
     }
 }

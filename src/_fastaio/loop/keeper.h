@@ -1,58 +1,68 @@
-/* keeper.h: the native thread that sends what a blocked callback holds back.
+/* keeper.h: the native thread that sends output while a callback blocks its loop.
  *
  * Queued output leaves when the callback that wrote it returns, or soon after. A callback that blocks
  * its thread does not return, so the keeper looks every few milliseconds, and sends output that is
  * older than that. It runs no Python, never takes the GIL, handles no signal, and is no thread for
  * Python's threading. It sleeps while nothing is queued.
  *
- * One per module state. Everything here but the thread itself is called with the GIL held.
+ * One keeper per module state. All functions are called with the GIL held; only the thread runs
+ * without it.
  */
 #ifndef FASTAIO_KEEPER_H
 #define FASTAIO_KEEPER_H
 
-#include "base/compat.h"
+#include "loop/flush.h"
 #include <pthread.h>
-#include <stdatomic.h>
 #include <sys/types.h>
-
-struct FlushList;
 
 typedef struct Keeper {
     pthread_mutex_t lock;  /* guards the fields below; held while the keeper looks */
-    pthread_cond_t called; /* it is to wake up, or to stop */
-    struct FlushList *lists;
+    pthread_cond_t called; /* signalled for the thread to wake up, or to stop */
+    FlushList *lists;
     bool stopping;
     atomic_bool asleep;
     /* These belong to the threads that hold the GIL: */
     pthread_t thread;
     atomic_int tid;        /* the kernel's number of the thread */
     bool running;
-    bool ended;            /* for good: the interpreter ends */
+    bool ended;            /* the interpreter ends: the thread does not start again */
     int64_t retry_at_ns;   /* when making the thread failed: try again from then on */
 } Keeper;
 
-/* NULL with an exception. */
+/* Return a keeper without a thread; NULL with an exception. */
 Keeper *keeper_new(void);
-/* Stops the thread. No list may be used any more; NULL is harmless. */
+/* Stop the thread, take all lists off and free the keeper. NULL is harmless. */
 void keeper_free(Keeper *keeper);
+/* Stop the thread for the last time: the interpreter ends. */
+void keeper_end(Keeper *keeper);
 
-/* Has the keeper look at a list, and starts its thread where it does not run. False without an
-   exception where there can be no thread: then nothing may be left queued. */
-bool keeper_take(Keeper *keeper, struct FlushList *list);
-void keeper_forget(Keeper *keeper, struct FlushList *list);
+/* Have the list's keeper look at it, and start the thread if it does not run. Return false, without an
+   exception, if there can be no thread: then nothing may be left queued. */
+bool keeper_take(FlushList *list);
+/* Take the list off its keeper; harmless when repeated, and without a keeper. */
+void keeper_forget(FlushList *list);
 
+/* Return true if output in the list may wait for the end of the turn, because the keeper sends it if the
+   turn takes long. */
 static inline bool
-keeper_is_asleep(Keeper *keeper)
+keeper_is_ready(FlushList *list)
 {
-    return atomic_load_explicit(&keeper->asleep, memory_order_relaxed);
+    return list->kept || keeper_take(list);
 }
-void keeper_wake(Keeper *keeper);
 
-/* A forked child has no keeper, and os.fork() warns of threads: the keeper ends before. */
+void keeper_wake(Keeper *keeper);
+/* Wake the list's keeper if it sleeps. To be called after an addition, without the list's lock. */
+static inline void
+keeper_call(FlushList *list)
+{
+    if (atomic_load_explicit(&list->keeper->asleep, memory_order_relaxed)) {
+        keeper_wake(list->keeper);
+    }
+}
+
+/* The thread ends before a fork: the child has no keeper, and os.fork() warns of threads. */
 void keeper_before_fork(Keeper *keeper);
 void keeper_after_fork_in_parent(Keeper *keeper);
 void keeper_after_fork_in_child(Keeper *keeper);
-/* Stops the thread for good. */
-void keeper_end(Keeper *keeper);
 
 #endif

@@ -1,4 +1,4 @@
-/* loop.c: what every room asks of a loop: is it open, is this its thread, its receive buffer. */
+/* loop.c: what every room asks of a loop: its state, its receive buffer, its queued output. */
 #include "loop/loop.h"
 
 int
@@ -32,4 +32,63 @@ loop_hot_buffer(LoopObject *loop)
         }
     }
     return loop->hot_buffer;
+}
+
+/* ---- output ---------------------------------------------------------------------------------- */
+
+void
+loop_flush_later(LoopObject *loop, FlushNode *node)
+{
+    if (node->link != NULL) {
+        return;
+    }
+    node->loop = loop;
+    flush_list_append(&loop->output, node);
+    keeper_call(&loop->output);
+    loop_io_happened(loop);
+}
+
+void
+loop_flush_cancel(FlushNode *node)
+{
+    if (node->link != NULL) {
+        flush_list_remove(&node->loop->output, node);
+    }
+}
+
+static int
+flush_first(LoopObject *loop)
+{
+    FlushNode *node = loop->output.first;
+    PyObject *owner = Py_NewRef(node->owner);
+    loop_flush_cancel(node);
+    int result = node->flush(loop, owner);
+    Py_DECREF(owner);
+    return result;
+}
+
+int
+loop_flush_now(LoopObject *loop)
+{
+    while (loop->output.first != NULL) {
+        if (flush_first(loop) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+loop_flush_through(LoopObject *loop, FlushNode *node)
+{
+    if (loop->thread_id != PyThread_get_thread_ident()) {
+        return 0; /* the transports' callbacks belong to the loop's thread */
+    }
+    bool listed = node != NULL && node->link != NULL;
+    while (loop->output.first != NULL && (!listed || node->link != NULL)) {
+        if (flush_first(loop) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }

@@ -83,24 +83,24 @@ loop_refresh_overrides(LoopObject *loop)
 {
     fastaio_state *st = loop->st;
     if (st->loop_hooks == NULL) {
-        return loop->overrides; /* the module has been cleared */
+        return loop->overrides.flags; /* the module has been cleared */
     }
     PyObject *raised = PyErr_GetRaisedException();
     uint64_t clock = watched_clock_version(&st->replaced.clock);
-    if (look(loop, &loop->overrides) < 0) {
+    if (look(loop, &loop->overrides.flags) < 0) {
         PyErr_Clear();
-        loop->overrides = OVERRIDE_ALL; /* each name is looked up: right, if slow */
-        loop->seen_tag = 0;
+        loop->overrides.flags = OVERRIDE_ALL; /* each name is looked up: right, if slow */
+        loop->overrides.tag = 0;
     }
     else {
         unsigned tag = compat_type_tag(Py_TYPE(loop));
-        loop->seen_tag = tag ? tag : ~0u; /* an unknown version never matches */
-        loop->seen_clock = st->replaced.clock.watcher >= 0 ? clock : UINT64_MAX;
+        loop->overrides.tag = tag ? tag : ~0u; /* an unknown version never matches */
+        loop->overrides.clock = st->replaced.clock.watcher >= 0 ? clock : UINT64_MAX;
     }
     if (raised != NULL) {
         PyErr_SetRaisedException(raised);
     }
-    return loop->overrides;
+    return loop->overrides.flags;
 }
 
 int

@@ -1,7 +1,9 @@
 /* readers.c: add_reader, add_writer and their removal: whom the user has told to hear of a descriptor. */
 #include "loop/readers.h"
 
+#include "loop/handle.h"
 #include "loop/loop.h"
+#include "loop/watch.h"
 
 /* A "fileno" as asyncio and selectors take it, sign included; -1 with *failed set on error. */
 static int

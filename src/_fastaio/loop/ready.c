@@ -1,7 +1,7 @@
 #include "loop/ready.h"
 
 #include "base/bulk.h"
-#include "loop/handle.h"
+#include "loop/handle_object.h"
 
 #define READY_FIRST_CAPACITY 64
 

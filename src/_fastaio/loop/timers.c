@@ -1,7 +1,7 @@
 #include "loop/timers.h"
 
 #include "base/bulk.h"
-#include "loop/handle.h"
+#include "loop/handle_object.h"
 #include <math.h>
 
 /* Below this many it is not worth looking for cancelled timers behind the first. */

@@ -1,9 +1,9 @@
-/* watch.c: the table of descriptors: who holds each, and who hears of its events.
+/* watch.c: the table of descriptors: the owner or the waiters of each, and the dispatch of events.
  *
- * What the kernel reports carries descriptor and generation. The generation
- * grows with every registration, so a report with an older one comes from a
- * registration that outlived its descriptor (closed by the user while a dup
- * kept the file open): it is removed, if need be with the whole poller.
+ * An event carries its descriptor's number and the generation of its registration. The generation
+ * grows with every registration. An event with an older one comes from a registration that outlived
+ * its descriptor, because the user closed that while a dup kept the file open. Such a registration is
+ * removed; where the poller does not know the number any more, the whole poller is rebuilt.
  */
 #include "loop/watch.h"
 
@@ -14,17 +14,17 @@
 #include <errno.h>
 #include <fcntl.h>
 
-/* What waits on one side of a user's descriptor: a Handle (run is NULL) for as long as it is
-   ready, or a native object that is told once. */
+/* The waiter on one side of a user's descriptor: a Handle (run is NULL), which is queued as long as the
+   descriptor is ready, or a native object, which is told once. */
 typedef struct {
-    PyObject *waiter; /* NULL: nobody */
+    PyObject *waiter; /* NULL: none */
     ready_fn run;
 } Side;
 
 typedef struct {
     IoWatcher *watcher; /* the native owner; without one, the sides are the user's */
     Side sides[2];
-    PyObject *fileobj; /* what add_reader was given where that was no number */
+    PyObject *fileobj; /* the argument of add_reader() if that was no number */
     uint32_t events;   /* as last registered, as is mode */
     uint32_t generation;
     uint8_t mode;
@@ -36,7 +36,7 @@ struct FdTable {
     int size;
 };
 
-/* The table */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 FdTable *
 fd_table_new(void)
@@ -48,7 +48,7 @@ fd_table_new(void)
     return table;
 }
 
-/* Drops what the entry's user left there. */
+/* Drop the waiters and the file object of an entry. May run code. */
 static void
 entry_clear(FdEntry *entry)
 {
@@ -72,7 +72,7 @@ fd_table_clear(FdTable *table)
             watcher->fd = -1;
             io_hold(watcher, false);
         }
-        /* May run code that grows the table: `entries` is looked at anew each time. */
+        /* This may run code that grows the table, so `entries` is read again each time. */
         entry_clear(&table->entries[fd]);
     }
 }
@@ -108,12 +108,13 @@ table_find(FdTable *table, int fd)
     return table != NULL && fd >= 0 && fd < table->size ? &table->entries[fd] : NULL;
 }
 
-/* The entry of fd, made where there is none; NULL with an exception. Only until the next call. */
+/* Return the entry of fd, made if there is none; NULL with an exception. The pointer is valid until the
+   next call. */
 static FdEntry *
 table_get(FdTable *table, int fd)
 {
     if (fd >= table->size) {
-        /* No table for a number that is nobody's, however large. */
+        /* A number that is no descriptor must not make a large table. */
         if (fcntl(fd, F_GETFD) < 0) {
             PyErr_SetFromErrno(PyExc_OSError);
             return NULL;
@@ -138,7 +139,7 @@ table_get(FdTable *table, int fd)
     return &table->entries[fd];
 }
 
-/* Registrations */
+/* ---- registrations --------------------------------------------------------------------------- */
 
 static bool
 entry_has_waiter(const FdEntry *entry)
@@ -146,7 +147,7 @@ entry_has_waiter(const FdEntry *entry)
     return entry->sides[SIDE_READ].waiter != NULL || entry->sides[SIDE_WRITE].waiter != NULL;
 }
 
-/* Registers fd for entry->events in entry->mode under a new generation; 0 or a negative errno. */
+/* Register fd for entry->events in entry->mode, under a new generation. Return 0 or a negative errno. */
 static int
 entry_register(LoopObject *loop, FdEntry *entry, int fd)
 {
@@ -165,8 +166,8 @@ entry_register(LoopObject *loop, FdEntry *entry, int fd)
     return rc;
 }
 
-/* The same for what the sides ask: level-triggered where a Handle waits, else one-shot. It always
-   asks the kernel, for the descriptor may have been closed and its number reused. */
+/* Register fd for its waiters: level-triggered if a Handle waits, else one-shot. Return 0 or a negative
+   errno. This always asks the kernel: the descriptor may have been closed and its number reused. */
 static int
 entry_arm(LoopObject *loop, FdEntry *entry, int fd)
 {
@@ -178,7 +179,7 @@ entry_arm(LoopObject *loop, FdEntry *entry, int fd)
     return entry_register(loop, entry, fd);
 }
 
-/* Takes fd off the poller; whatever it still reports is stale. */
+/* Take fd off the poller. Events that it still reports are stale. */
 static void
 entry_unregister(LoopObject *loop, FdEntry *entry, int fd)
 {
@@ -189,7 +190,7 @@ entry_unregister(LoopObject *loop, FdEntry *entry, int fd)
     entry->generation++;
 }
 
-/* After a side has lost its waiter. */
+/* Adapt the registration after a side has lost its waiter. Return 0 or a negative errno. */
 static int
 entry_disarm(LoopObject *loop, FdEntry *entry, int fd)
 {
@@ -199,11 +200,11 @@ entry_disarm(LoopObject *loop, FdEntry *entry, int fd)
     if (entry->mode != WATCH_ONESHOT || loop->poller->methods->pins_files) {
         entry_unregister(loop, entry, fd);
     }
-    /* A one-shot that stays armed reports once more at most, to nobody. */
+    /* A one-shot registration that stays armed reports once more at most, and the report is dropped. */
     return 0;
 }
 
-/* All that is watched, for a poller that knows nothing. */
+/* Register all watched descriptors with an empty poller. Return 0, or -1 with OSError. */
 static int
 register_all(LoopObject *loop)
 {
@@ -217,14 +218,14 @@ register_all(LoopObject *loop)
         }
         int rc = entry->watcher ? entry_register(loop, entry, fd) : entry_arm(loop, entry, fd);
         if (rc < 0 && rc != -EBADF && rc != -EPERM) {
-            failure = rc; /* EBADF, EPERM: closed by its user, who has not told us */
+            failure = rc; /* EBADF, EPERM: the user has closed it without remove_reader() */
         }
     }
     return failure < 0 ? raise_errno(-failure) : 0;
 }
 
-/* A new poller where all is registered anew: the only cure for a registration whose descriptor
-   number is gone. */
+/* Replace the poller's kernel object and register everything again: nothing else removes a registration
+   whose descriptor is closed. Return 0, or -1 with OSError. */
 static int
 rebuild(LoopObject *loop)
 {
@@ -239,33 +240,33 @@ watch_adopt(LoopObject *loop)
     if (rc < 0) {
         return raise_errno(-rc);
     }
-    loop->forks = loop->st->forks;
+    loop->fork.count = loop->st->forks;
     return register_all(loop);
 }
 
-/* An event that belongs to nobody. Left alone, a level-triggered one would make the loop spin. False:
-   nothing but rebuild() ends it. */
+/* Take the registration of a stale event off the poller: a level-triggered one would make the loop spin.
+   Return true if only rebuild() can do that. */
 static bool
-drop_stale(LoopObject *loop, FdEntry *entry, int fd)
+stale_needs_rebuild(LoopObject *loop, FdEntry *entry, int fd)
 {
     if (entry != NULL && (entry->watcher != NULL || entry_has_waiter(entry))) {
-        return false;
+        return true; /* the number has a newer registration, which must stay */
     }
     if (loop->poller->methods->unwatch(loop->poller, fd) < 0) {
-        return false;
+        return true;
     }
     if (entry != NULL) {
         entry->known = false;
     }
-    return true;
+    return false;
 }
 
-/* Native owners */
+/* ---- native owners --------------------------------------------------------------------------- */
 
 int
 watch_raise_taken(PyObject *fd, PyObject *owner)
 {
-    Py_INCREF(owner); /* its repr() sends what it has queued, which may be the end of it */
+    Py_INCREF(owner); /* its repr() sends its queued output, which may end and free it */
     PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd, owner);
     Py_DECREF(owner);
     return -1;
@@ -282,8 +283,8 @@ raise_number_taken(int fd, PyObject *owner)
     return -1;
 }
 
-/* Takes what waits on a side, cancelling a Handle, as asyncio does with what it replaces. Runs
-   code: pointers into the table are void afterwards. -1 with an exception. */
+/* Drop a waiter that has left the table. A Handle is cancelled, as asyncio cancels one that it replaces.
+   Return 0, or -1 with an exception. This runs code: pointers into the table are void afterwards. */
 static int
 drop_waiter(LoopObject *loop, Side old)
 {
@@ -315,7 +316,7 @@ watch_owner(LoopObject *loop, int fd)
     IoWatcher *watcher = entry != NULL ? entry->watcher : NULL;
     if (watcher != NULL && watcher->lost_fd != NULL && watcher->lost_fd(watcher->owner)) {
         io_unwatch(loop, watcher);
-        io_hold(watcher, false); /* may be the end of it, which runs code */
+        io_hold(watcher, false); /* may free the owner, which runs code */
         return watch_owner(loop, fd);
     }
     return watcher != NULL ? watcher->owner : NULL;
@@ -346,7 +347,7 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
     }
     entry->watcher = watcher;
     watcher->fd = fd;
-    /* What waits here waits for an earlier descriptor of this number. */
+    /* The waiters here wait for an earlier descriptor of this number. */
     entry->sides[SIDE_READ] = entry->sides[SIDE_WRITE] = (Side){NULL, NULL};
     entry->fileobj = NULL;
     Py_XDECREF(before.fileobj);
@@ -358,10 +359,10 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
     return 0;
 }
 
-/* Waiters */
+/* ---- waiters --------------------------------------------------------------------------------- */
 
-/* Puts (waiter, run) on a side of fd and arms it; steals the reference. -1 with an exception, and
-   all is as before, unless it comes from the cancel() of a Handle that it replaces. */
+/* Put a waiter on a side of fd and arm it. Takes over the reference. Return 0; or -1 with an exception,
+   and everything is as before, unless the exception comes from the cancel() of a replaced Handle. */
 static int
 set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fileobj)
 {
@@ -392,7 +393,7 @@ set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fil
         return 0;
     }
     if (waiting.run == NULL) {
-        return -1; /* as from asyncio's add_reader(), which has registered it, too */
+        return -1; /* the new one is registered all the same, as by asyncio's add_reader() */
     }
     PyErr_WriteUnraisable((PyObject *)loop);
     return 0;
@@ -466,13 +467,13 @@ watch_unwait(LoopObject *loop, int fd, WatchSide side, PyObject *obj)
     }
     entry->sides[side] = (Side){NULL, NULL};
     if (loop->poller != NULL) {
-        /* A descriptor that its user has closed takes the wait of the other side with it. */
+        /* If the user has closed the descriptor, the wait of the other side ends as well. */
         (void)entry_disarm(loop, entry, fd);
     }
     Py_DECREF(obj);
 }
 
-/* Dispatch */
+/* ---- dispatch -------------------------------------------------------------------------------- */
 
 static int
 push_watcher(LoopObject *loop, IoWatcher *watcher, uint32_t events)
@@ -487,7 +488,7 @@ push_watcher(LoopObject *loop, IoWatcher *watcher, uint32_t events)
     return 0;
 }
 
-/* Queues what waits on a side; *changed is set where it waits no longer. */
+/* Queue the waiter of a side. Set *changed if it has left the side. Return 0, or -1 with MemoryError. */
 static int
 push_side(LoopObject *loop, Side *side, bool *changed)
 {
@@ -515,7 +516,8 @@ side_is_cancelled(const Side *side)
     return side->waiter != NULL && side->run == NULL && ((HandleObject *)side->waiter)->cancelled;
 }
 
-/* As the selectors module reads epoll: all but "writable" is for the reader, and the reverse. */
+/* Queue the waiters that the events are for. As in the selectors module, every event but "writable" is
+   for the reader, and every event but "readable" for the writer. */
 static int
 push_sides(LoopObject *loop, int fd, uint32_t events)
 {
@@ -539,20 +541,21 @@ push_sides(LoopObject *loop, int fd, uint32_t events)
     }
     FdEntry *entry = &loop->fds->entries[fd];
     if (!changed || (one_shot && !entry_has_waiter(entry))) {
-        return 0; /* a level stays, a one-shot has fired */
+        return 0; /* a level-triggered registration stays; a one-shot one has fired */
     }
     int rc = entry_disarm(loop, entry, fd);
     return rc < 0 && rc != -EBADF && rc != -EPERM ? raise_errno(-rc) : 0;
 }
 
-/* *anew is set where the poller has to be made anew. */
+/* Queue what one event is for. Set *needs_rebuild if the poller has to be rebuilt. Return 0, or -1 with an
+   exception. */
 static int
-dispatch(LoopObject *loop, const PollEvent *event, bool *anew)
+dispatch(LoopObject *loop, const PollEvent *event, bool *needs_rebuild)
 {
     int fd = (int)(uint32_t)event->token;
     FdEntry *entry = table_find(loop->fds, fd);
     if (entry == NULL || entry->generation != (uint32_t)(event->token >> 32)) {
-        *anew |= !drop_stale(loop, entry, fd);
+        *needs_rebuild |= stale_needs_rebuild(loop, entry, fd);
         return 0;
     }
     if (entry->watcher != NULL) {
@@ -569,18 +572,19 @@ watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
         loop->metrics.io_events += (uint64_t)count;
     }
     PyObject *error = NULL;
-    bool anew = false;
+    bool needs_rebuild = false;
     for (int i = 0; i < count && loop->poller != NULL; i++) {
         if (events[i].events & POLL_OPERATION) {
             uring_deliver(loop->poller->ring, (UringOp *)(uintptr_t)events[i].token,
                           events[i].result, events[i].events & POLL_MORE);
         }
-        else if (error == NULL && dispatch(loop, &events[i], &anew) < 0) {
-            error = PyErr_GetRaisedException(); /* operations are told of only once */
-            anew = true; /* a new poller tells again of what could not be queued */
+        else if (error == NULL && dispatch(loop, &events[i], &needs_rebuild) < 0) {
+            /* Go on: a completed operation is reported only once. */
+            error = PyErr_GetRaisedException();
+            needs_rebuild = true; /* a rebuilt poller reports again what could not be queued */
         }
     }
-    if (anew && loop->poller != NULL && rebuild(loop) < 0) {
+    if (needs_rebuild && loop->poller != NULL && rebuild(loop) < 0) {
         if (error == NULL) {
             return -1;
         }

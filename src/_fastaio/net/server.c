@@ -5,6 +5,7 @@
  */
 #include "net/server.h"
 #include "base/error.h"
+#include "loop/watch.h"
 #include "net/inetaddr.h"
 #include "net/stream.h"
 
@@ -155,7 +156,7 @@ connection_failed(ListenerObject *self, PyObject *conn, PyObject *protocol)
     fastaio_state *st = self->loop->st;
     PyObject *exc = PyErr_GetRaisedException();
     int rc = drop_result(PyObject_CallMethodNoArgs(conn, st->str_close));
-    if (rc == 0 && self->loop->debug) {
+    if (rc == 0 && self->loop->watchdog.debug) {
         PyObject *context =
             Py_BuildValue("{s:s,s:O}", "message",
                           "Error on transport creation for incoming connection", "exception", exc);
@@ -284,7 +285,7 @@ accept_one(ListenerObject *self)
                    ? ACCEPT_NOTHING
                    : rc;
     }
-    if ((self->loop->debug && debug_accepted(self, conn, peer) < 0) ||
+    if ((self->loop->watchdog.debug && debug_accepted(self, conn, peer) < 0) ||
         set_up_connection(self, conn, peer) < 0) {
         rc = ACCEPT_ERROR;
     }

@@ -159,7 +159,7 @@ check_socket(SockOp *op)
             return -1;
         }
     }
-    if (op->loop->debug) {
+    if (op->loop->watchdog.debug) {
         PyObject *timeout = PyObject_CallMethodNoArgs(sockop_sock(op), st->str_gettimeout);
         double seconds = timeout == NULL      ? -1.0
                          : timeout == Py_None ? 1.0

@@ -10,6 +10,7 @@
 
 #include "task/coro.h"
 #include "loop/loop.h"
+#include "loop/watch.h"
 
 #define SOCKOP_MAX_ARGS 4 /* the socket included */
 

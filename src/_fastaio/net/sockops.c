@@ -502,7 +502,7 @@ make_op(PyObject *self, const OpKind *kind, PyObject *const *args, Py_ssize_t co
         return NULL;
     }
     if (take_args(op, args, count, names) < 0 ||
-        (op->loop->debug && coro_keep_origin(&op->coro) < 0)) {
+        (op->loop->watchdog.debug && coro_keep_origin(&op->coro) < 0)) {
         op->coro.phase = CORO_CLOSED; /* never handed out: nobody is to be warned */
         Py_DECREF(op);
         return NULL;

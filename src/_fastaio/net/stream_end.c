@@ -2,6 +2,7 @@
 #include "net/stream_end.h"
 
 #include "base/error.h"
+#include "loop/handle.h"
 #include "net/stream_base.h"
 
 int
@@ -176,7 +177,7 @@ stream_lose(StreamObject *self, PyObject *exc)
     io_hold(&self->sock.io, false);
     io_unwatch(loop, &self->sock.io);
     Py_XSETREF(self->life.lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
-    if (loop_check_closed(loop) < 0 || (loop->debug && loop_check_thread(loop) < 0)) {
+    if (loop_check_closed(loop) < 0 || (loop->watchdog.debug && loop_check_thread(loop) < 0)) {
         return -1;
     }
     if (loop_overrides(loop) & OVERRIDE_CALL_SOON) {

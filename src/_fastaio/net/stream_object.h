@@ -12,6 +12,7 @@
 #ifndef FASTAIO_STREAM_OBJECT_H
 #define FASTAIO_STREAM_OBJECT_H
 
+#include "loop/watch.h"
 #include "reader/streamreader.h"
 #include "transport/pieces.h"
 

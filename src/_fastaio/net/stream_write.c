@@ -21,7 +21,7 @@ push_listed(StreamObject *self, PyObject *piece, unsigned forks)
     bool pushed = pieces_try_push(&self->out.pieces, piece, forks);
     flush_added(list);
     flush_unlock(list);
-    flush_call_keeper(list);
+    keeper_call(list);
     if (!pushed) {
         Py_DECREF(piece);
         PyErr_NoMemory();
@@ -73,7 +73,7 @@ flush_soon(StreamObject *self, bool at_once)
     /* Where nobody will come by to flush: the loop does not run, or runs in another thread; or where
        nobody could if the callback blocks: only the methods of a foreign socket can send. */
     at_once = at_once || self->out.queued > self->out.high_water || self->sock.fd_ptr == NULL ||
-              loop->thread_id != PyThread_get_thread_ident() || !flush_may_wait(&loop->output);
+              loop->thread_id != PyThread_get_thread_ident() || !keeper_is_ready(&loop->output);
     if (self->out.writable && !at_once) {
         loop_flush_later(loop, &self->out.flush);
         return 0;

@@ -412,7 +412,7 @@ read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size,
     op->separator = Py_XNewRef(separator);
     op->kind = (uint8_t)kind;
     op->size = size;
-    if (((LoopObject *)core->loop)->debug && coro_keep_origin(&op->coro) < 0) {
+    if (((LoopObject *)core->loop)->watchdog.debug && coro_keep_origin(&op->coro) < 0) {
         op->coro.phase = CORO_CLOSED; /* never handed out: nobody is to be warned */
         Py_CLEAR(op);
     }

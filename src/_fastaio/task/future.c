@@ -415,7 +415,7 @@ future_keep_source_traceback(FutureCore *core)
 {
     bool debug;
     if (core->native != NULL && !(loop_overrides(core->native) & OVERRIDE_GET_DEBUG)) {
-        debug = core->native->debug;
+        debug = core->native->watchdog.debug;
     }
     else {
         PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_get_debug);

@@ -15,7 +15,7 @@ future_loop_is_direct(FutureCore *core)
     if (loop->closed && loop_check_closed(loop) < 0) {
         return -1;
     }
-    if (loop->debug && loop_check_thread(loop) < 0) {
+    if (loop->watchdog.debug && loop_check_thread(loop) < 0) {
         return -1;
     }
     return 1;

@@ -99,7 +99,7 @@ future_new(LoopObject *loop)
     self->core.st = loop->st;
     self->core.loop = Py_NewRef((PyObject *)loop);
     self->core.native = loop;
-    if ((loop->debug || (loop_overrides(loop) & OVERRIDE_GET_DEBUG))
+    if ((loop->watchdog.debug || (loop_overrides(loop) & OVERRIDE_GET_DEBUG))
         && future_keep_source_traceback(&self->core) < 0) {
         Py_CLEAR(self);
     }

@@ -72,7 +72,7 @@ loop_run_timed(LoopObject *loop, ReadyEntry *entry,
     int result = run(loop, entry);
     int64_t spent = clock_ns() - begin;
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
-    if (spent >= loop->slow_callback_ns) {
+    if (spent >= loop->watchdog.slow_ns) {
         loop->metrics.slow_callbacks++;
         if (warn_slow(loop, entry, spent) < 0) {
             PyErr_WriteUnraisable(self);

@@ -1,7 +1,9 @@
 /* loop_type.c: the Loop type: its life, attributes and what is not scheduling (loop/call.c). */
 #include "turn/turn.h"
 
+#include "loop/fork.h"
 #include "loop/readers.h"
+#include "loop/watch.h"
 #include "task/task.h"
 #include <errno.h>
 
@@ -194,14 +196,14 @@ PyDoc_STRVAR(get_debug_doc, "get_debug($self, /)\n--\n\nReturn True in debug mod
 static PyObject *
 loop_get_debug(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(loop->debug);
+    return PyBool_FromLong(loop->watchdog.debug);
 }
 
 static PyObject *
 loop_write_to_self(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
     if (loop->poller != NULL && !loop_is_copy(loop)) {
-        atomic_store(&loop->blocked, false);
+        atomic_store(&loop->wait.blocked, false);
         loop->poller->methods->wake(loop->poller);
     }
     Py_RETURN_NONE;
@@ -232,33 +234,11 @@ loop_process_events(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(events))
     Py_RETURN_NONE;
 }
 
-/* Has this loop's poller told of a fork, in the child, or no longer. */
-static void
-hear_of_forks(LoopObject *loop, bool hear)
-{
-    LoopObject **list = &loop->st->forked_loops;
-    if (hear) {
-        loop->next_forked = *list;
-        loop->forked_link = list;
-        *list = loop;
-        if (loop->next_forked != NULL) {
-            loop->next_forked->forked_link = &loop->next_forked;
-        }
-    }
-    else if (loop->forked_link != NULL) {
-        *loop->forked_link = loop->next_forked;
-        if (loop->next_forked != NULL) {
-            loop->next_forked->forked_link = loop->forked_link;
-        }
-        loop->forked_link = NULL;
-    }
-}
-
 static void
 close_native(LoopObject *loop)
 {
     loop->closed = true;
-    flush_list_close(&loop->output);
+    keeper_forget(&loop->output);
     ready_clear(&loop->ready);
     ready_clear(&loop->bulk.queue);
     timers_clear(&loop->timers);
@@ -268,7 +248,7 @@ close_native(LoopObject *loop)
     if (loop->poller != NULL) {
         Poller *poller = loop->poller;
         loop->poller = NULL;
-        hear_of_forks(loop, false);
+        fork_unlisten(loop);
         if (poller->methods->quiesce != NULL) {
             Py_BEGIN_ALLOW_THREADS
             poller->methods->quiesce(poller);
@@ -344,23 +324,22 @@ assign_bool(PyObject *value, bool *field)
     return truth < 0 ? -1 : 0;
 }
 
-#define LOOP_BOOL(field)                                                                           \
-    static PyObject *loop_get_##field##_attr(LoopObject *loop, void *Py_UNUSED(closure))           \
+#define LOOP_BOOL(name, field)                                                                     \
+    static PyObject *loop_get_##name##_attr(LoopObject *loop, void *Py_UNUSED(closure))            \
     {                                                                                              \
         return PyBool_FromLong(loop->field);                                                       \
     }                                                                                              \
-    static int loop_set_##field##_attr(LoopObject *loop, PyObject *value,                          \
-                                       void *Py_UNUSED(closure))                                   \
+    static int loop_set_##name##_attr(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure)) \
     {                                                                                              \
         int result = assign_bool(value, &loop->field);                                             \
-        loop->timed = loop->debug || loop->warn_slow;                                              \
+        loop->watchdog.timed = loop->watchdog.debug || loop->watchdog.warn_slow;                   \
         return result;                                                                             \
     }
 
-LOOP_BOOL(debug)
-LOOP_BOOL(warn_slow)
-LOOP_BOOL(closed)
-LOOP_BOOL(stopping)
+LOOP_BOOL(debug, watchdog.debug)
+LOOP_BOOL(warn_slow, watchdog.warn_slow)
+LOOP_BOOL(closed, closed)
+LOOP_BOOL(stopping, stopping)
 
 static PyObject *
 loop_get_factory_attr(LoopObject *loop, void *Py_UNUSED(closure))
@@ -377,7 +356,7 @@ loop_set_factory_attr(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure
 static PyObject *
 loop_get_slow_callback(LoopObject *loop, void *Py_UNUSED(closure))
 {
-    return PyFloat_FromDouble((double)loop->slow_callback_ns / NS_PER_SECOND);
+    return PyFloat_FromDouble((double)loop->watchdog.slow_ns / NS_PER_SECOND);
 }
 
 static int
@@ -387,14 +366,14 @@ loop_set_slow_callback(LoopObject *loop, PyObject *value, void *Py_UNUSED(closur
     if (seconds == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    loop->slow_callback_ns = seconds_to_ns(seconds);
+    loop->watchdog.slow_ns = seconds_to_ns(seconds);
     return 0;
 }
 
 static PyObject *
 loop_get_spin_us(LoopObject *loop, void *Py_UNUSED(closure))
 {
-    int us = loop->spin.forced_us;
+    int us = loop->wait.spin.forced_us;
     return us == SPIN_MEASURED ? Py_NewRef(Py_None) : PyLong_FromLong(us);
 }
 
@@ -402,7 +381,7 @@ static int
 loop_set_spin_us(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
 {
     if (value == Py_None) {
-        loop->spin.forced_us = SPIN_MEASURED;
+        loop->wait.spin.forced_us = SPIN_MEASURED;
         return 0;
     }
     long us = value ? PyLong_AsLong(value) : 0;
@@ -413,7 +392,7 @@ loop_set_spin_us(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
         PyErr_SetString(PyExc_ValueError, "spin_us must be None or from 0 to 1000");
         return -1;
     }
-    loop->spin.forced_us = (int)us;
+    loop->wait.spin.forced_us = (int)us;
     return 0;
 }
 
@@ -444,7 +423,9 @@ make_poller(LoopObject *loop, const char *backend)
                 PyErr_SetFromErrno(PyExc_OSError);
                 return -1;
             }
-            hear_of_forks(loop, loop->poller->methods->forked != NULL);
+            if (loop->poller->methods->forked != NULL) {
+                fork_listen(loop);
+            }
             return 0;
         }
     }
@@ -470,8 +451,8 @@ loop_init(LoopObject *loop, PyObject *args, PyObject *kwargs)
     if (loop->fds == NULL || make_poller(loop, backend) < 0) {
         return -1;
     }
-    loop->forks = loop->st->forks;
-    loop->slow_callback_ns = NS_PER_SECOND / 10;
+    loop->fork.count = loop->st->forks;
+    loop->watchdog.slow_ns = NS_PER_SECOND / 10;
     loop_refresh_overrides(loop);
     return 0;
 }
@@ -485,7 +466,7 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
         return NULL;
     }
     loop->st = st;
-    atomic_init(&loop->blocked, false);
+    atomic_init(&loop->wait.blocked, false);
     flush_list_init(&loop->output, st->keeper);
     return (PyObject *)loop;
 }
@@ -531,7 +512,7 @@ loop_dealloc(LoopObject *loop)
     if (loop->fds != NULL) {
         fd_table_free(loop->fds);
     }
-    flush_list_close(&loop->output);
+    keeper_forget(&loop->output);
     PyMem_RawFree(loop->hot_buffer);
     type->tp_free(loop);
     Py_DECREF(type);

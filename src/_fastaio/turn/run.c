@@ -1,6 +1,7 @@
 /* run.c: runs what is ready: handles, steps of tasks, callbacks of futures. */
 #include "turn/run.h"
 
+#include "loop/handle.h"
 #include "task/future.h"
 #include "task/task.h"
 #include "turn/turn.h"
@@ -191,7 +192,7 @@ run_traced(LoopObject *loop, ReadyEntry *entry)
 static int
 run_watched(LoopObject *loop, ReadyEntry *entry, bool traced)
 {
-    if (loop->timed) {
+    if (loop->watchdog.timed) {
         return loop_run_timed(loop, entry, traced ? run_traced : run_entry_and_leave, !traced);
     }
     return run_traced(loop, entry);
@@ -207,7 +208,7 @@ run_batch(LoopObject *loop)
     /* A nested run may have taken some of these: it never leaves the count too small. */
     while (count-- && ready_len(&loop->ready) && result == 0) {
         ReadyEntry entry = ready_pop(&loop->ready);
-        if (loop->timed || traced) {
+        if (loop->watchdog.timed || traced) {
             result = run_watched(loop, &entry, traced);
         }
         else if (run_entry(loop, &entry) < 0) {

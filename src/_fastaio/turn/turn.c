@@ -14,10 +14,10 @@
 static inline bool
 only_computes(LoopObject *loop)
 {
-    return ready_len(&loop->ready) && !loop->io_happened && !loop->answering
+    return ready_len(&loop->ready) && !loop->wait.io_happened && !loop->wait.answering
            && loop->output.first == NULL
            && timers_count(&loop->timers) == 0
-           && loop->clock.now_ns < loop->poll_due_ns;
+           && loop->clock.now_ns < loop->wait.poll_due_ns;
 }
 
 /* Give back the memory that a burst took. A steady load that lets its queues run empty grows them anew
@@ -76,7 +76,7 @@ static int
 enter_turns(LoopObject *loop, PyObject **outer_task)
 {
     *outer_task = NULL;
-    return loop->keeps_handles == 0
+    return loop->run_count == 0
                ? set_current_task(loop, NULL)
                : registry_swap_current(loop->st, (PyObject *)loop, NULL, outer_task);
 }
@@ -154,11 +154,11 @@ loop_run(LoopObject *loop)
     if (enter_turns(loop, &outer_task) < 0) {
         return -1;
     }
-    loop->keeps_handles++;
+    loop->run_count++;
     clock_read(&loop->clock);
     gil_was_released(&loop->gil, loop->clock.now_ns);
-    loop->io_happened = true; /* the first turn polls */
-    spin_start_run(&loop->spin);
+    loop->wait.io_happened = true; /* the first turn polls */
+    spin_start_run(&loop->wait.spin);
     do {
         result = loop_overrides(loop) & OVERRIDE_RUN_ONCE ? call_run_once(loop) : turn(loop);
     } while (result == 0 && !loop->stopping);
@@ -167,7 +167,7 @@ loop_run(LoopObject *loop)
         keep_first(&error, NULL);
     }
     leave_turns(loop, outer_task, &error);
-    if (--loop->keeps_handles == 0) {
+    if (--loop->run_count == 0) {
         ready_shrink(&loop->ready);
         timers_shrink(&loop->timers);
         track_handles(loop);

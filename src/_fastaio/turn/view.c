@@ -1,6 +1,7 @@
 /* view.c: the ready queue and the timers as asyncio's handles, for tracers and onlookers. */
 #include "turn/turn.h"
 
+#include "loop/handle.h"
 #include "task/task.h"
 #include <structmember.h>
 

@@ -2,6 +2,7 @@
 #include "turn/wait.h"
 
 #include "base/error.h"
+#include "loop/watch.h"
 
 #define EVENTS_PER_POLL 512
 /* With work at hand, how long a purely computing loop goes without asking the kernel. */
@@ -46,7 +47,7 @@ fire_timers(LoopObject *loop)
 {
     const Timer *first = timers_peek(&loop->timers);
     double now;
-    loop->timer_crowd /= 2;
+    loop->wait.timer_crowd /= 2;
     if (first == NULL) {
         return 0;
     }
@@ -61,7 +62,7 @@ fire_timers(LoopObject *loop)
             return -1;
         }
         *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = timers_pop(&loop->timers)};
-        loop->timer_crowd++;
+        loop->wait.timer_crowd++;
         loop->metrics.timers_fired++;
     }
     return 0;
@@ -87,7 +88,7 @@ poll_timeout(LoopObject *loop, int64_t *timeout_ns)
     }
     first = timers_peek(&loop->timers); /* a replaced clock may have moved timers */
     *timeout_ns = first != NULL && first->when > now ? seconds_to_ns(first->when - now) : 0;
-    if (loop->timer_crowd >= TIMER_CROWD && *timeout_ns > 0
+    if (loop->wait.timer_crowd >= TIMER_CROWD && *timeout_ns > 0
         && *timeout_ns < TIMER_CROWD_WAIT_NS) {
         *timeout_ns = TIMER_CROWD_WAIT_NS;
     }
@@ -101,7 +102,7 @@ poll_timeout(LoopObject *loop, int64_t *timeout_ns)
 static inline bool
 is_called(LoopObject *loop)
 {
-    return !atomic_load(&loop->blocked);
+    return !atomic_load(&loop->wait.blocked);
 }
 
 /* Ask the poller again and again, for limit_ns at most. Needs no GIL. Return what the poller has found. */
@@ -126,8 +127,8 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
 {
     int count = 0;
     int64_t before_ns = loop->clock.now_ns;
-    int64_t limit_ns = spin_limit(&loop->spin, before_ns, timeout_ns, loop->metrics.callbacks);
-    atomic_store(&loop->blocked, true);
+    int64_t limit_ns = spin_limit(&loop->wait.spin, before_ns, timeout_ns, loop->metrics.callbacks);
+    atomic_store(&loop->wait.blocked, true);
     if (ready_len(&loop->ready)) { /* by another thread, before it could see `blocked` */
         timeout_ns = 0;
     }
@@ -140,11 +141,11 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
                                             EVENTS_PER_POLL);
     }
     Py_END_ALLOW_THREADS
-    atomic_store(&loop->blocked, false);
+    atomic_store(&loop->wait.blocked, false);
     clock_read(&loop->clock);
     gil_was_released(&loop->gil, loop->clock.now_ns);
     loop->metrics.blocks++;
-    spin_learn(&loop->spin, loop->clock.now_ns - before_ns, count > 0 || ready_len(&loop->ready));
+    spin_learn(&loop->wait.spin, loop->clock.now_ns - before_ns, count > 0 || ready_len(&loop->ready));
     return count;
 }
 
@@ -184,7 +185,7 @@ poll(LoopObject *loop, int64_t timeout_ns)
         return -1;
     }
     loop->metrics.polls++;
-    loop->io_happened = false;
+    loop->wait.io_happened = false;
     if (timeout_ns == 0) {
         if (gil_is_due(&loop->gil, loop->clock.now_ns)) {
             let_others_in(loop);
@@ -194,8 +195,8 @@ poll(LoopObject *loop, int64_t timeout_ns)
     else {
         count = wait_blocking(loop, timeout_ns, events);
     }
-    loop->poll_due_ns = loop->clock.now_ns + POLL_INTERVAL_NS;
-    loop->answering = count > 0;
+    loop->wait.poll_due_ns = loop->clock.now_ns + POLL_INTERVAL_NS;
+    loop->wait.answering = count > 0;
     if (count < 0) {
         return raise_errno(-count);
     }
@@ -218,10 +219,10 @@ poll_if_due(LoopObject *loop)
     if (poll_timeout(loop, &timeout_ns) < 0) {
         return -1;
     }
-    if (timeout_ns == 0 && !loop->io_happened
-        && (loop->answering || loop->clock.now_ns < loop->poll_due_ns)) {
-        loop->io_happened = loop->answering; /* the next turn polls */
-        loop->answering = false;
+    if (timeout_ns == 0 && !loop->wait.io_happened
+        && (loop->wait.answering || loop->clock.now_ns < loop->wait.poll_due_ns)) {
+        loop->wait.io_happened = loop->wait.answering; /* the next turn polls */
+        loop->wait.answering = false;
         return 0;
     }
     return poll(loop, timeout_ns);

@@ -1,0 +1,66 @@
+/* handle_object.h: a Handle as the loop's queues see it: the struct, and the garbage collector's view.
+ *
+ * The collector need not look at what a running loop has queued: such a handle cannot be garbage, and
+ * it is gone soon. So a handle that is made while its loop runs is untracked. It is tracked when the
+ * loop drops a handle that somebody else still has, when the run ends, and when it goes elsewhere than
+ * into a queue.
+ */
+#ifndef FASTAIO_HANDLE_OBJECT_H
+#define FASTAIO_HANDLE_OBJECT_H
+
+#include "base/compat.h"
+
+#define HANDLE_INLINE_ARGS 4
+
+typedef struct RunEnd RunEnd; /* a lock for threads that wait for the end of the call (handle.c) */
+
+/* Fields that few handles need, most of them in debug mode only. */
+typedef struct {
+    PyObject *source_tb;
+    PyObject *repr; /* repr() of the handle before it was cancelled */
+    PyObject *when; /* a timer's deadline as its caller gave it, if that was no float */
+} HandleNotes;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *callback; /* NULL once cancelled */
+    PyObject *args[HANDLE_INLINE_ARGS]; /* with `packed`, the first is a tuple of all arguments */
+    PyObject *context;
+    PyObject *loop;
+    PyObject *weakrefs;
+    HandleNotes *notes; /* NULL: none */
+    union {
+        double when; /* a timer: in seconds of loop.time() */
+        struct {     /* a guarded handle, which is no timer */
+            unsigned long runner; /* the thread that runs it, 0: none */
+            RunEnd *run_end;      /* valid while there is a runner; NULL: nobody waits */
+        };
+    };
+    uint8_t arg_count; /* in `args` */
+    bool packed : 1;
+    bool cancelled : 1;
+    bool is_timer : 1;
+    bool scheduled : 1; /* the loop's Timers have it */
+    bool guarded : 1;   /* cancel() and cancelled() in another thread wait for the end of the call */
+} HandleObject;
+
+/* Let the garbage collector see a handle; harmless when repeated. */
+static inline void
+handle_track(PyObject *handle)
+{
+    if (!PyObject_GC_IsTracked(handle)) {
+        PyObject_GC_Track(handle);
+    }
+}
+
+/* Drop a queue's reference. Track the handle if somebody else has one. */
+static inline void
+handle_release(PyObject *handle)
+{
+    if (Py_REFCNT(handle) > 1) {
+        handle_track(handle);
+    }
+    Py_DECREF(handle);
+}
+
+#endif

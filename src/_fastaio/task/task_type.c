@@ -110,8 +110,9 @@ task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
     return set_name(task, name);
 }
 
+/* Return 1 if the loop of a future or task runs, 0, or -1 with an exception. */
 static int
-loop_is_running(FutureCore *core)
+has_running_loop(FutureCore *core)
 {
     if (core->native != NULL && !loop_overrides(core->native)) {
         return core->native->thread_id != 0;
@@ -127,7 +128,7 @@ static int
 start(TaskObject *task, bool eager)
 {
     if (eager) {
-        int running = loop_is_running(&task->core);
+        int running = has_running_loop(&task->core);
         if (running) {
             return running < 0 ? -1 : start_eagerly(task);
         }

@@ -170,6 +170,13 @@ def test_the_queues_may_be_assigned(loop):
     assert calls == [2, "foreign", 0]
 
 
+def test_nothing_is_ready_or_scheduled_once_the_loop_is_closed(loop):
+    loop.call_soon(print)
+    loop.call_later(HOUR, print)
+    loop.close()
+    assert not loop._ready and not loop._scheduled
+
+
 def test_looking_while_a_collection_changes_the_queue(loop):
     """Making the list may run a finalizer, which calls call_soon()."""
 

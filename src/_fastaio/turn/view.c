@@ -217,7 +217,8 @@ PyObject *
 loop_get_ready(LoopObject *loop, void *Py_UNUSED(closure))
 {
     PyObject *list = PyList_New(0), *deque = NULL;
-    for (size_t i = 0; list != NULL && i < ready_len(&loop->ready); i++) {
+    size_t end = loop->closed ? 0 : SIZE_MAX; /* close() drops what is queued without a look */
+    for (size_t i = 0; list != NULL && i < end && i < ready_len(&loop->ready); i++) {
         HandleObject *handle = entry_to_handle(loop, i);
         if (handle == NULL || PyList_Append(list, (PyObject *)handle) < 0) {
             Py_CLEAR(list);
@@ -281,7 +282,7 @@ loop_set_ready(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
 PyObject *
 loop_get_scheduled(LoopObject *loop, void *Py_UNUSED(closure))
 {
-    return timers_list(&loop->timers);
+    return loop->closed ? PyList_New(0) : timers_list(&loop->timers);
 }
 
 int

@@ -21,7 +21,7 @@ from .hardship import (
     survives,
     turn,
 )
-from .support import collect
+from .support import PYTHON_312, collect
 
 pytestmark = [
     pytest.mark.fastaio_only,
@@ -248,6 +248,170 @@ def test_buffers_that_change_the_transport():
                 loop.close()
                 theirs.close()
         return None
+
+    survives(action)
+
+
+@pytest.mark.skipif(not PYTHON_312, reason="__buffer__() is new in 3.12")
+@pytest.mark.parametrize("when", ["__buffer__", "__release_buffer__", "__del__", "__len__"])
+@pytest.mark.parametrize("what", MEDDLING.values(), ids=MEDDLING)
+def test_buffers_of_a_protocol_that_change_the_transport(when, what):
+    def action():
+        warnings.simplefilter("ignore")
+        sys.stderr = io.StringIO()
+
+        class Buffer:
+            def __init__(self, transport):
+                self.transport = transport
+                self.entered = False
+
+            def meddle(self, name):
+                if name == when and not self.entered:
+                    self.entered = True
+                    what(self.transport)
+
+            def __len__(self):
+                self.meddle("__len__")
+                return 10
+
+            def __buffer__(self, flags):
+                self.meddle("__buffer__")
+                return memoryview(bytearray(10))
+
+            def __release_buffer__(self, view):
+                self.meddle("__release_buffer__")
+
+            def __del__(self):
+                self.meddle("__del__")
+
+        class Protocol(Recorder, asyncio.BufferedProtocol):
+            def get_buffer(self, size):
+                return Buffer(self.transport)
+
+            def buffer_updated(self, count):
+                pass
+
+        loop = quiet_loop()
+        with contextlib.suppress(RuntimeError):
+            transport, _, theirs = connect(loop, Protocol())
+            theirs.send(b"some data")
+            turn(loop, 3)
+            theirs.close()
+            turn(loop, 3)
+            transport.abort()
+            turn(loop, 2)
+        loop.close()
+
+    survives(action)
+
+
+@pytest.mark.parametrize("name", ["send", "sendmsg"])
+@pytest.mark.parametrize("what", MEDDLING.values(), ids=MEDDLING)
+def test_looking_for_a_method_of_the_socket_changes_the_transport(name, what):
+    def action():
+        warnings.simplefilter("ignore")
+        sys.stderr = io.StringIO()
+
+        class Hiding(socket.socket):
+            armed = False
+
+            def __getattribute__(self, attribute):
+                if attribute == name and Hiding.armed:
+                    Hiding.armed = False
+                    what(transport)
+                if attribute == "sendmsg":
+                    raise AttributeError(attribute)
+                return super().__getattribute__(attribute)
+
+        loop = quiet_loop()
+        first, theirs = socket.socketpair()
+        ours = Hiding(first.family, first.type, fileno=first.detach())
+        with contextlib.suppress(RuntimeError):
+            transport, _, _ = connect(loop, None, (ours, theirs))
+            transport.write(b"x" * 3_000_000)
+            turn(loop)
+            Hiding.armed = True
+            with contextlib.suppress(BlockingIOError, ZeroDivisionError):
+                while theirs.recv(1_000_000):
+                    turn(loop)
+            Hiding.armed = True
+            with contextlib.suppress(ZeroDivisionError):
+                transport.write(b"y")
+                turn(loop)
+            transport.abort()
+            turn(loop, 2)
+        loop.close()
+
+    survives(action)
+
+
+def test_names_whose_comparison_replaces_what_is_searched():
+    def action():
+        class Name(str):
+            def __eq__(self, other):
+                transport._extra = {}
+                gc.collect()
+                return False
+
+            __hash__ = str.__hash__
+
+        loop = quiet_loop()
+        transport, _, theirs = connect(loop)
+        for name in ("sockname", "peername", "socket"):
+            transport._extra = {name: 1, "more": 2}
+            assert transport.get_extra_info(Name(name), "none") == "none"
+        transport.abort()
+        turn(loop)
+        loop.close()
+        theirs.close()
+
+    survives(action)
+
+
+def test_a_waiter_that_is_taken_away_while_it_is_made():
+    def action():
+        loop = quiet_loop()
+        transport, _, theirs = connect(loop)
+
+        class Waiter(asyncio.Future):
+            def done(self):
+                transport._reset_empty_waiter()
+                return super().done()
+
+        loop.create_future = lambda: Waiter(loop=loop)
+        assert isinstance(transport._make_empty_waiter(), Waiter)
+        transport.abort()
+        turn(loop)
+        loop.close()
+        theirs.close()
+
+    survives(action)
+
+
+@pytest.mark.skipif(not PYTHON_312, reason="__buffer__() is new in 3.12")
+@pytest.mark.parametrize("what", MEDDLING.values(), ids=MEDDLING)
+def test_large_buffers_that_change_the_transport(what):
+    def action():
+        warnings.simplefilter("ignore")
+        sys.stderr = io.StringIO()
+
+        class Large(bytearray):
+            def __buffer__(self, flags):
+                what(transport)
+                return memoryview(b"x" * 300_000)
+
+        loop = quiet_loop()
+        transport, _, theirs = connect(loop)
+        with contextlib.suppress(ZeroDivisionError, RuntimeError):
+            transport.write(Large(300_000))
+            turn(loop, 2)
+            transport.writelines([Large(300_000), b"y"])
+            turn(loop, 2)
+        transport.abort()
+        with contextlib.suppress(RuntimeError):
+            turn(loop, 2)
+        loop.close()
+        theirs.close()
 
     survives(action)
 

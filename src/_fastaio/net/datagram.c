@@ -122,6 +122,10 @@ is_plain(DatagramObject *self, fastaio_state *st)
         if (inspect(self, st) < 0) {
             return -1;
         }
+        PyObject *sock = self->core.file;
+        if (sock == NULL || !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type)) {
+            return 0; /* looking has put another socket there */
+        }
     }
     return self->plain;
 }
@@ -169,7 +173,8 @@ deliver(DatagramObject *self, fastaio_state *st, const char *data, ssize_t count
         return transport_fatal_error((PyObject *)self, "Fatal read error on datagram transport");
     }
     /* A reference of our own: the callback may put another protocol in its place. */
-    PyObject *args[] = {Py_NewRef(self->core.protocol), bytes, address};
+    PyObject *protocol = self->core.protocol;
+    PyObject *args[] = {Py_NewRef(protocol ? protocol : Py_None), bytes, address};
     PyObject *result = PyObject_VectorcallMethod(st->str_datagram_received, args, 3, NULL);
     Py_DECREF(args[0]);
     Py_DECREF(bytes);
@@ -308,7 +313,9 @@ send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *da
         PyBuffer_Release(&view);
         return refused_by_hook(self, st) < 0 ? -1 : 1;
     }
-    fd = self->core.file != NULL ? *compat_socket_fd(self->core.file) : -1;
+    PyObject *sock = self->core.file;
+    bool same = sock != NULL && Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
+    fd = same ? *compat_socket_fd(sock) : -1;
     ssize_t sent = sendto(fd, view.buf, (size_t)view.len, MSG_DONTWAIT, size ? &to.any : NULL, size);
     int error = errno;
     PyBuffer_Release(&view);

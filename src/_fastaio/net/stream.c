@@ -320,19 +320,23 @@ stream_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyO
     if (fallback == NULL) {
         fallback = Py_None;
     }
-    if (self->extra == NULL) {
-        return Py_NewRef(fallback);
-    }
     if (self->out.pieces.count && PyUnicode_Check(name) &&
         PyUnicode_CompareWithASCIIString(name, "socket") == 0 && stream_flush(self) < 0) {
         return NULL;
     }
-    PyObject *value;
-    if (!PyDict_CheckExact(self->extra)) {
-        return PyObject_CallMethod(self->extra, "get", "OO", name, fallback);
+    if (self->extra == NULL) {
+        return Py_NewRef(fallback);
     }
-    int found = PyDict_GetItemRef(self->extra, name, &value);
-    return found == 0 ? Py_NewRef(fallback) : value;
+    PyObject *value;
+    PyObject *extra = Py_NewRef(self->extra); /* the name's __eq__ may set another one */
+    if (!PyDict_CheckExact(extra)) {
+        value = PyObject_CallMethod(extra, "get", "OO", name, fallback);
+    }
+    else if (PyDict_GetItemRef(extra, name, &value) == 0) {
+        value = Py_NewRef(fallback);
+    }
+    Py_DECREF(extra);
+    return value;
 }
 
 static PyObject *
@@ -350,13 +354,16 @@ stream_make_empty_waiter(PyObject *op, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "the transport is closed");
         return NULL;
     }
-    self->out.empty_waiter =
+    PyObject *waiter =
         PyObject_CallMethodNoArgs((PyObject *)self->loop, self->loop->st->str_create_future);
-    if (self->out.empty_waiter == NULL ||
-        (self->out.pieces.count == 0 && stream_end_empty_waiter(self, NULL) < 0)) {
+    if (waiter == NULL) {
         return NULL;
     }
-    return Py_NewRef(self->out.empty_waiter);
+    Py_XSETREF(self->out.empty_waiter, Py_NewRef(waiter));
+    if (self->out.pieces.count == 0 && stream_end_empty_waiter(self, NULL) < 0) {
+        Py_CLEAR(waiter);
+    }
+    return waiter;
 }
 
 static PyObject *

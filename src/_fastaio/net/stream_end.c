@@ -177,6 +177,9 @@ stream_lose(StreamObject *self, PyObject *exc)
     io_hold(&self->sock.io, false);
     io_unwatch(loop, &self->sock.io);
     Py_XSETREF(self->life.lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
+    if (self->loop != loop) { /* dropping an earlier exception has ended it */
+        return 0;
+    }
     if (loop_check_closed(loop) < 0 || (loop->watchdog.debug && loop_check_thread(loop) < 0)) {
         return -1;
     }

@@ -226,6 +226,9 @@ deliver(StreamObject *self, PyObject *data)
             return fed > 0 ? Py_NewRef(Py_None) : NULL;
         }
     }
+    if (self->sink.protocol == NULL || self->loop == NULL) { /* looking at it has ended this */
+        Py_RETURN_NONE;
+    }
     /* A reference of our own: the callback may put another protocol in its place. */
     PyObject *args[] = {Py_NewRef(self->sink.protocol), data};
     PyObject *result = PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
@@ -304,6 +307,10 @@ recv_into(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
         }
         return READ_ERROR;
     }
+    if (self->loop == NULL || !stream_may_read(self)) { /* a __buffer__() has ended it */
+        PyBuffer_Release(&view);
+        return READ_NOTHING;
+    }
     bool cut;
     *count = receive(self, view.buf, (size_t)view.len, &cut);
     int rc = READ_DONE;
@@ -354,6 +361,9 @@ read_into_protocol(StreamObject *self)
     Py_DECREF(buffer);
     if (rc != READ_DONE) {
         return rc == READ_ERROR ? read_failed(self) : 0;
+    }
+    if (self->loop == NULL || self->sink.protocol == NULL) { /* so has dropping the buffer */
+        return 0;
     }
     if (count == 0) {
         return received_eof(self);

@@ -87,16 +87,17 @@ send_native(StreamObject *self)
 static PyObject *
 first_piece(StreamObject *self)
 {
-    PyObject *piece = pieces_at(&self->out.pieces, 0);
-    if (self->out.pieces.offset == 0) {
-        return Py_NewRef(piece);
+    PyObject *piece = Py_NewRef(pieces_at(&self->out.pieces, 0));
+    size_t offset = self->out.pieces.offset;
+    if (offset == 0) {
+        return piece;
     }
     PyObject *whole = PyMemoryView_FromObject(piece);
+    Py_DECREF(piece);
     if (whole == NULL) {
         return NULL;
     }
-    PyObject *rest =
-        PySequence_GetSlice(whole, (Py_ssize_t)self->out.pieces.offset, PY_SSIZE_T_MAX);
+    PyObject *rest = PySequence_GetSlice(whole, (Py_ssize_t)offset, PY_SSIZE_T_MAX);
     Py_DECREF(whole);
     return rest;
 }
@@ -118,24 +119,28 @@ all_pieces(StreamObject *self)
     return list;
 }
 
-/* As asyncio does it: send() for what is new, sendmsg() for what was left over. */
+/* As asyncio does it: send() for what is new, sendmsg() for what was left over. NULL without an
+   exception where looking for the method has taken the output away. */
 static PyObject *
 call_send(StreamObject *self)
 {
     fastaio_state *st = self->loop->st;
-    PyObject *method = NULL;
-    PyObject *data = NULL;
-    if (self->out.leftover && PY_VERSION_HEX >= 0x030C0000) {
-        if (PyObject_GetOptionalAttr(self->sock.obj, st->str_sendmsg, &method) < 0) {
-            return NULL;
-        }
-        data = method != NULL ? all_pieces(self) : NULL;
+    PyObject *sock = Py_NewRef(self->sock.obj);
+    PyObject *method = NULL, *data = NULL, *result = NULL;
+    bool all = self->out.leftover && PY_VERSION_HEX >= 0x030C0000;
+    if (all && PyObject_GetOptionalAttr(sock, st->str_sendmsg, &method) < 0) {
+        goto done;
     }
-    if (method == NULL) {
-        method = PyObject_GetAttr(self->sock.obj, st->str_send);
-        data = method != NULL ? first_piece(self) : NULL;
+    all = method != NULL;
+    if (method == NULL && (method = PyObject_GetAttr(sock, st->str_send)) == NULL) {
+        goto done;
     }
-    PyObject *result = data != NULL ? PyObject_CallOneArg(method, data) : NULL;
+    if (self->out.pieces.count) {
+        data = all ? all_pieces(self) : first_piece(self);
+        result = data != NULL ? PyObject_CallOneArg(method, data) : NULL;
+    }
+done:
+    Py_DECREF(sock);
     Py_XDECREF(method);
     Py_XDECREF(data);
     return result;
@@ -150,7 +155,7 @@ send_foreign(StreamObject *self)
         PyObject *result = call_send(self);
         Py_ssize_t sent = result != NULL ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
         Py_XDECREF(result);
-        if (sent >= 0 && self->out.pieces.count == 0) {
+        if (self->out.pieces.count == 0 && !PyErr_Occurred()) {
             return 0; /* the call has closed us */
         }
         if (sent > self->out.queued || (sent < 0 && !PyErr_Occurred())) {

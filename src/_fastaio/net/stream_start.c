@@ -206,9 +206,13 @@ stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
     self->sink.buffered = buffered;
     self->sink.streams = streams;
     self->sink.feed = takes ? native->feed : NULL;
-    Py_XSETREF(self->sink.protocol, Py_NewRef(protocol));
+    /* What is dropped may set yet another protocol: it goes last. */
+    PyObject *old = self->sink.protocol;
+    self->sink.protocol = Py_NewRef(protocol);
     streamreader_unlink(&self->sink.reader);
-    return self->loop != NULL ? streamreader_adopt(self->loop, protocol, &self->sink.reader) : 0;
+    int rc = self->loop != NULL ? streamreader_adopt(self->loop, protocol, &self->sink.reader) : 0;
+    Py_XDECREF(old);
+    return rc;
 }
 
 /* Test suites wrap the socket of a living transport to see it fail. */

@@ -127,6 +127,10 @@ send_large(StreamObject *self, PyObject *data)
         PyErr_Clear(); /* not contiguous: it is to be copied */
         return 0;
     }
+    if (self->loop == NULL || self->life.conn_lost || self->out.pieces.count) {
+        PyBuffer_Release(&view); /* a __buffer__() has written, or ended it */
+        return 0;
+    }
     ssize_t sent = -1;
     int rc = 1;
     if (view.len >= STREAM_LARGE) {

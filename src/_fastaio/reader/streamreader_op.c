@@ -402,12 +402,14 @@ read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size,
             PyObject *separator)
 {
     fastaio_state *st = core->st;
+    Py_INCREF(core); /* the allocation may start the collector, which runs code */
     ReadOp *op = (ReadOp *)pool_alloc(&st->read_op_pool, st->ReadOpType);
     if (op == NULL) {
+        Py_DECREF(core);
         return NULL;
     }
     op->coro.kind = &op_coro;
-    op->core = (ReaderCore *)Py_NewRef(core);
+    op->core = core;
     op->reader = Py_NewRef(reader);
     op->separator = Py_XNewRef(separator);
     op->kind = (uint8_t)kind;

@@ -185,7 +185,11 @@ pass_on(TlsObject *self)
             return 0;
         }
         size = PyObject_Size(data);
-        int rc = size < 0 ? -1 : stream_send(self->loop->st, self->transport, data);
+        PyObject *transport = Py_XNewRef(self->transport);
+        int rc = size < 0            ? -1
+                 : transport == NULL ? 0
+                                     : stream_send(self->loop->st, transport, data);
+        Py_XDECREF(transport);
         Py_DECREF(data);
         if (rc < 0) {
             return -1;
@@ -411,6 +415,9 @@ deliver(TlsObject *self, PyObject *data)
             return fed > 0 ? 0 : -1;
         }
     }
+    if (self->app_protocol == NULL) { /* looking at it has taken it away */
+        return 0;
+    }
     /* A reference of our own: the callback may put another protocol in its place. */
     PyObject *args[] = {Py_NewRef(self->app_protocol), data};
     PyObject *result = PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
@@ -441,9 +448,9 @@ ask_for_buffer(TlsObject *self)
         Py_XDECREF(hint);
         return NULL;
     }
-    PyObject *method = Py_NewRef(self->get_buffer);
-    PyObject *buffer = PyObject_CallOneArg(method, hint);
-    Py_DECREF(method);
+    PyObject *method = Py_XNewRef(self->get_buffer);
+    PyObject *buffer = method != NULL ? PyObject_CallOneArg(method, hint) : NULL;
+    Py_XDECREF(method);
     Py_DECREF(hint);
     return buffer;
 }
@@ -474,7 +481,12 @@ read_buffered(TlsObject *self)
     Py_ssize_t count = 0;
     if (buffer == NULL || PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
         Py_XDECREF(buffer);
-        return -1;
+        return PyErr_Occurred() ? -1 : 0; /* 0: asking has set another protocol */
+    }
+    if (!tls_is_open(self)) { /* a __buffer__() has ended it */
+        PyBuffer_Release(&view);
+        Py_DECREF(buffer);
+        return 0;
     }
     /* asyncio takes a buffer without room for the end */
     int rc = view.len > 0 ? cipher_read(self, view.buf, view.len, &count) : CIPHER_EOF;
@@ -663,21 +675,22 @@ static int
 take_buffer_methods(TlsObject *self, PyObject *protocol)
 {
     fastaio_state *st = self->loop->st;
-    Py_CLEAR(self->get_buffer);
-    Py_CLEAR(self->buffer_updated);
-    PyObject *get_buffer = NULL;
-    int rc = PyObject_GetOptionalAttr(protocol, st->str_get_buffer, &get_buffer);
+    PyObject *get_buffer = NULL, *updated = NULL;
+    int rc = protocol == Py_None
+                 ? 0
+                 : PyObject_GetOptionalAttr(protocol, st->str_get_buffer, &get_buffer);
     if (rc > 0) {
         rc = PyObject_IsInstance(protocol, st->asyncio_BufferedProtocol);
     }
     if (rc > 0) {
-        PyObject *updated = PyObject_GetAttr(protocol, st->str_buffer_updated);
-        if (updated != NULL) {
-            self->get_buffer = Py_NewRef(get_buffer);
-            self->buffer_updated = updated;
-        }
+        updated = PyObject_GetAttr(protocol, st->str_buffer_updated);
         rc = updated != NULL ? 0 : -1;
     }
+    PyObject *old_get = self->get_buffer, *old_updated = self->buffer_updated;
+    self->get_buffer = updated != NULL ? Py_NewRef(get_buffer) : NULL;
+    self->buffer_updated = updated;
+    Py_XDECREF(old_get);
+    Py_XDECREF(old_updated);
     Py_XDECREF(get_buffer);
     return rc;
 }
@@ -690,24 +703,25 @@ tls_use_protocol(TlsObject *self, PyObject *protocol)
         return -1;
     }
     self->streams = streams;
+    /* What is dropped may set yet another protocol: it goes last. */
+    PyObject *old = self->app_protocol;
     streamreader_unlink(&self->reader);
-    Py_XSETREF(self->app_protocol, protocol != Py_None ? Py_NewRef(protocol) : NULL);
-    if (self->app_protocol == NULL) {
-        Py_CLEAR(self->get_buffer);
-        Py_CLEAR(self->buffer_updated);
-        return 0;
+    self->app_protocol = protocol != Py_None ? Py_NewRef(protocol) : NULL;
+    int rc = take_buffer_methods(self, protocol);
+    if (rc == 0 && self->app_protocol == protocol) {
+        rc = streamreader_adopt(self->loop, protocol, &self->reader);
     }
-    if (take_buffer_methods(self, protocol) < 0) {
-        return -1;
-    }
-    return streamreader_adopt(self->loop, protocol, &self->reader);
+    Py_XDECREF(old);
+    return rc;
 }
 
 PyObject *
 tls_extra_info(TlsObject *self, PyObject *name, PyObject *fallback)
 {
     if (self->extra != NULL) {
-        PyObject *value = PyObject_GetItem(self->extra, name);
+        PyObject *extra = Py_NewRef(self->extra); /* the name's __eq__ may set another one */
+        PyObject *value = PyObject_GetItem(extra, name);
+        Py_DECREF(extra);
         if (value != NULL || !PyErr_ExceptionMatches(PyExc_KeyError)) {
             return value;
         }

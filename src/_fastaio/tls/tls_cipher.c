@@ -95,7 +95,9 @@ static int
 read_and_copy(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
 {
     PyObject *number = PyLong_FromSsize_t(size);
-    PyObject *result = number != NULL ? PyObject_CallOneArg(self->read, number) : NULL;
+    PyObject *read = Py_NewRef(self->read); /* which may unwrap the connection */
+    PyObject *result = number != NULL ? PyObject_CallOneArg(read, number) : NULL;
+    Py_DECREF(read);
     Py_XDECREF(number);
     if (result == NULL) {
         return again_or_error(self);
@@ -135,8 +137,10 @@ objects_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *co
     if (bytes == NULL) {
         return CIPHER_ERROR;
     }
-    PyObject *result = self->exact ? call_busy(self, self->write, &bytes, 1)
-                                   : PyObject_CallOneArg(self->write, bytes);
+    PyObject *write = Py_NewRef(self->write); /* which may unwrap the connection */
+    PyObject *result = self->exact ? call_busy(self, write, &bytes, 1)
+                                   : PyObject_CallOneArg(write, bytes);
+    Py_DECREF(write);
     Py_DECREF(bytes);
     if (result == NULL) {
         return again_or_error(self);
@@ -186,6 +190,9 @@ objects_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
 {
     for (;;) {
         Py_ssize_t count;
+        if (self->read == NULL) { /* unwrapped by the last read */
+            return CIPHER_AGAIN;
+        }
         int rc = objects_read_once(self, buffer + *total, size - *total, &count);
         if (rc != CIPHER_DONE) {
             return rc;

@@ -387,7 +387,7 @@ describe_state(StreamObject *self)
     return PyUnicode_FromFormat(" read=%s write=<%s, bufsize=%zd>",
                                 self->sock.io.fd >= 0 && stream_may_read(self) ? "polling" : "idle",
                                 self->out.pieces.count && !self->out.writable ? "polling" : "idle",
-                                self->out.queued);
+                                self->out.pieces.size);
 }
 
 static PyObject *

@@ -168,6 +168,5 @@ stream_drop_output(StreamObject *self)
 {
     loop_flush_cancel(&self->out.flush);
     flush_forget_kept(&self->out.flush);
-    self->out.queued = 0;
     pieces_drop(&self->out.pieces);
 }

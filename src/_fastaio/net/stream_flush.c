@@ -39,7 +39,7 @@ tell_protocol(StreamObject *self, PyObject *name, const char *failure)
 int
 stream_maybe_pause(StreamObject *self)
 {
-    if (self->out.queued <= self->out.high_water || self->out.protocol_paused ||
+    if (self->out.pieces.size <= self->out.high_water || self->out.protocol_paused ||
         self->sink.protocol == NULL) {
         return 0;
     }
@@ -51,7 +51,7 @@ stream_maybe_pause(StreamObject *self)
 static int
 maybe_resume(StreamObject *self)
 {
-    if (!self->out.protocol_paused || self->out.queued > self->out.low_water ||
+    if (!self->out.protocol_paused || self->out.pieces.size > self->out.low_water ||
         self->sink.protocol == NULL) {
         return 0;
     }

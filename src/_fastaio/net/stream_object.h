@@ -49,9 +49,8 @@ typedef struct {
 } StreamInput;
 
 typedef struct {
-    FlushNode flush;   /* listed while the loop or the keeper is to send the queue */
-    Pieces pieces;     /* the queue; the keeper reads it while `flush` is listed, see flush.h */
-    Py_ssize_t queued; /* bytes not sent */
+    FlushNode flush; /* listed while the loop or the keeper is to send the queue */
+    Pieces pieces;   /* the queue; the keeper reads it while `flush` is listed, see flush.h */
     Py_ssize_t high_water;
     Py_ssize_t low_water;
     PyObject *empty_waiter; /* a future: the queue is to be left empty for sendfile; or NULL */

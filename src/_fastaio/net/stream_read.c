@@ -23,6 +23,7 @@
 
 #include "net/stream_base.h"
 #include "net/stream_flush.h"
+#include "transport/sink.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
@@ -216,26 +217,6 @@ read_failed(StreamObject *self)
 
 /* ---- Protocol -------------------------------------------------------------------------------- */
 
-/* protocol.data_received(data), or what that comes to. */
-static PyObject *
-deliver(StreamObject *self, PyObject *data)
-{
-    if (self->sink.reader != NULL) {
-        int fed = streamreader_feed(self->sink.reader, self->sink.protocol, data);
-        if (fed != 0) {
-            return fed > 0 ? Py_NewRef(Py_None) : NULL;
-        }
-    }
-    if (self->sink.protocol == NULL || self->loop == NULL) { /* looking at it has ended this */
-        Py_RETURN_NONE;
-    }
-    /* A reference of our own: the callback may put another protocol in its place. */
-    PyObject *args[] = {Py_NewRef(self->sink.protocol), data};
-    PyObject *result = PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
-    Py_DECREF(args[0]);
-    return result;
-}
-
 static int
 read_data(StreamObject *self)
 {
@@ -258,17 +239,15 @@ read_data(StreamObject *self)
         Py_DECREF(data);
         return some < 0 ? read_failed(self) : received_eof(self);
     }
-    if (self->sink.protocol == NULL) { /* a method of a foreign socket has ended it */
+    if (self->loop == NULL) { /* a method of a foreign socket has ended the connection */
         Py_DECREF(data);
         return 0;
     }
-    PyObject *result = deliver(self, data);
+    rc = sink_deliver(self->loop->st, &self->sink.protocol, self->sink.reader, data);
     Py_DECREF(data);
-    if (result == NULL) {
-        return stream_fatal_raised(self, "Fatal error: protocol.data_received() call failed.");
-    }
-    Py_DECREF(result);
-    return 0;
+    return rc == 0
+               ? 0
+               : stream_fatal_raised(self, "Fatal error: protocol.data_received() call failed.");
 }
 
 /* ---- BufferedProtocol ------------------------------------------------------------------------ */

@@ -13,14 +13,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define MAX_VECTORS 64
-
 /* ---- the system call ------------------------------------------------------------------------- */
 
 static void
 note_sent(StreamObject *self, size_t count)
 {
-    self->out.queued -= (Py_ssize_t)count;
     if (self->loop != NULL) {
         self->loop->metrics.bytes_sent += count;
     }
@@ -32,22 +29,9 @@ note_sent(StreamObject *self, size_t count)
 static ssize_t
 send_vector(const Pieces *pieces, size_t skip, int fd, int flags, size_t *asked)
 {
-    struct iovec vectors[MAX_VECTORS];
-    size_t count = 0;
-    skip += pieces->offset;
+    struct iovec vectors[PIECES_VECTORS];
     *asked = 0;
-    for (size_t i = 0; i < pieces->count && count < MAX_VECTORS; i++) {
-        PyObject *piece = pieces_at(pieces, i);
-        size_t size = (size_t)PyBytes_GET_SIZE(piece);
-        if (skip >= size) {
-            skip -= size;
-            continue;
-        }
-        vectors[count].iov_base = PyBytes_AS_STRING(piece) + skip;
-        vectors[count].iov_len = size - skip;
-        *asked += vectors[count++].iov_len;
-        skip = 0;
-    }
+    size_t count = pieces_gather(pieces, skip, vectors, 0, asked);
     ssize_t sent;
     do {
         if (count == 1) {
@@ -106,7 +90,8 @@ first_piece(StreamObject *self)
 static PyObject *
 all_pieces(StreamObject *self)
 {
-    size_t count = self->out.pieces.count < MAX_VECTORS ? self->out.pieces.count : MAX_VECTORS;
+    size_t count =
+        self->out.pieces.count < PIECES_VECTORS ? self->out.pieces.count : PIECES_VECTORS;
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; list != NULL && i < count; i++) {
         PyObject *piece = i ? Py_NewRef(pieces_at(&self->out.pieces, i)) : first_piece(self);
@@ -158,7 +143,7 @@ send_foreign(StreamObject *self)
         if (self->out.pieces.count == 0 && !PyErr_Occurred()) {
             return 0; /* the call has closed us */
         }
-        if (sent > self->out.queued || (sent < 0 && !PyErr_Occurred())) {
+        if (sent > self->out.pieces.size || (sent < 0 && !PyErr_Occurred())) {
             PyErr_SetString(PyExc_ValueError, "the socket claims to have sent an impossible count");
             return -1;
         }
@@ -213,7 +198,7 @@ bool
 stream_keep(FlushNode *node)
 {
     StreamObject *self = (StreamObject *)node->owner;
-    size_t left = (size_t)self->out.queued - node->kept_size;
+    size_t left = (size_t)self->out.pieces.size - node->kept_size;
     if (left == 0 || self->sock.fd_ptr == NULL || node->kept_full || node->kept_error ||
         pieces_are_inherited(&self->out.pieces, self->loop->st->forks)) {
         return false;

@@ -41,12 +41,8 @@ push_piece(StreamObject *self, PyObject *piece)
     if (piece == NULL) {
         return -1;
     }
-    int rc = self->out.flush.link != NULL ? push_listed(self, piece, forks)
-                                          : pieces_push(&self->out.pieces, piece, forks);
-    if (rc == 0) {
-        self->out.queued += PyBytes_GET_SIZE(piece);
-    }
-    return rc;
+    return self->out.flush.link != NULL ? push_listed(self, piece, forks)
+                                        : pieces_push(&self->out.pieces, piece, forks);
 }
 
 /* Before something is queued: what others have queued behind our last output leaves before this
@@ -72,8 +68,9 @@ flush_soon(StreamObject *self, bool at_once)
     }
     /* Where nobody will come by to flush: the loop does not run, or runs in another thread; or where
        nobody could if the callback blocks: only the methods of a foreign socket can send. */
-    at_once = at_once || self->out.queued > self->out.high_water || self->sock.fd_ptr == NULL ||
-              loop->thread_id != PyThread_get_thread_ident() || !keeper_is_ready(&loop->output);
+    at_once = at_once || self->out.pieces.size > self->out.high_water ||
+              self->sock.fd_ptr == NULL || loop->thread_id != PyThread_get_thread_ident() ||
+              !keeper_is_ready(&loop->output);
     if (self->out.writable && !at_once) {
         loop_flush_later(loop, &self->out.flush);
         return 0;
@@ -303,7 +300,7 @@ stream_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (stream_flush(self) < 0) {
         return NULL;
     }
-    return PyLong_FromSsize_t(self->out.queued);
+    return PyLong_FromSsize_t(self->out.pieces.size);
 }
 
 static PyObject *

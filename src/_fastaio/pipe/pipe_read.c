@@ -5,8 +5,8 @@
  * to the protocol, or natively to the reader of a plain stream protocol.
  */
 #include "pipe/pipe.h"
-#include "reader/streamreader.h"
 #include "transport/half.h"
+#include "transport/sink.h"
 
 #include <errno.h>
 #include <structmember.h>
@@ -72,14 +72,7 @@ deliver(ReadPipeObject *self, fastaio_state *st, LoopObject *loop, PyObject *dat
             return -1;
         }
     }
-    if (self->reader != NULL) {
-        int fed = streamreader_feed(self->reader, self->core.protocol, data);
-        if (fed != 0) {
-            return fed > 0 ? 0 : -1;
-        }
-    }
-    PyObject *result = transport_call_protocol(&self->core, st->str_data_received, data);
-    return drop_result(result);
+    return sink_deliver(st, &self->core.protocol, self->reader, data);
 }
 
 static int
@@ -125,8 +118,7 @@ pipe_read_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
     }
     LoopObject *loop = transport_loop(&self->core, st);
     if (loop == NULL || self->core.fd < 0 || self->core.protocol == NULL) {
-        return transport_call_base(st->asyncio_ReadPipeTransport, st->str__read_ready, op, NULL,
-                                   0);
+        return transport_call_base(st->asyncio_ReadPipeTransport, st->str__read_ready, op, NULL, 0);
     }
     return read_once(op, st, loop) < 0 ? NULL : Py_NewRef(Py_None);
 }

@@ -13,12 +13,9 @@
 #include <structmember.h>
 #include <sys/uio.h>
 
-#define MAX_VECTORS 64
-
 typedef struct {
     TransportCore core;
     Pieces pieces; /* they follow what is in core.buffer */
-    Py_ssize_t piece_bytes;
     PyObject *high_water;
     PyObject *low_water;
     bool protocol_paused;
@@ -30,7 +27,7 @@ static const char write_error[] = "Fatal write error on pipe transport";
 /* ---- the queue ------------------------------------------------------------------------------- */
 
 static Py_ssize_t
-gathered(const WritePipeObject *self)
+buffered(const WritePipeObject *self)
 {
     PyObject *buffer = self->core.buffer;
     return buffer != NULL && PyByteArray_Check(buffer) ? PyByteArray_GET_SIZE(buffer) : 0;
@@ -39,14 +36,7 @@ gathered(const WritePipeObject *self)
 static inline Py_ssize_t
 queued(const WritePipeObject *self)
 {
-    return gathered(self) + self->piece_bytes;
-}
-
-static void
-drop_pieces(WritePipeObject *self)
-{
-    self->piece_bytes = 0;
-    pieces_drop(&self->pieces);
+    return buffered(self) + self->pieces.size;
 }
 
 /* Takes the reference, also on error. */
@@ -54,36 +44,26 @@ static int
 push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
 {
     if (pieces_are_inherited(&self->pieces, st->forks)) {
-        drop_pieces(self);
+        pieces_drop(&self->pieces);
     }
-    if (piece == NULL || pieces_push(&self->pieces, piece, st->forks) < 0) {
-        return -1;
-    }
-    self->piece_bytes += PyBytes_GET_SIZE(piece);
-    return 0;
+    return piece != NULL ? pieces_push(&self->pieces, piece, st->forks) : -1;
 }
 
 /* Moves what is queued to core.buffer, asyncio's bytearray. */
 static int
-gather(WritePipeObject *self)
+fill_buffer(WritePipeObject *self)
 {
     PyObject *buffer = self->core.buffer;
     if (self->pieces.count == 0 || buffer == NULL || !PyByteArray_Check(buffer)) {
         return 0;
     }
     Py_ssize_t size = PyByteArray_GET_SIZE(buffer);
-    if (PyByteArray_Resize(buffer, size + self->piece_bytes) < 0) {
+    Py_ssize_t more = self->pieces.size;
+    if (PyByteArray_Resize(buffer, size + more) < 0) {
         return -1;
     }
-    char *end = PyByteArray_AS_STRING(buffer) + size;
-    self->piece_bytes = 0;
-    while (self->pieces.count) {
-        PyObject *piece = pieces_at(&self->pieces, 0);
-        size_t left = (size_t)PyBytes_GET_SIZE(piece) - self->pieces.offset;
-        memcpy(end, PyBytes_AS_STRING(piece) + self->pieces.offset, left);
-        end += left;
-        pieces_pop(&self->pieces);
-    }
+    pieces_copy(&self->pieces, PyByteArray_AS_STRING(buffer) + size, (size_t)more);
+    pieces_drop(&self->pieces);
     return 0;
 }
 
@@ -93,20 +73,14 @@ gather(WritePipeObject *self)
 static ssize_t
 write_vector(WritePipeObject *self, size_t *asked)
 {
-    struct iovec vectors[MAX_VECTORS];
-    size_t count = 0, offset = self->pieces.offset;
-    if (gathered(self) > 0) {
+    struct iovec vectors[PIECES_VECTORS];
+    size_t count = 0;
+    *asked = (size_t)buffered(self);
+    if (*asked > 0) {
         vectors[count].iov_base = PyByteArray_AS_STRING(self->core.buffer);
-        vectors[count++].iov_len = (size_t)gathered(self);
+        vectors[count++].iov_len = *asked;
     }
-    *asked = (size_t)gathered(self);
-    for (size_t i = 0; i < self->pieces.count && count < MAX_VECTORS; i++, count++) {
-        PyObject *piece = pieces_at(&self->pieces, i);
-        vectors[count].iov_base = PyBytes_AS_STRING(piece) + offset;
-        vectors[count].iov_len = (size_t)PyBytes_GET_SIZE(piece) - offset;
-        *asked += vectors[count].iov_len;
-        offset = 0;
-    }
+    count = pieces_gather(&self->pieces, 0, vectors, count, asked);
     return writev(self->core.fd, vectors, (int)count);
 }
 
@@ -126,7 +100,7 @@ drop_gathered(WritePipeObject *self, Py_ssize_t count)
 static int
 note_written(WritePipeObject *self, LoopObject *loop, Py_ssize_t count)
 {
-    Py_ssize_t first = gathered(self);
+    Py_ssize_t first = buffered(self);
     loop->metrics.bytes_sent += (uint64_t)count;
     if (first > 0) {
         first = first < count ? first : count;
@@ -135,7 +109,6 @@ note_written(WritePipeObject *self, LoopObject *loop, Py_ssize_t count)
         }
         count -= first;
     }
-    self->piece_bytes -= count;
     pieces_advance(&self->pieces, (size_t)count);
     return 0;
 }
@@ -198,8 +171,8 @@ write_failed(PyObject *op, fastaio_state *st)
 {
     WritePipeObject *self = (WritePipeObject *)op;
     PyObject *exc = PyErr_GetRaisedException();
-    drop_pieces(self);
-    if (gathered(self) > 0 && PyByteArray_Resize(self->core.buffer, 0) < 0) {
+    pieces_drop(&self->pieces);
+    if (buffered(self) > 0 && PyByteArray_Resize(self->core.buffer, 0) < 0) {
         PyErr_WriteUnraisable(op);
     }
     if (watch(op, st, false) < 0) {
@@ -217,7 +190,7 @@ flush(PyObject *op, fastaio_state *st)
     WritePipeObject *self = (WritePipeObject *)op;
     LoopObject *loop = transport_loop(&self->core, st);
     if (pieces_are_inherited(&self->pieces, st->forks)) {
-        drop_pieces(self);
+        pieces_drop(&self->pieces);
     }
     if (self->pieces.count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {
         return 0;
@@ -243,8 +216,8 @@ pipe_write(PyObject *op, PyObject *data)
     if (loop != NULL && loop_flush_before(loop) < 0) {
         return NULL;
     }
-    if (loop == NULL || self->core.loop == NULL || self->core.conn_lost || self->core.closing || self->core.fd < 0 ||
-        !(bytes || PyByteArray_Check(data) || PyMemoryView_Check(data))) {
+    if (loop == NULL || self->core.loop == NULL || self->core.conn_lost || self->core.closing ||
+        self->core.fd < 0 || !(bytes || PyByteArray_Check(data) || PyMemoryView_Check(data))) {
         return transport_call_base(st->asyncio_WritePipeTransport, st->str_write, op, &data, 1);
     }
     /* Exactly bytes: no code runs when it goes. */
@@ -310,7 +283,7 @@ get_buffer(PyObject *op, void *Py_UNUSED(closure))
 {
     WritePipeObject *self = (WritePipeObject *)op;
     fastaio_state *st = state_of_type(Py_TYPE(op));
-    if (st == NULL || flush(op, st) < 0 || gather(self) < 0) {
+    if (st == NULL || flush(op, st) < 0 || fill_buffer(self) < 0) {
         return NULL;
     }
     return Py_NewRef(self->core.buffer != NULL ? self->core.buffer : Py_None);
@@ -337,7 +310,7 @@ static int
 pipe_clear(PyObject *op)
 {
     WritePipeObject *self = (WritePipeObject *)op;
-    drop_pieces(self);
+    pieces_drop(&self->pieces);
     Py_CLEAR(self->high_water);
     Py_CLEAR(self->low_water);
     return transport_clear(op);
@@ -348,7 +321,7 @@ pipe_dealloc(PyObject *op)
 {
     WritePipeObject *self = (WritePipeObject *)op;
     PyObject_GC_UnTrack(op);
-    drop_pieces(self);
+    pieces_drop(&self->pieces);
     pieces_free(&self->pieces);
     transport_dealloc(op);
 }

@@ -11,6 +11,7 @@
 #include "tls/tls_impl.h"
 
 #include "net/stream.h"
+#include "transport/sink.h"
 
 /* From so many bytes on they are decrypted straight into a bytes object. */
 #define LARGE_READ  (32 * 1024)
@@ -65,7 +66,6 @@ tell_protocol(TlsObject *self, PyObject *name, const char *failure)
 void
 tls_drop_output(TlsObject *self)
 {
-    self->queued = 0;
     pieces_drop(&self->pieces);
 }
 
@@ -109,39 +109,10 @@ tls_queue(TlsObject *self, PyObject *data)
     if (output_is_inherited(self)) {
         tls_drop_output(self);
     }
-    if (pieces_push(&self->pieces, piece, self->loop->st->forks) < 0) {
-        return -1;
-    }
-    self->queued += PyBytes_GET_SIZE(piece);
-    return 0;
-}
-
-static void
-note_encrypted(TlsObject *self, Py_ssize_t count)
-{
-    self->queued -= count;
-    pieces_advance(&self->pieces, (size_t)count);
+    return pieces_push(&self->pieces, piece, self->loop->st->forks);
 }
 
 /* ---- out ------------------------------------------------------------------------------------- */
-
-/* As much as a record holds, of several pieces. */
-static Py_ssize_t
-gather(const TlsObject *self, char *record)
-{
-    Py_ssize_t size = 0, offset = self->pieces.offset;
-    for (size_t i = 0; i < self->pieces.count && size < RECORD; i++) {
-        PyObject *piece = pieces_at(&self->pieces, i);
-        Py_ssize_t part = PyBytes_GET_SIZE(piece) - offset;
-        if (part > RECORD - size) {
-            part = RECORD - size;
-        }
-        memcpy(record + size, PyBytes_AS_STRING(piece) + offset, (size_t)part);
-        size += part;
-        offset = 0;
-    }
-    return size;
-}
 
 /* Encrypt some of the first piece, or several small ones; CIPHER_*. */
 static int
@@ -152,7 +123,7 @@ encrypt_some(TlsObject *self, Py_ssize_t *count)
     const char *data = PyBytes_AS_STRING(first) + self->pieces.offset;
     Py_ssize_t size = PyBytes_GET_SIZE(first) - self->pieces.offset;
     if (size < RECORD && self->pieces.count > 1) {
-        size = gather(self, record);
+        size = (Py_ssize_t)pieces_copy(&self->pieces, record, RECORD);
         data = record;
     }
     else if (size > SLICE) {
@@ -161,8 +132,8 @@ encrypt_some(TlsObject *self, Py_ssize_t *count)
     self->encrypting = true;
     int rc = cipher_write(self, data, size, count);
     self->encrypting = false;
-    if (rc == CIPHER_DONE && *count <= self->queued) {
-        note_encrypted(self, *count);
+    if (rc == CIPHER_DONE && *count <= self->pieces.size) {
+        pieces_advance(&self->pieces, (size_t)*count);
     }
     Py_DECREF(first);
     return rc;
@@ -346,7 +317,7 @@ tls_control_writing(TlsObject *self)
     if (size < 0) {
         return -1;
     }
-    size += self->queued;
+    size += self->pieces.size;
     if (size >= self->outgoing_high && !self->app_writing_paused) {
         self->app_writing_paused = 1;
         return tell_protocol(self, self->loop->st->str_pause_writing,
@@ -400,29 +371,6 @@ decrypt_straight(TlsObject *self, Py_ssize_t size, PyObject **data)
     }
     *data = bytes;
     return rc;
-}
-
-/* protocol.data_received(data), or what that comes to. */
-static int
-deliver(TlsObject *self, PyObject *data)
-{
-    if (self->app_protocol == NULL) {
-        return 0;
-    }
-    if (self->reader != NULL) {
-        int fed = streamreader_feed(self->reader, self->app_protocol, data);
-        if (fed != 0) {
-            return fed > 0 ? 0 : -1;
-        }
-    }
-    if (self->app_protocol == NULL) { /* looking at it has taken it away */
-        return 0;
-    }
-    /* A reference of our own: the callback may put another protocol in its place. */
-    PyObject *args[] = {Py_NewRef(self->app_protocol), data};
-    PyObject *result = PyObject_VectorcallMethod(self->loop->st->str_data_received, args, 2, NULL);
-    Py_DECREF(args[0]);
-    return drop_result(result);
 }
 
 /* The peer's close_notify. */
@@ -526,7 +474,7 @@ read_copied(TlsObject *self)
             return -1;
         }
         if (data != NULL) {
-            int delivered = deliver(self, data);
+            int delivered = sink_deliver(self->loop->st, &self->app_protocol, self->reader, data);
             Py_DECREF(data);
             if (delivered < 0) {
                 return -1;

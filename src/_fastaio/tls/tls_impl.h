@@ -74,8 +74,7 @@ typedef struct {
     unsigned busy_forks;   /* st->forks when `busy` was set: a forked child has no such thread */
     unsigned long busy_in; /* the thread that set `busy` */
 
-    Pieces pieces;     /* written and not encrypted */
-    Py_ssize_t queued; /* bytes */
+    Pieces pieces; /* written and not encrypted */
 
     Py_ssize_t incoming_high;
     Py_ssize_t incoming_low;

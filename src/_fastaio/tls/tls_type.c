@@ -194,7 +194,7 @@ protocol_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     Py_ssize_t size = cipher_outgoing(self);
-    return size < 0 ? NULL : PyLong_FromSsize_t(size + self->queued);
+    return size < 0 ? NULL : PyLong_FromSsize_t(size + self->pieces.size);
 }
 
 static PyObject *
@@ -344,7 +344,7 @@ get_backlog(PyObject *op, void *Py_UNUSED(closure))
 static PyObject *
 get_queued(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyLong_FromSsize_t(((TlsObject *)op)->queued);
+    return PyLong_FromSsize_t(((TlsObject *)op)->pieces.size);
 }
 
 /* asyncio's constructor makes a queue of its own, and a count of its bytes. */

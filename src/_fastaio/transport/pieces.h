@@ -1,39 +1,43 @@
-/* pieces.h: a queue of bytes objects on their way out, of which the first may have gone in part.
+/* pieces.h: a queue of bytes objects that are to be sent, written or encrypted.
  *
- * What a transport, a pipe or a TLS connection has been given to write and has
- * not passed on yet.
+ * A prefix of the first object may have been consumed already. The queue runs no Python code: its
+ * items are exactly bytes.
  */
 #ifndef FASTAIO_PIECES_H
 #define FASTAIO_PIECES_H
 
 #include "base/compat.h"
+#include <sys/uio.h>
 
-#define PIECES_MIN  8
-#define PIECES_KEEP 64 /* an empty queue with more room than this gives it back */
+#define PIECES_MIN     8
+#define PIECES_KEEP    64 /* an empty queue with more capacity is freed */
+#define PIECES_VECTORS 64 /* one system call takes at most this many pieces */
 
 typedef struct {
-    PyObject **items; /* bytes objects, from head on */
+    PyObject **items; /* the queue is items[head] to items[head + count - 1] */
     size_t capacity;
     size_t head;
     size_t count;
-    size_t offset; /* how much of the first has gone */
-    unsigned forks; /* st->forks when the first was pushed: whose output it is */
+    size_t offset;   /* how many bytes of the first piece are consumed */
+    Py_ssize_t size; /* bytes that are not consumed */
+    unsigned forks; /* st->forks when the first piece was pushed: the process that owns the queue */
 } Pieces;
 
-/* Whether a forked child has here what its parent will send. forks: st->forks. */
+/* Return true in a forked child if the queue is the parent's, who sends it. forks: st->forks. */
 static inline bool
 pieces_are_inherited(const Pieces *pieces, unsigned forks)
 {
     return pieces->count && pieces->forks != forks;
 }
 
+/* Return the piece, borrowed. */
 static inline PyObject *
 pieces_at(const Pieces *pieces, size_t index)
 {
     return pieces->items[pieces->head + index];
 }
 
-/* Gives the memory of an empty queue back. */
+/* Free the memory of an empty queue. */
 static inline void
 pieces_free(Pieces *pieces)
 {
@@ -41,7 +45,7 @@ pieces_free(Pieces *pieces)
     *pieces = (Pieces){0};
 }
 
-/* Makes room for one more; false where there is no memory. */
+/* Make room for one more. Return false if there is no memory. */
 static inline bool
 pieces_reserve(Pieces *pieces)
 {
@@ -49,8 +53,7 @@ pieces_reserve(Pieces *pieces)
         return true;
     }
     if (pieces->head > pieces->count) {
-        memcpy(pieces->items, pieces->items + pieces->head,
-               pieces->count * sizeof(*pieces->items));
+        memcpy(pieces->items, pieces->items + pieces->head, pieces->count * sizeof(*pieces->items));
         pieces->head = 0;
         return true;
     }
@@ -64,8 +67,8 @@ pieces_reserve(Pieces *pieces)
     return true;
 }
 
-/* Takes the reference; on false (no memory) the caller keeps it. Runs no code of Python. forks:
-   st->forks. */
+/* Append a piece and take the reference. Return false if there is no memory: the caller keeps the
+   reference then. Runs no Python code. forks: st->forks. */
 static inline bool
 pieces_try_push(Pieces *pieces, PyObject *piece, unsigned forks)
 {
@@ -76,10 +79,11 @@ pieces_try_push(Pieces *pieces, PyObject *piece, unsigned forks)
         pieces->forks = forks;
     }
     pieces->items[pieces->head + pieces->count++] = piece;
+    pieces->size += PyBytes_GET_SIZE(piece);
     return true;
 }
 
-/* Takes the reference, also on error. 0, or -1 with MemoryError. */
+/* Append a piece and take the reference, also on error. Return 0, or -1 with MemoryError. */
 static inline int
 pieces_push(Pieces *pieces, PyObject *piece, unsigned forks)
 {
@@ -91,11 +95,12 @@ pieces_push(Pieces *pieces, PyObject *piece, unsigned forks)
     return -1;
 }
 
-/* Drops the first. */
+/* Remove the first piece. */
 static inline void
 pieces_pop(Pieces *pieces)
 {
     PyObject *piece = pieces->items[pieces->head++];
+    pieces->size -= PyBytes_GET_SIZE(piece) - (Py_ssize_t)pieces->offset;
     pieces->offset = 0;
     if (--pieces->count == 0) {
         pieces->head = 0;
@@ -106,7 +111,7 @@ pieces_pop(Pieces *pieces)
     Py_DECREF(piece);
 }
 
-/* The next size bytes have gone: drops what has gone whole. */
+/* Consume the next `size` bytes, which the queue must have. */
 static inline void
 pieces_advance(Pieces *pieces, size_t size)
 {
@@ -114,6 +119,7 @@ pieces_advance(Pieces *pieces, size_t size)
         size_t left = (size_t)PyBytes_GET_SIZE(pieces_at(pieces, 0)) - pieces->offset;
         if (size < left) {
             pieces->offset += size;
+            pieces->size -= (Py_ssize_t)size;
             return;
         }
         size -= left;
@@ -121,7 +127,47 @@ pieces_advance(Pieces *pieces, size_t size)
     }
 }
 
-/* A list of them all, of the first only what has not gone; for whoever looks. */
+/* Fill `vectors`, of which `count` of PIECES_VECTORS are in use, with the queue without its first
+   `skip` bytes. Return the new count. Add the size of what was filled in to *asked. Needs no GIL. */
+static inline size_t
+pieces_gather(const Pieces *pieces, size_t skip, struct iovec *vectors, size_t count, size_t *asked)
+{
+    skip += pieces->offset;
+    for (size_t i = 0; i < pieces->count && count < PIECES_VECTORS; i++) {
+        PyObject *piece = pieces_at(pieces, i);
+        size_t size = (size_t)PyBytes_GET_SIZE(piece);
+        if (skip >= size) {
+            skip -= size;
+            continue;
+        }
+        vectors[count].iov_base = PyBytes_AS_STRING(piece) + skip;
+        vectors[count].iov_len = size - skip;
+        *asked += vectors[count++].iov_len;
+        skip = 0;
+    }
+    return count;
+}
+
+/* Copy up to `room` bytes from the front of the queue to `target`. Return their number. */
+static inline size_t
+pieces_copy(const Pieces *pieces, char *target, size_t room)
+{
+    size_t done = 0, offset = pieces->offset;
+    for (size_t i = 0; i < pieces->count && done < room; i++) {
+        PyObject *piece = pieces_at(pieces, i);
+        size_t part = (size_t)PyBytes_GET_SIZE(piece) - offset;
+        if (part > room - done) {
+            part = room - done;
+        }
+        memcpy(target + done, PyBytes_AS_STRING(piece) + offset, part);
+        done += part;
+        offset = 0;
+    }
+    return done;
+}
+
+/* Return a list of copies of the pieces, without what is consumed of the first; NULL with an
+   exception. For attributes that Python code reads. */
 static inline PyObject *
 pieces_list(const Pieces *pieces)
 {
@@ -140,6 +186,7 @@ pieces_list(const Pieces *pieces)
     return list;
 }
 
+/* Remove all pieces. */
 static inline void
 pieces_drop(Pieces *pieces)
 {

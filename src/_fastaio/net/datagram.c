@@ -1,9 +1,8 @@
 /* datagram.c: the native half of the transport of UDP and Unix datagrams.
  *
- * A mixin in front of asyncio's datagram transport: receiving and sending are
- * here for what is plain (exactly socket.socket, a datagram that the kernel
- * takes at once, an address without a name to look up).  Whatever else there
- * is goes asyncio's own way: another socket, a full queue, a wrong argument.
+ * A mixin in front of asyncio's datagram transport. The plain cases are native: exactly socket.socket,
+ * a datagram that the kernel takes immediately, an address without a name to look up. All else goes to
+ * asyncio's methods: another socket, a full queue, a wrong argument.
  */
 #include "net/datagram.h"
 #include "net/inetaddr.h"
@@ -12,7 +11,7 @@
 #include <errno.h>
 #include <structmember.h>
 
-/* So that one flood of datagrams does not starve what else the loop has to do. */
+/* A turn receives at most this many, so that a flood of datagrams does not starve other work. */
 #define MAX_PER_TURN 32
 
 typedef struct {
@@ -110,7 +109,7 @@ inspect(DatagramObject *self, fastaio_state *st)
     return 0;
 }
 
-/* 1: ours, 0: asyncio's own methods are to do it, -1: error. */
+/* Return 1 if the native methods can serve the socket, 0 if asyncio's are to, -1 with an exception. */
 static int
 is_plain(DatagramObject *self, fastaio_state *st)
 {
@@ -293,7 +292,8 @@ audit_sendto(DatagramObject *self, PyObject *address)
     return rc;
 }
 
-/* 1: sent, or refused and reported; 0: it is asyncio's to do, -1: error. */
+/* Send a datagram. Return 1 if it is sent, or refused and reported; 0 if asyncio's method is to send
+   it; -1 with an exception. */
 static int
 send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *data,
          PyObject *address)

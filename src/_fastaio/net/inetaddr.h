@@ -1,4 +1,4 @@
-/* inetaddr.h: addresses of peers: the kernel's form and Python's, and who was seen lately. */
+/* inetaddr.h: addresses of peers in the kernel's form and in Python's; a cache of recent peers. */
 #ifndef FASTAIO_INETADDR_H
 #define FASTAIO_INETADDR_H
 
@@ -42,7 +42,7 @@ typedef struct {
 int address_cache_traverse(AddressCache *cache, visitproc visit, void *arg);
 void address_cache_clear(AddressCache *cache);
 
-/* The address as socket.recvfrom() gives it, for the same families; NULL with an exception. */
+/* Return the address as socket.recvfrom() gives it, for the same families; NULL with an exception. */
 PyObject *address_to_python(AddressCache *cache, const SockAddr *from, socklen_t size);
 /* The reverse, where it is as plain as can be: a tuple with a numeric host, or the path of a Unix
    socket. Its size, or 0 without an exception for whatever else socket.sendto() may understand. */

@@ -1,7 +1,7 @@
-/* server.c: Listener: takes what connects to one listening socket and makes transports of it.
+/* server.c: Listener: accepts the connections of one listening socket and makes their transports.
  *
- * The socket is watched level-triggered, one of several processes being woken:
- * forked workers may share it.  A turn takes a bounded number of connections.
+ * Forked workers may share the socket. It is watched level-triggered, and the kernel wakes one of the
+ * processes. A turn accepts a bounded number of connections.
  */
 #include "net/server.h"
 #include "base/error.h"
@@ -13,7 +13,7 @@
 #include <structmember.h>
 #include <unistd.h>
 
-/* The most that one turn accepts, whatever the backlog. */
+/* One turn accepts at most this many connections, whatever the backlog. */
 #define MAX_ACCEPTS 128
 /* asyncio.constants.ACCEPT_RETRY_DELAY, in seconds. */
 #define RETRY_DELAY 1
@@ -44,7 +44,8 @@ typedef struct {
 
 enum { ACCEPT_ERROR = -1, ACCEPT_NOTHING = 0, ACCEPT_DONE = 1, ACCEPT_AGAIN = 2 };
 
-/* A socket object around a connection's descriptor; closes that on error. */
+/* Return a socket object for the descriptor of a connection. On error close the descriptor and return
+   NULL with an exception. */
 static PyObject *
 wrap_connection(ListenerObject *self, int fd)
 {
@@ -479,7 +480,7 @@ listener_stop(PyObject *op, PyObject *Py_UNUSED(ignored))
     return result;
 }
 
-/* Called by the timer. */
+/* Listen again. A timer calls this. */
 static PyObject *
 listener_retry(PyObject *op, PyObject *Py_UNUSED(ignored))
 {

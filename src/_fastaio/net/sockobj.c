@@ -2,7 +2,7 @@
 #include "net/sockobj.h"
 
 int
-sockobj_hold(fastaio_state *st, PyObject *sock)
+sockobj_lease(fastaio_state *st, PyObject *sock)
 {
     if (!PyObject_TypeCheck(sock, (PyTypeObject *)st->socket_type)) {
         return 0;
@@ -20,7 +20,7 @@ sockobj_hold(fastaio_state *st, PyObject *sock)
 }
 
 int
-sockobj_release(fastaio_state *st, PyObject *sock)
+sockobj_end_lease(fastaio_state *st, PyObject *sock)
 {
     return drop_result(PyObject_CallMethodNoArgs(sock, st->str__decref_socketios));
 }

@@ -1,16 +1,17 @@
-/* sockobj.h: who holds a socket object open.
+/* sockobj.h: leases on the descriptor of a socket object.
  *
- * As socket.makefile() does it: close() waits for the last one who holds, so a
- * descriptor's number is not reused while somebody works with it.
+ * Like socket.makefile(): close() takes effect when the last lease ends. So the number of the
+ * descriptor is not reused while a lease lasts.
  */
 #ifndef FASTAIO_SOCKOBJ_H
 #define FASTAIO_SOCKOBJ_H
 
 #include "base/state.h"
 
-/* 1, 0 where sock is nothing like a socket.socket and has no such count, or -1. */
-int sockobj_hold(fastaio_state *st, PyObject *sock);
-/* The end of it: the socket closes now if its user has closed it meanwhile. -1 with an exception. */
-int sockobj_release(fastaio_state *st, PyObject *sock);
+/* Take a lease. Return 1; 0 if sock has no such count, unlike a socket.socket; -1 with an exception. */
+int sockobj_lease(fastaio_state *st, PyObject *sock);
+/* End a lease. The socket closes now if its user has closed it meanwhile. Return 0, or -1 with an
+   exception. */
+int sockobj_end_lease(fastaio_state *st, PyObject *sock);
 
 #endif

@@ -35,27 +35,27 @@ op_finish(Coro *coro)
     }
     if (op->holds_socket) {
         op->holds_socket = false;
-        if (sockobj_release(op->loop->st, sockop_sock(op)) < 0) {
+        if (sockobj_end_lease(op->loop->st, sockop_sock(op)) < 0) {
             PyErr_WriteUnraisable((PyObject *)op);
         }
     }
 }
 
-/* Keeps the descriptor's number from being reused while it is waited for. */
+/* Take a lease: the number of the descriptor is not reused while the operation waits. */
 static int
 hold_socket(SockOp *op)
 {
     if (op->holds_socket) {
         return 0;
     }
-    int held = sockobj_hold(op->loop->st, sockop_sock(op));
+    int held = sockobj_lease(op->loop->st, sockop_sock(op));
     op->holds_socket = held > 0;
     return held < 0 ? -1 : 0;
 }
 
 static int op_ready(LoopObject *loop, PyObject *obj);
 
-/* Arms the wait and makes the future that is to be yielded. */
+/* Watch the socket and return the future to be yielded. */
 static int
 op_wait(SockOp *op)
 {
@@ -331,7 +331,7 @@ op_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* What it waits with is gone already: the collector runs finalizers first. */
+/* The waiter is already gone: the collector runs finalizers first. */
 static int
 op_clear(PyObject *self)
 {

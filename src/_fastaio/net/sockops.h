@@ -4,7 +4,7 @@
 
 #include "loop/loop.h"
 
-/* Adds to the Loop type: sock_recv, sock_recv_into, sock_recvfrom, sock_recvfrom_into, sock_sendall,
+/* Add to the Loop type: sock_recv, sock_recv_into, sock_recvfrom, sock_recvfrom_into, sock_sendall,
    sock_sendto, sock_connect (addresses that need no look-up), sock_accept. */
 int sockops_types_init(PyObject *module);
 

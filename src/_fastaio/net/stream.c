@@ -1,8 +1,8 @@
-/* stream.c: the type StreamTransport: what Python sees of a stream connection.
+/* stream.c: the type StreamTransport, and the functions that other rooms call.
  *
- * The type really subclasses asyncio's transport, whose only field that
- * matters (_extra) is the first of ours.  The bases are Python classes, so
- * nothing here chains to their slots: a dealloc that did would come back.
+ * The type is a subclass of asyncio's transport. Of the base's fields only _extra is used; it is the
+ * first of our struct. The bases are Python classes: their dealloc would call ours again, so no slot
+ * here calls the slot of a base.
  */
 #include "net/stream.h"
 
@@ -117,7 +117,7 @@ stream_clear(PyObject *op)
     return 0;
 }
 
-/* As asyncio's __del__: who forgets close() is told, and the socket is closed all the same. */
+/* Like asyncio's __del__: warn about the missing close(), then close the socket. */
 static void
 stream_finalize(PyObject *op)
 {
@@ -211,7 +211,8 @@ stream_call_connection_lost(PyObject *op, PyObject *exc)
     return none_or_error(stream_call_lost(self));
 }
 
-/* StreamWriter.drain() asks, and behind it the kernel has been offered what was written. */
+/* Flush first where StreamWriter.drain() asks: on asyncio the kernel has been offered the output by
+   then. */
 static PyObject *
 stream_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -256,7 +257,7 @@ stream_resume_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
         Py_XSETREF(self->context, context);
     }
     self->in.paused = false;
-    if (self->in.eof) { /* it is there for every read that follows */
+    if (self->in.eof) { /* each further read meets the end again */
         self->in.eof = false;
         self->in.readable = true;
     }
@@ -293,7 +294,7 @@ stream_get_protocol(PyObject *op, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(protocol != NULL ? protocol : Py_None);
 }
 
-/* get_extra_info() of asyncio's classes, which somebody has replaced. */
+/* Call get_extra_info() of asyncio's class. Used when a program has replaced that method. */
 static PyObject *
 replaced_extra_info(PyObject *op, fastaio_state *st, PyObject *const *args, Py_ssize_t count,
                     PyObject *keywords)
@@ -304,7 +305,7 @@ replaced_extra_info(PyObject *op, fastaio_state *st, PyObject *const *args, Py_s
     return value;
 }
 
-/* Whoever asks for the socket may write to it: what was written here comes first. */
+/* Flush before the socket is given away: the caller may write to it, and the queue comes first. */
 static PyObject *
 stream_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
@@ -440,26 +441,26 @@ BY_KEYWORD_TOO(stream_set_protocol, "set_protocol", "protocol")
 
 static PyMethodDef stream_methods[] = {
     {"close", stream_close_method, METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\nClose the connection once what is queued is sent.")},
+     PyDoc_STR("close($self, /)\n--\n\nClose the connection after the queue is sent.")},
     {"abort", stream_abort, METH_NOARGS,
-     PyDoc_STR(
-         "abort($self, /)\n--\n\nClose the connection at once; what the kernel has not is lost.")},
+     PyDoc_STR("abort($self, /)\n--\n\nClose the connection now. Bytes that the kernel has not "
+               "taken are lost.")},
     {"is_closing", stream_is_closing, METH_NOARGS,
-     PyDoc_STR("is_closing($self, /)\n--\n\nTell whether the connection closes or is closed.")},
+     PyDoc_STR("is_closing($self, /)\n--\n\nReturn whether the connection is closing or closed.")},
     {"is_reading", stream_is_reading, METH_NOARGS,
-     PyDoc_STR("is_reading($self, /)\n--\n\nTell whether the protocol gets what arrives.")},
+     PyDoc_STR("is_reading($self, /)\n--\n\nReturn whether the protocol receives data.")},
     {"pause_reading", stream_pause_reading, METH_NOARGS,
-     PyDoc_STR("pause_reading($self, /)\n--\n\nGive the protocol nothing until resume_reading().")},
-    {"resume_reading", stream_resume_reading, METH_NOARGS,
      PyDoc_STR(
-         "resume_reading($self, /)\n--\n\nGive the protocol what arrives, and what has arrived.")},
+         "pause_reading($self, /)\n--\n\nPass no data to the protocol until resume_reading().")},
+    {"resume_reading", stream_resume_reading, METH_NOARGS,
+     PyDoc_STR("resume_reading($self, /)\n--\n\nPass data to the protocol again.")},
     {"set_protocol", KEYWORDS(stream_set_protocol_call), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("set_protocol($self, protocol)\n--\n\nPut another protocol in place of this one.")},
+     PyDoc_STR("set_protocol($self, protocol)\n--\n\nReplace the protocol.")},
     {"get_protocol", stream_get_protocol, METH_NOARGS,
-     PyDoc_STR("get_protocol($self, /)\n--\n\nThe protocol.")},
+     PyDoc_STR("get_protocol($self, /)\n--\n\nReturn the protocol.")},
     {"get_extra_info", KEYWORDS(stream_get_extra_info), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("get_extra_info($self, name, default=None)\n--\n\n"
-               "What is known of the connection: 'socket', 'sockname', 'peername'.")},
+               "Return what is known of the connection: 'socket', 'sockname', 'peername'.")},
     {"_read_ready", stream_read_ready, METH_NOARGS, NULL},
     {"_force_close", stream_force_close_method, METH_O, NULL},
     {"_fatal_error", (PyCFunction)(void (*)(void))stream_fatal_error_method,
@@ -513,7 +514,7 @@ set_sock(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return stream_use_socket(self, value);
 }
 
-/* What reads next: on asyncio None once the transport closes, by which some tell. */
+/* Return the method that reads; None once the transport closes, as in asyncio (libraries test it). */
 static PyObject *
 get_read_callback(PyObject *op, void *Py_UNUSED(closure))
 {
@@ -579,7 +580,7 @@ static PyType_Spec stream_spec = {
     .slots = stream_slots,
 };
 
-/* The bases' slots must lie where our struct has room for them. */
+/* Check that the slots of the base lie where our struct has room for them. */
 static int
 check_base(PyTypeObject *base)
 {
@@ -595,7 +596,7 @@ check_base(PyTypeObject *base)
     return 0;
 }
 
-/* The methods that stream_write.c has, and the constants that loops look for. */
+/* Add the methods of stream_write.c, and the constants that loops look for. */
 static int
 complete_type(fastaio_state *st, PyTypeObject *type)
 {

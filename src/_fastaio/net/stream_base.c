@@ -16,7 +16,7 @@ stream_run_in(StreamObject *self, PyObject *context, int (*fn)(StreamObject *))
 {
     Py_INCREF(context);
     if (PyContext_Enter(context) < 0) {
-        /* A nested run of the loop, from within one of our own callbacks. */
+        /* The context is entered already: a callback of this connection runs the loop again. */
         PyErr_Clear();
         Py_SETREF(context, PyContext_Copy(context));
         if (context == NULL || PyContext_Enter(context) < 0) {
@@ -98,8 +98,8 @@ stream_update_hold(StreamObject *self)
 int
 stream_watch(StreamObject *self)
 {
-    /* Room to write is asked for once it was missed: on a Unix socket each message that the peer
-       reads would be an event otherwise. */
+    /* EPOLLOUT is asked for after the first refused output. Otherwise each message that the peer of
+       a Unix socket reads would be an event. */
     bool out = self->out.watched || !self->out.writable;
     uint32_t events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | (out ? EPOLLOUT : 0u);
     if (self->sock.lent) {
@@ -124,7 +124,7 @@ stream_watch_again(StreamObject *self)
 int
 stream_take_io_ref(StreamObject *self, fastaio_state *st, PyObject *sock)
 {
-    int held = sockobj_hold(st, sock);
+    int held = sockobj_lease(st, sock);
     self->sock.io_ref = held > 0;
     return held < 0 ? -1 : 0;
 }
@@ -136,7 +136,7 @@ stream_drop_io_ref(StreamObject *self, fastaio_state *st, PyObject *sock)
         return 0;
     }
     self->sock.io_ref = false;
-    return sockobj_release(st, sock);
+    return sockobj_end_lease(st, sock);
 }
 
 int

@@ -39,14 +39,14 @@ int
 stream_release(StreamObject *self)
 {
     LoopObject *loop = self->loop;
-    if (loop == NULL) { /* connection_lost() has been called from within itself */
+    if (loop == NULL) { /* connection_lost() has run already, within itself */
         return 0;
     }
     fastaio_state *st = loop->st;
     PyObject *sock = self->sock.obj;
     PyObject *server = self->server;
     PyObject *failure = NULL;
-    stream_drop_output(self); /* first: the keeper may be using the socket */
+    stream_drop_output(self); /* first, because the keeper may be using the socket */
     self->sock.obj = NULL;
     self->sock.fd_ptr = NULL;
     self->server = NULL;
@@ -120,7 +120,8 @@ stream_call_lost(StreamObject *self)
     return 0;
 }
 
-/* Report what connection_lost() has raised as a failure of the handle that asyncio would have queued. */
+/* Report the raised exception of connection_lost() as a failure of the handle that asyncio would have
+   queued. Return 0, or -1 with what leaves the loop. */
 static int
 report_lost(LoopObject *loop, PyObject *op, PyObject *exc, PyObject *context)
 {
@@ -172,8 +173,8 @@ stream_lose(StreamObject *self, PyObject *exc)
         return 0;
     }
     self->life.conn_lost++;
-    /* Nothing is waited for any more: until the socket is closed its descriptor may be watched by
-       others, as on asyncio. */
+    /* No event is awaited any more. As on asyncio, others may watch the descriptor until the socket
+       is closed. */
     io_hold(&self->sock.io, false);
     io_unwatch(loop, &self->sock.io);
     Py_XSETREF(self->life.lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);

@@ -20,7 +20,7 @@
 static int
 tell_protocol(StreamObject *self, PyObject *name, const char *failure)
 {
-    PyObject *protocol = Py_NewRef(self->sink.protocol); /* it may set another one */
+    PyObject *protocol = Py_NewRef(self->sink.protocol); /* the callback may set another one */
     PyObject *result = PyObject_CallMethodNoArgs(protocol, name);
     Py_DECREF(protocol);
     if (result != NULL) {
@@ -68,7 +68,7 @@ stream_force_close(StreamObject *self, PyObject *exc)
     if (self->life.conn_lost || self->loop == NULL) {
         return 0;
     }
-    /* On asyncio the kernel has it already. A failure here ends the connection itself. */
+    /* On asyncio write() has sent the queue already. A flush that fails ends the connection itself. */
     if (!self->life.closing && stream_flush(self) < 0) {
         return -1;
     }
@@ -150,9 +150,9 @@ stream_shut_down_writing(StreamObject *self)
     return result != NULL ? 0 : -1;
 }
 
-/* The queue has just become empty: what waited for that. */
+/* Do what has waited for the empty queue: end the sendfile() waiter, close, or shut down writing. */
 static int
-drained(StreamObject *self)
+finish_drain(StreamObject *self)
 {
     stream_update_hold(self);
     if (stream_end_empty_waiter(self, NULL) < 0) {
@@ -198,7 +198,7 @@ send_queued(StreamObject *self)
         return -1;
     }
     if (self->out.pieces.count == 0 && self->loop != NULL) {
-        return drained(self);
+        return finish_drain(self);
     }
     stream_update_hold(self);
     return 0;

@@ -1,7 +1,7 @@
 /* stream_read.c: from the kernel to the protocol.
  *
- * The descriptor is watched edge-triggered: a turn reads once, and whatever
- * stops early leaves `readable` set and comes back by the ready queue.
+ * The descriptor is watched edge-triggered. A turn reads a connection once. A read that does not
+ * exhaust the input leaves `readable` set, and the next read is queued.
  *
  * `readable` is cleared only by proof that the input is exhausted.  EAGAIN is
  * proof on every socket.  A short read is proof where nothing but the end of
@@ -66,10 +66,10 @@ recv_failed(StreamObject *self)
     return READ_ERROR;
 }
 
-/* Return whether a read that left room in its buffer, or took all that FIONREAD had counted, proves
-   that the input is exhausted: see the top of this file. */
+/* Return whether a read that ended early proves that the input is exhausted, by the rules at the top
+   of this file. */
 static bool
-proves_exhausted(const StreamObject *self, bool cut)
+is_input_exhausted(const StreamObject *self, bool cut)
 {
     /* Once the end has been reported there is no further event: EOF is found by reading on. */
     if (self->in.hung_up || cut || self->sock.kind == SOCKET_OTHER) {
@@ -78,13 +78,14 @@ proves_exhausted(const StreamObject *self, bool cut)
     return !self->in.urgent || sockatmark(stream_fd(self)) != 1;
 }
 
-/* Record a read of `count` bytes. `ended_early`: there was room for more, or no more was counted. */
+/* Record a read of `count` bytes and decide whether the input is exhausted. ended_early: the buffer
+   had room for more, or FIONREAD had counted no more. */
 static void
-note_read(StreamObject *self, ssize_t count, bool ended_early, bool cut)
+conclude_read(StreamObject *self, ssize_t count, bool ended_early, bool cut)
 {
     self->in.last_read = count;
     self->loop->metrics.bytes_received += (uint64_t)count;
-    if (ended_early && proves_exhausted(self, cut)) {
+    if (ended_early && is_input_exhausted(self, cut)) {
         self->in.readable = false;
     }
 }
@@ -102,7 +103,7 @@ recv_copying(StreamObject *self, PyObject **data)
     if (count < 0) {
         return recv_failed(self);
     }
-    note_read(self, count, count < HOT_BUFFER_SIZE, cut);
+    conclude_read(self, count, count < HOT_BUFFER_SIZE, cut);
     *data = PyBytes_FromStringAndSize(buffer, count);
     return *data != NULL ? READ_DONE : READ_ERROR;
 }
@@ -129,7 +130,7 @@ recv_straight(StreamObject *self, PyObject **data)
         errno = error;
         return recv_failed(self);
     }
-    note_read(self, count, all, cut);
+    conclude_read(self, count, all, cut);
     if (count < size && _PyBytes_Resize(&bytes, count) < 0) {
         return READ_ERROR;
     }
@@ -144,7 +145,7 @@ call_foreign(StreamObject *self, PyObject *name, PyObject *arg, PyObject **resul
     PyObject *sock = Py_NewRef(self->sock.obj);
     *result = PyObject_CallMethodOneArg(sock, name, arg);
     Py_DECREF(sock);
-    if (self->loop == NULL && *result != NULL) { /* which has ended it */
+    if (self->loop == NULL && *result != NULL) { /* the method has ended the connection */
         Py_CLEAR(*result);
         return READ_NOTHING;
     }
@@ -170,7 +171,7 @@ recv_foreign(StreamObject *self, PyObject **data)
     int rc = call_foreign(self, self->loop->st->str_recv, size, data);
     Py_DECREF(size);
     if (rc == READ_DONE && PyBytes_Check(*data)) {
-        note_read(self, PyBytes_GET_SIZE(*data), false, false);
+        conclude_read(self, PyBytes_GET_SIZE(*data), false, false);
     }
     return rc;
 }
@@ -188,7 +189,7 @@ received_eof(StreamObject *self)
     if (self->loop == NULL || self->sink.protocol == NULL) {
         return 0;
     }
-    PyObject *protocol = Py_NewRef(self->sink.protocol); /* it may set another one */
+    PyObject *protocol = Py_NewRef(self->sink.protocol); /* the callback may set another one */
     PyObject *result = PyObject_CallMethodNoArgs(protocol, self->loop->st->str_eof_received);
     Py_DECREF(protocol);
     int keep_open = result != NULL ? PyObject_IsTrue(result) : -1;
@@ -297,7 +298,7 @@ recv_into(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
         rc = recv_failed(self);
     }
     else {
-        note_read(self, *count, *count < view.len, cut);
+        conclude_read(self, *count, *count < view.len, cut);
     }
     PyBuffer_Release(&view);
     return rc;
@@ -319,7 +320,7 @@ recv_into_foreign(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
         }
         return READ_ERROR;
     }
-    note_read(self, *count, false, false);
+    conclude_read(self, *count, false, false);
     return READ_DONE;
 }
 
@@ -330,7 +331,8 @@ read_into_protocol(StreamObject *self)
     if (buffer == NULL) {
         return stream_fatal_raised(self, "Fatal error: protocol.get_buffer() call failed.");
     }
-    if (self->loop == NULL || self->sink.protocol == NULL) { /* a nested run has ended it */
+    if (self->loop == NULL ||
+        self->sink.protocol == NULL) { /* a nested run has ended the connection */
         Py_DECREF(buffer);
         return 0;
     }
@@ -376,11 +378,11 @@ read_into_native(StreamObject *self)
     if (count < 0) {
         return recv_failed(self) == READ_ERROR ? read_failed(self) : 0;
     }
-    note_read(self, count, count < HOT_BUFFER_SIZE, cut);
+    conclude_read(self, count, count < HOT_BUFFER_SIZE, cut);
     if (count == 0) {
         return received_eof(self);
     }
-    PyObject *protocol = Py_NewRef(self->sink.protocol); /* it may go meanwhile */
+    PyObject *protocol = Py_NewRef(self->sink.protocol); /* feed() may drop it */
     int rc = self->sink.feed(protocol, buffer, count);
     Py_DECREF(protocol);
     return rc == 0
@@ -390,12 +392,12 @@ read_into_native(StreamObject *self)
 
 /* ---- turns -----------------------------------------------------------------------------------
  *
- * A turn reads each connection once; what has more comes again in the next turn.
+ * A turn reads each connection once. A connection with more data is read again in the next turn.
  *
- * What a stream reader gets is used a turn later, by its task, and costs least while it is in the
- * CPU's cache.  So connections whose readers get much at a time share one queue: a turn serves as
- * many of them as bring STREAM_LARGE bytes together, and at least one, the longest waiting first.
- * Who has more is queued again at the end, so the order turns and equal senders get equal shares.
+ * A task uses the data of its stream reader one turn later. The data costs least while it is in the
+ * CPU's cache. So connections whose readers get much at a time share one queue. A turn serves the
+ * connection that has waited longest, then further ones until the turn has read STREAM_LARGE bytes. A
+ * connection with more data is queued at the end, so equal senders get equal shares.
  */
 
 static bool
@@ -474,7 +476,7 @@ read_bulk(LoopObject *Py_UNUSED(loop), PyObject *op)
 
 static int serve_bulk(LoopObject *loop, PyObject *op);
 
-/* Queue an entry that serves the queue, unless there is one. */
+/* Queue an entry that serves the bulk queue, unless there is one. Return 0, or -1 with an exception. */
 static int
 schedule_bulk(LoopObject *loop)
 {

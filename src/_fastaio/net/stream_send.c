@@ -24,8 +24,8 @@ note_sent(StreamObject *self, size_t count)
     pieces_advance(&self->out.pieces, count);
 }
 
-/* One call for as much as fits in it, without the first `skip` bytes; *asked: how many bytes that
-   was. Needs no GIL. */
+/* Send the queue without its first `skip` bytes, as much as one call takes. Store the size offered to
+   the kernel in *asked. Return the count of bytes sent, or -1 with errno. Needs no GIL. */
 static ssize_t
 send_vector(const Pieces *pieces, size_t skip, int fd, int flags, size_t *asked)
 {
@@ -45,7 +45,7 @@ send_vector(const Pieces *pieces, size_t skip, int fd, int flags, size_t *asked)
     return sent;
 }
 
-/* Until the queue is empty or the kernel takes no more; -1 with OSError. */
+/* Send until the queue is empty or the kernel takes no more. Return 0, or -1 with OSError. */
 static int
 send_native(StreamObject *self)
 {
@@ -67,7 +67,7 @@ send_native(StreamObject *self)
     return 0;
 }
 
-/* What is left of the first piece, for a method that wants an object. */
+/* Return the rest of the first piece as an object, or NULL with an exception. */
 static PyObject *
 first_piece(StreamObject *self)
 {
@@ -86,7 +86,7 @@ first_piece(StreamObject *self)
     return rest;
 }
 
-/* What is queued as a list, for sendmsg(). */
+/* Return the queue as a list for sendmsg(), or NULL with an exception. */
 static PyObject *
 all_pieces(StreamObject *self)
 {
@@ -104,8 +104,9 @@ all_pieces(StreamObject *self)
     return list;
 }
 
-/* As asyncio does it: send() for what is new, sendmsg() for what was left over. NULL without an
-   exception where looking for the method has taken the output away. */
+/* Call the socket's own method, like asyncio: send() for new output, sendmsg() for refused output.
+   Return the method's result, or NULL with an exception. Return NULL without an exception if the
+   look-up of the method has dropped the queue. */
 static PyObject *
 call_send(StreamObject *self)
 {
@@ -131,8 +132,9 @@ done:
     return result;
 }
 
-/* A foreign socket may well take less than there is room for: only "would block", and taking
-   nothing, ends this. */
+/* Send through the methods of a foreign socket until it would block or takes nothing. A short count
+   proves nothing: such a socket may take less than it has room for. Return 0, or -1 with an
+   exception. */
 static int
 send_foreign(StreamObject *self)
 {
@@ -141,7 +143,7 @@ send_foreign(StreamObject *self)
         Py_ssize_t sent = result != NULL ? PyNumber_AsSsize_t(result, PyExc_OverflowError) : -1;
         Py_XDECREF(result);
         if (self->out.pieces.count == 0 && !PyErr_Occurred()) {
-            return 0; /* the call has closed us */
+            return 0; /* the call has closed the transport */
         }
         if (sent > self->out.pieces.size || (sent < 0 && !PyErr_Occurred())) {
             PyErr_SetString(PyExc_ValueError, "the socket claims to have sent an impossible count");
@@ -171,16 +173,16 @@ stream_send_queue(StreamObject *self)
 
 /* ---- the keeper ------------------------------------------------------------------------------ */
 
-/* A socket object's descriptor, which another thread may be taking away. */
+/* Return the descriptor of a socket object. Another thread may be detaching or closing the socket. */
 static inline int
 current_fd(const int *sock_fd)
 {
     return *(const volatile int *)sock_fd;
 }
 
-/* A descriptor of our own for the socket, -1 with errno: the number may become a stranger's, since
-   the user may detach or close the socket object at any moment. That sets the object's field before
-   the number is free; so if the field is unchanged behind dup(), what was duplicated is the socket. */
+/* Return a duplicate of the socket's descriptor, or -1 with errno. The user may detach or close the
+   socket object at any moment, and then the number may be another file's. The object's field changes
+   before the number is free. So an unchanged field after dup() proves that dup() got the socket. */
 static int
 duplicate_fd(const int *sock_fd)
 {
@@ -227,8 +229,6 @@ stream_keep(FlushNode *node)
     return false;
 }
 
-/* Apply what the keeper has done for us: as if it had just been done here. The node is off the list.
-   -1 with OSError. */
 int
 stream_take_kept(StreamObject *self)
 {
@@ -253,7 +253,7 @@ stream_take_kept(StreamObject *self)
     return 0;
 }
 
-/* ---- the last words -------------------------------------------------------------------------- */
+/* ---- for finalizers -------------------------------------------------------------------------- */
 
 void
 stream_send_last(StreamObject *self)
@@ -267,7 +267,7 @@ stream_send_last(StreamObject *self)
         !self->life.conn_lost && self->sock.obj != NULL && self->loop != NULL &&
         !pieces_are_inherited(&self->out.pieces, self->loop->st->forks)) {
         if (send_native(self) < 0) {
-            PyErr_Clear(); /* nobody is left who could be told */
+            PyErr_Clear(); /* no one is left to hear of the failure */
         }
     }
 }

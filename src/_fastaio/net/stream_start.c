@@ -29,20 +29,20 @@ write_ready(LoopObject *Py_UNUSED(loop), PyObject *op)
     return self->out.has_room ? stream_run_in(self, self->context, flush_refused) : 0;
 }
 
-/* There is room again for output that the kernel has refused. As on asyncio, reading comes first,
-   and may end the connection: that output then stays unsent, and cannot hide the cause. */
+/* Read, then offer the kernel the output that it has refused. As on asyncio, a read that ends the
+   connection leaves the output unsent, so a failed send cannot hide the cause of the end. */
 static int
 read_and_flush(StreamObject *self)
 {
-    /* Where reading raises what leaves the loop, or runs the loop itself, this entry flushes. */
+    /* This entry flushes if the read raises what leaves the loop, or runs the loop itself. */
     if (loop_call_native(self->loop, write_ready, (PyObject *)self) < 0 || stream_read(self) < 0) {
         return -1;
     }
     return self->out.has_room ? flush_refused(self) : 0;
 }
 
-/* The connection has ended or failed. Output that the kernel has not been offered comes before the
-   read that tells why: on asyncio write() has sent it. */
+/* Send new output, then read. Used when the connection has ended or failed: on asyncio write() has
+   sent that output before the read finds the cause. */
 static int
 flush_and_read(StreamObject *self)
 {
@@ -85,14 +85,14 @@ stream_io(LoopObject *Py_UNUSED(loop), PyObject *op)
     if (!self->in.readable || !stream_may_read(self)) {
         return 0;
     }
-    /* What the protocol writes now may wait for more of this turn. */
+    /* After the end of the connection, output that is queued already is sent before the read. */
     bool ended = (events & (EPOLLHUP | EPOLLERR)) && self->out.pieces.count;
     return stream_run_in(self, self->context, ended ? flush_and_read : stream_read);
 }
 
 /* ---- what the socket is ---------------------------------------------------------------------- */
 
-/* extra[key] = sock.method(), or None where that raises OSError. */
+/* Set extra[key] to sock.method(), or to None if the method raises OSError. */
 static int
 add_address(PyObject *extra, PyObject *sock, PyObject *key, PyObject *method)
 {
@@ -109,7 +109,8 @@ add_address(PyObject *extra, PyObject *sock, PyObject *key, PyObject *method)
     return rc;
 }
 
-/* What get_extra_info() knows. Addresses now: they cannot be asked for once the peer is gone. */
+/* Fill the dict of get_extra_info(). Addresses are read now: the kernel does not know them once the
+   peer is gone. */
 static int
 fill_extra(fastaio_state *st, PyObject *extra, PyObject *sock)
 {
@@ -143,7 +144,7 @@ socket_option(int fd, int option)
     return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
 }
 
-/* The kind of a socket whose Python object does not say that it is TCP. */
+/* Ask the kernel for the kind of a socket whose Python object does not say that it is TCP. */
 static SocketKind
 ask_kind(int fd)
 {
@@ -158,7 +159,7 @@ ask_kind(int fd)
     }
 }
 
-/* Find out what kind of socket this is. Set TCP_NODELAY where asyncio does. */
+/* Find the kind of the socket. Set TCP_NODELAY where asyncio does. Return 0, or -1 with an exception. */
 static int
 inspect_socket(StreamObject *self, fastaio_state *st, PyObject *sock)
 {
@@ -243,7 +244,7 @@ stream_use_socket(StreamObject *self, PyObject *sock)
 
 /* ---- setting up ------------------------------------------------------------------------------ */
 
-/* connection_made() has been called: now data may come, and the one who connects is told. */
+/* Start to read, then set the waiter's result. connection_made() has been called. */
 static int
 stream_start(LoopObject *loop, PyObject *op)
 {
@@ -273,7 +274,7 @@ stream_start(LoopObject *loop, PyObject *op)
     return rc;
 }
 
-/* As asyncio's constructor, in its order: connection_made(), reading, the waiter. */
+/* Queue connection_made(), then reading and the waiter: the order of asyncio's constructor. */
 static int
 queue_start(StreamObject *self, LoopObject *loop, PyObject *protocol)
 {
@@ -288,7 +289,7 @@ queue_start(StreamObject *self, LoopObject *loop, PyObject *protocol)
     return rc < 0 ? -1 : loop_call_native(loop, stream_start, (PyObject *)self);
 }
 
-/* After a failure: as if nothing had been begun; the socket stays the caller's. */
+/* Undo a set-up that has failed. The raised exception stays raised, and the socket the caller's. */
 static void
 undo_set_up(StreamObject *self, fastaio_state *st)
 {

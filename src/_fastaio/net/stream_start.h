@@ -13,7 +13,7 @@ int stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject
                   PyObject *waiter, PyObject *extra, PyObject *server);
 /* Pass data to `protocol` from now on. */
 int stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol);
-/* Put another socket object in place of self->sock.obj. The descriptor that is watched stays the same. */
+/* Put another socket object in place of the present one. The watched descriptor stays the same. */
 int stream_use_socket(StreamObject *self, PyObject *sock);
 
 #endif

@@ -1,4 +1,4 @@
-/* stream_write.c: what a transport is given to write: the queue, and the methods that fill it. */
+/* stream_write.c: write(), writelines() and the limits of flow control. */
 #include "net/stream_write.h"
 
 #include "net/stream_base.h"
@@ -12,7 +12,7 @@
 
 /* ---- the queue ------------------------------------------------------------------------------- */
 
-/* Push on a queue that the keeper may be reading. */
+/* Append a piece to a queue that the keeper may be reading. Take the reference, also on error. */
 static int
 push_listed(StreamObject *self, PyObject *piece, unsigned forks)
 {
@@ -30,7 +30,8 @@ push_listed(StreamObject *self, PyObject *piece, unsigned forks)
     return 0;
 }
 
-/* Takes the reference, also on error. */
+/* Append a piece to the queue. Take the reference, also on error. NULL stands for a raised exception.
+   Return 0, or -1 with an exception. */
 static int
 push_piece(StreamObject *self, PyObject *piece)
 {
@@ -45,8 +46,9 @@ push_piece(StreamObject *self, PyObject *piece)
                                         : pieces_push(&self->out.pieces, piece, forks);
 }
 
-/* Before something is queued: what others have queued behind our last output leaves before this
-   does, and so does all of it before what is sent at once. */
+/* Keep the order of output among transports. Call it before a piece is queued. Output that others
+   queued after this transport's last output is sent now, so that the new piece follows it. Before an
+   immediate send all queued output is sent. */
 static inline int
 flush_before(StreamObject *self, bool at_once)
 {
@@ -57,17 +59,18 @@ flush_before(StreamObject *self, bool at_once)
     return loop_flush_through(loop, NULL);
 }
 
-/* After something was queued. */
+/* Send the queue, or list it to be sent at the end of the turn. Call it after a piece was queued.
+   Return 0, or -1 with an exception. */
 static int
 flush_soon(StreamObject *self, bool at_once)
 {
     LoopObject *loop = self->loop;
-    if (loop == NULL) { /* a buffer with methods in Python has ended it */
+    if (loop == NULL) { /* a buffer with methods in Python has ended the connection */
         stream_drop_output(self);
         return 0;
     }
-    /* Where nobody will come by to flush: the loop does not run, or runs in another thread; or where
-       nobody could if the callback blocks: only the methods of a foreign socket can send. */
+    /* Send now where no flush follows: the loop does not run, or runs in another thread. Send now
+       where the keeper cannot: only the methods of a foreign socket can send. */
     at_once = at_once || self->out.pieces.size > self->out.high_water ||
               self->sock.fd_ptr == NULL || loop->thread_id != PyThread_get_thread_ident() ||
               !keeper_is_ready(&loop->output);
@@ -83,7 +86,8 @@ flush_soon(StreamObject *self, bool at_once)
 
 /* ---- methods --------------------------------------------------------------------------------- */
 
-/* 1: may write, 0: the connection is lost, -1: error. */
+/* Return 1 if the connection is alive. Return 0 and count the write if it is lost, or -1 with an
+   exception of the logger. */
 static int
 check_alive(StreamObject *self)
 {
@@ -114,14 +118,15 @@ check_may_write(StreamObject *self, const char *eof_error, const char *sendfile_
     return -1;
 }
 
-/* A large mutable buffer and nothing before it: the kernel copies, we need only what it leaves.
-   1: sent or queued, 0: to be queued as always, -1: error. */
+/* Send a large mutable buffer directly; the queue must be empty. Only the bytes that the kernel does
+   not take are copied. Return 1 if the data is sent or queued, 0 if the caller is to queue it, -1 with
+   an exception. */
 static int
 send_large(StreamObject *self, PyObject *data)
 {
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        PyErr_Clear(); /* not contiguous: it is to be copied */
+        PyErr_Clear(); /* not contiguous: the caller copies it */
         return 0;
     }
     if (self->loop == NULL || self->life.conn_lost || self->out.pieces.count) {
@@ -136,7 +141,7 @@ send_large(StreamObject *self, PyObject *data)
         } while (sent < 0 && errno == EINTR);
     }
     if (sent < 0) {
-        rc = 0; /* the ordinary way will meet the error again */
+        rc = 0; /* the flush will meet the error again */
     }
     else {
         loop_io_happened(self->loop);
@@ -150,7 +155,7 @@ send_large(StreamObject *self, PyObject *data)
     return rc;
 }
 
-/* What asyncio says to what is not bytes: its words change from version to version. */
+/* Raise what asyncio raises for an object that is not bytes. The message depends on the version. */
 static PyObject *
 refuse_to_write(PyObject *op, PyObject *data)
 {
@@ -198,15 +203,14 @@ stream_write(PyObject *op, PyObject *data)
             return sent < 0 ? NULL : Py_NewRef(Py_None);
         }
     }
-    PyObject *piece = PyBytes_FromObject(data); /* exactly bytes: no code runs when it goes */
+    PyObject *piece = PyBytes_FromObject(data); /* exactly bytes: dropping it runs no code */
     if (push_piece(self, piece) < 0 || flush_soon(self, large) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
 }
 
-/* The piece for one of the buffers that writelines() was given: NULL with TypeError for what is
-   none. */
+/* Return the bytes of one item of writelines(), or NULL with TypeError for an item that is no buffer. */
 static PyObject *
 piece_of(PyObject *data)
 {
@@ -238,7 +242,7 @@ stream_writelines(PyObject *op, PyObject *lines)
     if (alive <= 0) {
         return alive < 0 ? NULL : Py_NewRef(Py_None);
     }
-    /* All or nothing: what is no buffer must not leave half of them queued. */
+    /* Check every item first, so that a bad one leaves nothing queued. */
     PyObject *list = PySequence_List(lines);
     if (list == NULL) {
         return NULL;
@@ -310,7 +314,8 @@ stream_get_write_buffer_limits(PyObject *op, PyObject *Py_UNUSED(ignored))
     return Py_BuildValue("(nn)", self->out.low_water, self->out.high_water);
 }
 
-/* A limit in bytes; what no size can reach counts as the largest size. */
+/* Store a limit in bytes. A number above PY_SSIZE_T_MAX becomes PY_SSIZE_T_MAX. Return 0, or -1 with
+   an exception. */
 static int
 parse_limit(PyObject *obj, Py_ssize_t *limit)
 {
@@ -388,23 +393,25 @@ BY_KEYWORD_TOO(stream_writelines, "writelines", "list_of_data")
 
 PyMethodDef stream_write_methods[] = {
     {"write", KEYWORDS(stream_write_call), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("write($self, data)\n--\n\nSend bytes; what the kernel does not take waits.")},
+     PyDoc_STR(
+         "write($self, data)\n--\n\nSend bytes. Bytes that the kernel does not take are queued.")},
     {"writelines", KEYWORDS(stream_writelines_call), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("writelines($self, list_of_data)\n--\n\nSend the bytes of all of these, in order.")},
+     PyDoc_STR("writelines($self, list_of_data)\n--\n\nSend the bytes of all items, in order.")},
     {"write_eof", stream_write_eof, METH_NOARGS,
      PyDoc_STR("write_eof($self, /)\n--\n\n"
-               "Close the sending half, once what is queued is sent; receiving goes on.")},
+               "Close the sending half after the queue is sent. Receiving continues.")},
     {"can_write_eof", stream_can_write_eof, METH_NOARGS,
      PyDoc_STR("can_write_eof($self, /)\n--\n\nTrue: write_eof() works.")},
     {"get_write_buffer_size", stream_get_write_buffer_size, METH_NOARGS,
-     PyDoc_STR(
-         "get_write_buffer_size($self, /)\n--\n\nHow many bytes the kernel has not taken yet.")},
+     PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nReturn the number of bytes that the kernel "
+               "has not taken.")},
     {"get_write_buffer_limits", stream_get_write_buffer_limits, METH_NOARGS,
-     PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high): the marks of flow control.")},
+     PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\nReturn (low, high), the limits of flow "
+               "control.")},
     {"set_write_buffer_limits", KEYWORDS(stream_set_write_buffer_limits),
      METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("set_write_buffer_limits($self, high=None, low=None)\n--\n\n"
-               "Set the marks at which the protocol is told to pause and to resume writing.")},
+               "Set the sizes of the queue at which the protocol pauses and resumes writing.")},
     {"_set_write_buffer_limits", KEYWORDS(stream_set_limits_only), METH_VARARGS | METH_KEYWORDS,
      NULL},
     {NULL, NULL, 0, NULL},

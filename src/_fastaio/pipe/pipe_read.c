@@ -1,8 +1,8 @@
 /* pipe_read.c: the native half of the transport that reads from a pipe.
  *
- * A mixin in front of asyncio's read pipe transport: what arrives goes through
- * the loop's receive buffer, or straight into a bytes object where it is much,
- * to the protocol, or natively to the reader of a plain stream protocol.
+ * A mixin in front of asyncio's read pipe transport. Data is read into the loop's receive buffer, or
+ * straight into a bytes object where reads are large. It goes to the protocol, or natively to the
+ * reader of a plain stream protocol.
  */
 #include "pipe/pipe.h"
 #include "transport/half.h"
@@ -13,7 +13,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* From here on a read goes straight into the object that the protocol gets. */
+/* After a read of this size the next one reads straight into a bytes object. */
 #define LARGE (32 * 1024)
 
 typedef struct {
@@ -27,7 +27,8 @@ static const char read_error[] = "Fatal read error on pipe transport";
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* NULL without an exception: there is nothing to read; *count is 0 at the end of the pipe. */
+/* Read through the loop's receive buffer. Return the data, or NULL: with an exception, or without one
+   where read() has returned no data. *count is the result of read(): 0 at the end, -1 with errno. */
 static PyObject *
 read_copying(ReadPipeObject *self, LoopObject *loop, ssize_t *count)
 {

@@ -15,11 +15,11 @@
 
 typedef struct {
     TransportCore core;
-    Pieces pieces; /* they follow what is in core.buffer */
+    Pieces pieces; /* written after core.buffer */
     PyObject *high_water;
     PyObject *low_water;
     bool protocol_paused;
-    bool waiting; /* the kernel has refused some: the loop tells when there is room */
+    bool waiting; /* the kernel has refused output: the loop watches for room */
 } WritePipeObject;
 
 static const char write_error[] = "Fatal write error on pipe transport";
@@ -39,7 +39,7 @@ queued(const WritePipeObject *self)
     return buffered(self) + self->pieces.size;
 }
 
-/* Takes the reference, also on error. */
+/* Append a piece to the queue. Take the reference, also on error. NULL stands for a raised exception. */
 static int
 push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
 {
@@ -49,7 +49,7 @@ push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
     return piece != NULL ? pieces_push(&self->pieces, piece, st->forks) : -1;
 }
 
-/* Moves what is queued to core.buffer, asyncio's bytearray. */
+/* Move the pieces into core.buffer, asyncio's bytearray. Return 0, or -1 with MemoryError. */
 static int
 fill_buffer(WritePipeObject *self)
 {
@@ -69,7 +69,8 @@ fill_buffer(WritePipeObject *self)
 
 /* ---- the system call ------------------------------------------------------------------------- */
 
-/* One call for as much as fits in it; *asked: how many bytes that was. */
+/* Write core.buffer and the pieces, as much as one call takes. Store the size offered to the kernel in
+   *asked. Return the count of bytes written, or -1 with errno. */
 static ssize_t
 write_vector(WritePipeObject *self, size_t *asked)
 {
@@ -113,7 +114,7 @@ note_written(WritePipeObject *self, LoopObject *loop, Py_ssize_t count)
     return 0;
 }
 
-/* Until nothing is queued or the kernel takes no more; -1 with OSError. */
+/* Write until the queue is empty or the kernel takes no more. Return 0, or -1 with an exception. */
 static int
 write_queued(WritePipeObject *self, LoopObject *loop)
 {
@@ -143,7 +144,7 @@ write_queued(WritePipeObject *self, LoopObject *loop)
 
 /* ---- flushing -------------------------------------------------------------------------------- */
 
-/* loop._add_writer(fd, self._write_ready) or loop._remove_writer(fd) */
+/* Call loop._add_writer(fd, self._write_ready), or loop._remove_writer(fd) if not `wanted`. */
 static int
 watch(PyObject *op, fastaio_state *st, bool wanted)
 {
@@ -165,7 +166,7 @@ watch(PyObject *op, fastaio_state *st, bool wanted)
     return drop_result(result);
 }
 
-/* As asyncio after a write() that failed: what is queued is lost. */
+/* Drop the queue and report the raised exception, like asyncio after a write() that failed. */
 static int
 write_failed(PyObject *op, fastaio_state *st)
 {
@@ -183,7 +184,7 @@ write_failed(PyObject *op, fastaio_state *st)
     return transport_fatal_error(op, write_error);
 }
 
-/* Writes what is queued as far as the kernel takes it, and has the loop tell when it takes more. */
+/* Write the queue as far as the kernel takes it. Watch the descriptor for room for the rest. */
 static int
 flush(PyObject *op, fastaio_state *st)
 {
@@ -220,7 +221,7 @@ pipe_write(PyObject *op, PyObject *data)
         self->core.fd < 0 || !(bytes || PyByteArray_Check(data) || PyMemoryView_Check(data))) {
         return transport_call_base(st->asyncio_WritePipeTransport, st->str_write, op, &data, 1);
     }
-    /* Exactly bytes: no code runs when it goes. */
+    /* Exactly bytes: dropping it runs no code. */
     PyObject *piece = PyBytes_FromObject(data);
     if (piece != NULL && PyBytes_GET_SIZE(piece) == 0) {
         Py_DECREF(piece);
@@ -244,7 +245,7 @@ pipe_write_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (loop == NULL || self->core.fd < 0) {
         return st != NULL ? Py_NewRef(Py_None) : NULL;
     }
-    self->waiting = true; /* or else nobody would have called this */
+    self->waiting = true; /* the loop calls this method only while the pipe is watched */
     if (write_queued(self, loop) < 0) {
         return write_failed(op, st) < 0 ? NULL : Py_NewRef(Py_None);
     }
@@ -328,10 +329,11 @@ pipe_dealloc(PyObject *op)
 
 static PyMethodDef pipe_methods[] = {
     {"write", KEYWORDS(pipe_write_call), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("write($self, data)\n--\n\nWrite bytes; what the kernel does not take waits.")},
-    {"get_write_buffer_size", pipe_get_write_buffer_size, METH_NOARGS,
      PyDoc_STR(
-         "get_write_buffer_size($self, /)\n--\n\nHow many bytes the kernel has not taken yet.")},
+         "write($self, data)\n--\n\nWrite bytes. Bytes that the kernel does not take are queued.")},
+    {"get_write_buffer_size", pipe_get_write_buffer_size, METH_NOARGS,
+     PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nReturn the number of bytes that the kernel "
+               "has not taken.")},
     {"_write_ready", pipe_write_ready, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -44,7 +44,7 @@ transport_clear(PyObject *op)
     return 0;
 }
 
-/* The bases are Python classes, whose dealloc would come back here: nothing chains. */
+/* No call of the base's dealloc: the bases are Python classes, whose dealloc would call this again. */
 void
 transport_dealloc(PyObject *op)
 {
@@ -126,7 +126,7 @@ transport_call_protocol(TransportCore *self, PyObject *name, PyObject *arg)
     if (self->protocol == NULL) {
         Py_RETURN_NONE;
     }
-    PyObject *protocol = Py_NewRef(self->protocol); /* it may set another one */
+    PyObject *protocol = Py_NewRef(self->protocol); /* the callback may set another one */
     PyObject *result = arg != NULL ? PyObject_CallMethodOneArg(protocol, name, arg)
                                    : PyObject_CallMethodNoArgs(protocol, name);
     Py_DECREF(protocol);

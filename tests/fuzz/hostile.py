@@ -45,6 +45,15 @@ HOOKS = templates("""
 # These get control at moments when nobody expects it.
 FAVOURITES = ["__del__", "__del__", "__del__", "__eq__", "__eq__ __del__", "__call__ __del__"]
 
+CALLABLE = [
+    "__call__ __del__",
+    "__call__ __del__",
+    "__call__ __eq__",
+    "__call__ __del__ __eq__",
+    "__call__ __repr__ __getattr__",
+    "__call__ __hash__ __eq__",
+]
+
 PROTOCOL_HOOKS = templates("""
     connection_made
     data_received
@@ -786,10 +795,19 @@ class Hostile(Grammar):
         self.kinds = [*chosen, *chosen, *chosen, "loop", "loop"]
         self.kind = chosen[0]
         self.last = {}
+        # Each program knows a few of the operations only, and repeats them: those of 200 would
+        # rarely meet those that they harm.
+        self.names = {name: self.some(listed) for name, listed in self.names.items()}
+        self.hooks = self.some([*HOOKS, *FAVOURITES * 8])
+        self.callable = self.some(CALLABLE)
+
+    def some(self, listed):
+        count = self.random.choice([3, 5, 10, len(listed)])
+        return self.random.sample(listed, min(count, len(listed)))
 
     def slot(self, kind, count):
         """A number of few, and often the last one: what meddles is to meet what is at work."""
-        if kind not in self.last or self.random.random() < 0.4:
+        if kind not in self.last or self.random.random() < 0.25:
             self.last[kind] = self.random.randrange(count)
         return self.last[kind]
 
@@ -817,12 +835,12 @@ class Hostile(Grammar):
         return self.random.choice([0, 1, 2, 5, 10, 100, 1000, -1])
 
     def make_V(self):
-        if self.depth < self.deepest and self.random.random() < 0.45:
+        if self.depth < self.deepest and self.random.random() < 0.65:
             return self.make_evil()
         return self.op(self.random.choice(self.names["V"]))
 
     def make_evil(self):
-        hooks = self.random.choice(HOOKS if self.random.random() < 0.5 else FAVOURITES)
+        hooks = self.random.choice(self.hooks)
         base = self.random.choice(BASES)
         return self.hooked("evil({M}", hooks, base)
 
@@ -849,14 +867,13 @@ class Hostile(Grammar):
 
     def make_C(self):
         chance = self.random.random()
-        if self.depth >= self.deepest or chance < 0.15:
+        if self.depth >= self.deepest or chance < 0.1:
             return self.op(self.random.choice(["int", "print", "default", "x[{X}]"]))
-        if chance < 0.7:
+        if chance < 0.4:
             return self.op("{M}")
-        if chance < 0.8:
+        if chance < 0.5:
             return self.op("functools.partial({M}, {V})")
-        return self.hooked("evil({M}", self.random.choice(["__call__ __del__", "__call__ __eq__",
-            "__call__ __repr__", "__call__ __hash__ __eq__ __getattr__"]), "object")
+        return self.hooked("evil({M}", self.random.choice(self.callable), "object")
 
     def make_CO(self):
         if self.depth >= self.deepest:
@@ -884,13 +901,15 @@ class Hostile(Grammar):
         """A statement about one of the kinds, which stays the kind until the next."""
         kind = self.random.choice(self.kinds)
         before, self.kind = self.kind, self.kind if kind == "loop" else kind
+        if kind != "loop" and self.random.random() < 0.5:
+            kind = "meddling " + kind
         try:
             return self.make(kind)
         finally:
             self.kind = before
 
     def meddling(self):
-        if self.random.random() < 0.7:
+        if self.random.random() < 0.8:
             return self.make("meddling " + self.kind)
         return self.statement()
 

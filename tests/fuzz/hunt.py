@@ -16,7 +16,14 @@ BATCH = 25
 SECONDS_EACH = 20.0  # what one program may take, on a slow machine with sanitizers
 # With one of these a loop may rightly wait for ever: it can be run while it runs, and the inner run
 # takes the outer one's stop(), or it forgets what was queued.
-FORGETFUL = ("_nest_patched", "_set_running_loop", "_thread_id", "oop.__init__", "loop._run")
+FORGETFUL = (
+    "_nest_patched",
+    "_set_running_loop",
+    "_thread_id",
+    "oop.__init__",
+    "loop._run",
+    "loop._closed",
+)
 
 
 class Failure(NamedTuple):

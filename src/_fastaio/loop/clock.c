@@ -1,8 +1,9 @@
+/* clock.c: reading the clock, and measuring the rate of the CPU's counter. */
 #include "loop/clock.h"
 
 #include <math.h>
 
-/* How long the CPU's counter is compared with the clock before its rate is believed. */
+/* The CPU's counter is compared with the clock for this long before its rate is used. */
 #define COUNTER_MEASURED_NS 200000
 
 static void

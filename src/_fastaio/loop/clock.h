@@ -28,7 +28,7 @@ clock_ns(void)
     return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
 }
 
-/* Return a counter of steady rate; 0 where the architecture has none at hand. */
+/* Return a counter of steady rate; 0 on an architecture without one. */
 static inline uint64_t
 cycle_counter(void)
 {
@@ -46,6 +46,7 @@ cycle_counter(void)
 /* Read the clock: now_ns is exact afterwards. */
 void clock_read(LoopClock *clock);
 
+/* Return true if now_ns is less than CLOCK_STALE_NS old. */
 static inline bool
 clock_is_fresh(const LoopClock *clock)
 {
@@ -61,7 +62,7 @@ clock_refresh(LoopClock *clock)
     }
 }
 
-/* Return seconds in ns, rounded up and saturating; NaN is INT64_MIN. */
+/* Return seconds in ns, rounded up and clamped to the range of int64_t. NaN becomes INT64_MIN. */
 int64_t seconds_to_ns(double seconds);
 
 #endif

@@ -1,3 +1,4 @@
+/* flush.c: the list of queued output and its lock. */
 #include "loop/flush.h"
 
 #include "loop/clock.h"

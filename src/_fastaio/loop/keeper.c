@@ -8,19 +8,21 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Output is sent once it is this old, and looked at this often: it leaves 7 ms after its write at the
-   latest, if the kernel lets the keeper run. A loop that gets to its next callback sends earlier. */
+/* The keeper looks every LOOK_NS, and sends output that is AGE_NS old. So output leaves 7 ms after its write
+   at the latest, if the kernel lets the keeper run. A loop that reaches its next callback sends
+   earlier. */
 #define AGE_NS  INT64_C(3000000)
 #define LOOK_NS INT64_C(4000000)
-/* Looks in vain before the keeper sleeps. Waking it costs the writer a system call. */
+/* The keeper sleeps after this many looks without output. Waking it costs the writer a system call. */
 #define QUIET_LOOKS 6
-/* After the thread could not be made, output is sent at each write for so long. */
+/* If the thread cannot be made, each write sends its output for this long; then it is tried again. */
 #define RETRY_NS NS_PER_SECOND
 #define STACK_SIZE (256 * 1024)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-/* Send what is old enough. Returns true if the list is to be looked at again soon. */
+/* Send output that is old enough. The caller has the list's lock. Return true if the list is to be looked
+   at again soon. */
 static bool
 look_at(FlushList *list, int64_t now_ns)
 {
@@ -34,10 +36,10 @@ look_at(FlushList *list, int64_t now_ns)
     }
     for (FlushNode *node = list->first; node != NULL; node = node->next) {
         if (flush_lock_is_wanted(list)) {
-            return true; /* the loop goes on: it sends the rest itself */
+            return true; /* the loop's thread is awake: it sends the rest itself */
         }
         if (node->keep(node)) {
-            return true; /* those behind it wait, too: they were written later */
+            return true; /* the nodes behind this one were written later, so they wait as well */
         }
     }
     return again;
@@ -69,8 +71,8 @@ pause_between_looks(Keeper *keeper)
     }
 }
 
-/* A list changes under its own lock, and so does what look() sees of it. So either look() sees what
-   was queued, or who queued it sees that the keeper is asleep. */
+/* Sleep until keeper_wake() or stop(). Additions are made, and looked at, under the list's lock. So either
+   the last look() sees an addition, or the thread that made it sees that the keeper is asleep. */
 static void
 sleep_until_called(Keeper *keeper)
 {
@@ -145,7 +147,8 @@ start(Keeper *keeper)
     return true;
 }
 
-/* The kernel counts a thread a moment longer than pthread_join() waits. */
+/* Wait until the kernel no longer counts the thread: pthread_join() returns a moment earlier, and
+   os.fork() would warn of it. */
 static void
 wait_until_uncounted(Keeper *keeper)
 {
@@ -240,7 +243,7 @@ keeper_wake(Keeper *keeper)
     pthread_mutex_unlock(&keeper->lock);
 }
 
-/* ---- whose output it looks at ---------------------------------------------------------------- */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 bool
 keeper_take(FlushList *list)
@@ -289,8 +292,8 @@ keeper_before_fork(Keeper *keeper)
     stop(keeper);
 }
 
-/* The next write starts the keeper again, but what loops in other threads have queued already cannot
-   wait for that. */
+/* Start the keeper again if loops in other threads have queued output. Otherwise the next write starts
+   it. */
 void
 keeper_after_fork_in_parent(Keeper *keeper)
 {
@@ -306,7 +309,7 @@ keeper_after_fork_in_parent(Keeper *keeper)
     }
 }
 
-/* What is queued is the parent's, which sends it. */
+/* Take all lists off: their output belongs to the parent, which sends it. */
 void
 keeper_after_fork_in_child(Keeper *keeper)
 {

@@ -1,3 +1,4 @@
+/* metrics.c: the counters as a dict. */
 #include "loop/metrics.h"
 
 static int

@@ -19,7 +19,7 @@ typedef struct {
     uint64_t lag[METRICS_LAG_BUCKETS];
 } Metrics;
 
-/* Counts a turn that ran its callbacks for `ns`. */
+/* Count a turn that ran its callbacks for `ns`. */
 static inline void
 metrics_turn(Metrics *metrics, int64_t ns)
 {
@@ -31,7 +31,7 @@ metrics_turn(Metrics *metrics, int64_t ns)
     metrics->lag[bucket < METRICS_LAG_BUCKETS ? bucket : METRICS_LAG_BUCKETS - 1]++;
 }
 
-/* The counters as a dict. */
+/* Return the counters as a new dict; NULL with an exception. */
 PyObject *metrics_dict(const Metrics *metrics);
 
 #endif

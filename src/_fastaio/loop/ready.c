@@ -1,3 +1,4 @@
+/* ready.c: the ring of the ready queue: growing, shrinking, clearing. */
 #include "loop/ready.h"
 
 #include "base/bulk.h"
@@ -5,7 +6,7 @@
 
 #define READY_FIRST_CAPACITY 64
 
-/* Move the entries into a ring of another capacity. 0, or -1 without an exception. */
+/* Move the entries into a ring of another capacity. Return 0, or -1 without an exception. */
 static int
 resize(ReadyQueue *queue, size_t capacity)
 {

@@ -1,7 +1,7 @@
-/* ready.h: the ready queue, one FIFO ring of small tagged entries.
+/* ready.h: the ready queue, a FIFO ring of small tagged entries.
  *
- * A task switch or a future's callback allocates nothing here: only what must
- * be handed out (call_soon) is a Handle object.
+ * A switch between tasks or a future's callback allocates nothing here. Only call_soon() and its kin make
+ * a Handle, since they return one.
  */
 #ifndef FASTAIO_READY_H
 #define FASTAIO_READY_H
@@ -10,8 +10,9 @@
 
 typedef struct LoopObject LoopObject;
 
-/* What a native entry runs, with its object. 0, or -1 with an exception set: the loop reports it
-   to the exception handler (KeyboardInterrupt and SystemExit leave the loop). */
+/* The function of a native entry, called with the entry's object. Returns 0, or -1 with an exception: the
+   loop reports that to the exception handler, except KeyboardInterrupt and SystemExit, which leave the
+   loop. */
 typedef int (*ready_fn)(LoopObject *loop, PyObject *obj);
 
 typedef enum {
@@ -19,7 +20,7 @@ typedef enum {
     READY_TASK_STEP,       /* obj: a Task; arg: an exception to throw, or NULL */
     READY_TASK_WAKEUP,     /* obj: a Task whose awaited future is done; arg: that future */
     READY_FUTURE_CALLBACK, /* obj: a callable; arg: its future; context: a Context */
-    READY_NATIVE,          /* obj: what fn is called with, may be NULL */
+    READY_NATIVE,          /* obj: the argument of fn, may be NULL */
 } ReadyKind;
 
 typedef struct {
@@ -45,28 +46,28 @@ ready_len(const ReadyQueue *queue)
     return queue->tail - queue->head;
 }
 
-/* Doubles the ring. 0, or -1 with MemoryError. */
+/* Double the ring. Return 0, or -1 with MemoryError. */
 int ready_grow(ReadyQueue *queue);
 
-/* Give back the memory of a ring that is much larger than what is in it. */
+/* Give back the memory of a ring that is much larger than its content. */
 void ready_shrink(ReadyQueue *queue);
 
-/* Drops what an entry that was moved out has. */
+/* Drop the references of an entry that was moved out. May run code. */
 void ready_drop(ReadyEntry *entry);
 
-/* Drops every entry and the memory. */
+/* Drop every entry and the memory. May run code. */
 void ready_clear(ReadyQueue *queue);
 
 int ready_traverse(ReadyQueue *queue, visitproc visit, void *arg);
 
-/* The entry at a position from head to before tail. */
+/* Return the entry at a position: head <= position < tail. */
 static inline ReadyEntry *
 ready_at(const ReadyQueue *queue, size_t position)
 {
     return &queue->entries[position & (queue->capacity - 1)];
 }
 
-/* The next free entry, already counted in; NULL with MemoryError. */
+/* Add an entry and return it, for the caller to fill; NULL with MemoryError. */
 static inline ReadyEntry *
 ready_push(ReadyQueue *queue)
 {
@@ -76,7 +77,7 @@ ready_push(ReadyQueue *queue)
     return ready_at(queue, queue->tail++);
 }
 
-/* Moves the oldest entry out; its references are the caller's. */
+/* Move the oldest entry out. Its references belong to the caller. There must be one. */
 static inline ReadyEntry
 ready_pop(ReadyQueue *queue)
 {

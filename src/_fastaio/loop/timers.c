@@ -4,11 +4,11 @@
 #include "loop/handle_object.h"
 #include <math.h>
 
-/* Below this many it is not worth looking for cancelled timers behind the first. */
+/* With this many timers or fewer, cancelled ones behind the first stay. */
 #define PRUNE_MIN_COUNT 100
 
-/* By deadline, then by creation. Without a branch: which of a heap's two children is earlier cannot
-   be guessed. */
+/* Return true if `a` comes first, by deadline, then by creation. Without a branch: which of two children in
+   a heap is earlier cannot be predicted. */
 static inline bool
 earlier(const Timer *a, const Timer *b)
 {
@@ -40,7 +40,7 @@ static int
 array_append(TimerArray *array, Timer timer)
 {
     if (array->head + array->count == array->capacity) {
-        if (array->head > array->capacity / 2) { /* the queue's free front is room enough */
+        if (array->head > array->capacity / 2) { /* the free front of the queue is large enough */
             memmove(array->items, first_of(array), array->count * sizeof(Timer));
             array->head = 0;
         }
@@ -60,7 +60,7 @@ array_append(TimerArray *array, Timer timer)
     return 0;
 }
 
-/* Give back the memory of an array that is much larger than what is in it. */
+/* Give back the memory of an array that is much larger than its content. */
 static void
 array_shrink(TimerArray *array)
 {
@@ -78,7 +78,7 @@ array_shrink(TimerArray *array)
     }
 }
 
-/* Moves the cancelled timers' handles to dead[*count]; the others keep their order. */
+/* Move the handles of cancelled timers to `dead`, from *count on. The other timers keep their order. */
 static void
 array_remove_cancelled(TimerArray *array, PyObject **dead, size_t *count)
 {
@@ -96,7 +96,7 @@ array_remove_cancelled(TimerArray *array, PyObject **dead, size_t *count)
     array->count = kept;
 }
 
-/* Tells the handles that they are in it no longer. */
+/* Mark the handles as no longer scheduled. */
 static void
 array_forget(const TimerArray *array)
 {
@@ -114,7 +114,7 @@ array_free(TimerArray *array)
     bulk_free(array->items, array->capacity * sizeof(Timer));
 }
 
-/* handle_track() for the last ones, back to where the sequence is below `from`. */
+/* Track the handles at the end of the array whose sequence is `from` or higher. */
 static void
 array_track(const TimerArray *array, uint64_t from)
 {
@@ -150,9 +150,9 @@ sift_up(Timer *items, size_t index)
     items[index] = moving;
 }
 
-/* Takes the first. The earlier child moves up, level by level, and the last timer, which is late as
-   a rule, rises from the leaf that this frees: half the comparisons of letting it sink. It still
-   stands behind the others meanwhile, so a child that is not the last one has a sibling. */
+/* Remove and return the first timer. The earlier child moves up, level by level, which frees a leaf. The
+   last timer, usually a late one, is put there and rises: half the comparisons of letting it sink from
+   the top. Until then it is still behind the others, so each child that is compared has a sibling. */
 static Timer
 heap_pop(TimerArray *heap)
 {
@@ -170,7 +170,7 @@ heap_pop(TimerArray *heap)
     return first;
 }
 
-/* ---- both ------------------------------------------------------------------------------------ */
+/* ---- queue and heap together ----------------------------------------------------------------- */
 
 int
 timers_push(Timers *timers, double when, PyObject *handle)
@@ -248,7 +248,7 @@ drop_last(TimerArray *array, PyObject *handle)
 void
 timers_cancelled(Timers *timers, PyObject *handle)
 {
-    /* The last leaf of a heap can go without moving another. */
+    /* The last leaf of a heap can be removed without moving another timer. */
     if (drop_last(&timers->queue, handle) || drop_last(&timers->heap, handle)) {
         ((HandleObject *)handle)->scheduled = false;
         handle_release(handle);
@@ -258,7 +258,7 @@ timers_cancelled(Timers *timers, PyObject *handle)
     }
 }
 
-/* The references are dropped last: that may run code which makes timers. */
+/* Remove all cancelled timers. The references are dropped last: that may run code which makes timers. */
 static void
 remove_cancelled(Timers *timers)
 {
@@ -311,13 +311,12 @@ timers_track(Timers *timers)
     }
 }
 
-/* A sorted list is a heap, too. */
 PyObject *
 timers_list(Timers *timers)
 {
     PyObject *list = NULL;
     size_t count;
-    do { /* making the list may collect garbage, whose finalizers may make timers or cancel some */
+    do { /* making the list may start the collector, whose finalizers may make or cancel timers */
         count = timers_count(timers);
         Py_XSETREF(list, PyList_New((Py_ssize_t)count));
     } while (list != NULL && count != timers_count(timers));
@@ -342,7 +341,7 @@ timers_list(Timers *timers)
 void
 timers_clear(Timers *timers)
 {
-    /* Together first: dropping a timer may run code that cancels another. */
+    /* Empty both arrays first: dropping a timer may run code that cancels another one. */
     TimerArray queue = timers->queue, heap = timers->heap;
     timers->queue = timers->heap = (TimerArray){0};
     timers->cancelled = 0;

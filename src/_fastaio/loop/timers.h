@@ -1,7 +1,8 @@
 /* timers.h: TimerHandles in order of (deadline, creation).
  *
- * Most programs make timers whose deadlines only grow: one timeout, many times. Those stand in a
- * queue, in and out at no cost; whatever is due before the queue's last goes to a binary heap.
+ * Most programs use one timeout many times, so deadlines only grow. Such timers are in a queue, where
+ * adding and removing cost nothing. A timer that is due before the last of the queue is in a binary
+ * heap.
  */
 #ifndef FASTAIO_TIMERS_H
 #define FASTAIO_TIMERS_H
@@ -24,9 +25,9 @@ typedef struct {
 typedef struct {
     TimerArray queue;
     TimerArray heap;
-    uint64_t tracked;  /* in the queue: handle_track() has been called for those before this one */
-    bool heap_tracked; /* for all in the heap */
-    size_t cancelled;  /* how many in both are cancelled: they are removed lazily */
+    uint64_t tracked;  /* handles in the queue with a lower sequence are tracked */
+    bool heap_tracked; /* all handles in the heap are tracked */
+    size_t cancelled;  /* the number of cancelled timers in both, which are removed lazily */
     uint64_t sequence; /* of the next timer */
 } Timers;
 
@@ -39,25 +40,25 @@ timers_count(const Timers *timers)
     return timers->queue.count + timers->heap.count;
 }
 
-/* The capacities of both arrays, powers of two, joined by `|`. */
+/* Return the capacities of both arrays, powers of two or 0, joined by `|`. */
 static inline size_t
 timers_capacities(const Timers *timers)
 {
     return timers->queue.capacity | timers->heap.capacity;
 }
 
-/* The earliest, or NULL when there is none. */
+/* Return the earliest timer, cancelled or not; NULL if there is none. Valid until the next change. */
 const Timer *timers_peek(const Timers *timers);
-/* Removes the earliest and hands its reference over. There must be one. */
+/* Remove the earliest timer and return its handle, a reference for the caller. There must be one. */
 PyObject *timers_pop(Timers *timers);
-/* Tells that a timer has been cancelled: it goes at once where that costs nothing (the newest of
-   the late ones: a timeout that was not reached), else in time. */
+/* Note that a timer has been cancelled. The last one of the queue or of the heap is removed now (a timeout
+   that was not reached, as a rule); another one is removed by timers_prune(). */
 void timers_cancelled(Timers *timers, PyObject *handle);
-/* Drops the cancelled timers that are first, and all of them once they are the larger part. */
+/* Remove the cancelled timers that come first; remove all of them if they are more than half. */
 void timers_prune(Timers *timers);
-/* Give back the memory of arrays that are much larger than what is in them. */
+/* Give back the memory of arrays that are much larger than their content. */
 void timers_shrink(Timers *timers);
-/* handle_track() for all; at once, if none has come since the last time. */
+/* Track all handles. Costs nothing if none has been added since the last call. */
 void timers_track(Timers *timers);
 /* Return a new list of the TimerHandles, cancelled ones too, the earliest first; NULL with an
    exception. */

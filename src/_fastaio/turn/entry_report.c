@@ -1,4 +1,4 @@
-/* entry_report.c: what the loop tells its user: exceptions of callbacks, slow callbacks. */
+/* entry_report.c: reports of entries that raise, and of entries that are slow. */
 #include "turn/turn.h"
 
 #include "base/error.h"
@@ -24,12 +24,13 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
 
 /* ---- slow callbacks -------------------------------------------------------------------------- */
 
+/* Log that an entry took spent_ns. Return 0, or -1 with an exception. */
 static int
 warn_slow(LoopObject *loop, ReadyEntry *entry, int64_t spent_ns)
 {
     int result = -1;
     PyObject *what = NULL, *logged = NULL;
-    /* Looked up each time, as it is in asyncio: tests and log set-ups exchange it. */
+    /* As in asyncio, the logger is looked up each time: tests and log set-ups replace it. */
     PyObject *module = PyImport_ImportModule("asyncio.base_events");
     PyObject *logger = module ? PyObject_GetAttrString(module, "logger") : NULL;
     if (logger == NULL) {

@@ -1,4 +1,4 @@
-/* loop_type.c: the Loop type: its life, attributes and what is not scheduling (loop/call.c). */
+/* loop_type.c: the Loop type: running, closing, attributes, task factories. */
 #include "turn/turn.h"
 
 #include "loop/fork.h"
@@ -18,8 +18,7 @@ loop_create_future(LoopObject *loop, PyObject *Py_UNUSED(ignored))
     return future_new(loop);
 }
 
-/* asyncio's own method: knows what this version passes to task factories and which keywords it
-   refuses. */
+/* Call asyncio's own create_task(), which knows the keywords of this version and of its task factories. */
 static PyObject *
 base_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {

@@ -1,4 +1,4 @@
-/* run.c: runs what is ready: handles, steps of tasks, callbacks of futures. */
+/* run.c: running the entries of the ready queue: handles, steps of tasks, callbacks of futures. */
 #include "turn/run.h"
 
 #include "loop/handle.h"
@@ -7,15 +7,15 @@
 #include "turn/turn.h"
 #include "turn/wait.h"
 
-/* In a long batch the clock is looked at once in so many entries. */
+/* A long batch reads the clock once in this many entries. */
 #define ENTRIES_PER_CLOCK 32
-/* How old queued output may grow while callbacks run. */
+/* Output that is older than this is sent between two callbacks. */
 #define FLUSH_AGE_NS 1000000
 
 /* ---- handles --------------------------------------------------------------------------------- */
 
-/* asyncio.sleep() wakes its future by a Python function of two lines; 1: done here instead,
-   0: not that case, -1: error. */
+/* Do the callback of asyncio.sleep(), a Python function of two lines, in C. Return 1 if that is done, 0 if
+   the handle has another callback, or -1 with an exception. */
 static int
 run_set_result_unless_cancelled(fastaio_state *st, HandleObject *handle)
 {
@@ -27,13 +27,15 @@ run_set_result_unless_cancelled(fastaio_state *st, HandleObject *handle)
     if (future->core.state == FUTURE_CANCELLED) {
         return 1;
     }
-    /* Its callbacks go to call_soon(), which may cancel this very handle where it is overridden. */
+    /* An overridden call_soon(), which gets the future's callbacks, may cancel this very handle. */
     Py_INCREF(future);
     int result = future_set_result(&future->core, handle->args[1]) < 0 ? -1 : 1;
     Py_DECREF(future);
     return result;
 }
 
+/* Call a handle's callback in its context, unless it is cancelled. Return 0, or -1 with the callback's
+   exception. */
 static int
 call_in_context(fastaio_state *st, HandleObject *handle)
 {
@@ -44,7 +46,7 @@ call_in_context(fastaio_state *st, HandleObject *handle)
     if (native) {
         return native < 0 ? -1 : 0;
     }
-    /* The callback may cancel this very handle, which drops what it is called with. */
+    /* The callback may cancel this very handle, which drops callback and arguments. */
     PyObject *callback = Py_NewRef(handle->callback ? handle->callback : Py_None);
     PyObject *context = Py_NewRef(handle->context);
     PyObject *stack[1 + HANDLE_INLINE_ARGS];
@@ -85,11 +87,12 @@ handle_run_guarded(fastaio_state *st, HandleObject *handle)
     return result;
 }
 
-/* Call a handle's callback in its context; -1 with the callback's exception. */
+/* Run a handle. While a guarded one runs, cancel() and cancelled() in other threads wait. Return 0, or -1
+   with the callback's exception. */
 static int
 handle_run(fastaio_state *st, HandleObject *handle)
 {
-    /* Nobody waits for what only the loop has. */
+    /* No other thread can wait for a handle that only the loop has. */
     bool shared = Py_REFCNT(handle) > 1 || handle->weakrefs != NULL;
     return handle->guarded && shared ? handle_run_guarded(st, handle)
                                      : call_in_context(st, handle);
@@ -97,8 +100,8 @@ handle_run(fastaio_state *st, HandleObject *handle)
 
 /* ---- entries --------------------------------------------------------------------------------- */
 
-/* A task stays current until the next entry that is none, or until something else than an entry may
-   run code (leave_task()): one write per switch between tasks. */
+/* Run the next step of a task. The task stays current afterwards, until another entry runs or
+   leave_task() is called: a switch between two tasks writes the current task once. */
 static int
 run_task(LoopObject *loop, ReadyEntry *entry)
 {
@@ -120,8 +123,8 @@ run_task(LoopObject *loop, ReadyEntry *entry)
     return result;
 }
 
-/* Between two entries no task is current, as on asyncio. To be called before code of others may run
-   there; keeps a raised exception. */
+/* Make no task current, as on asyncio between two entries. To be called before other code than the next
+   entry may run. Keeps a raised exception. */
 static void
 leave_task(LoopObject *loop)
 {
@@ -172,7 +175,7 @@ run_entry(LoopObject *loop, ReadyEntry *entry)
     Py_UNREACHABLE();
 }
 
-/* What watches the entry is code of others, before and behind it. */
+/* Run an entry that is timed: the code before and after it may ask for the current task. */
 static int
 run_entry_and_leave(LoopObject *loop, ReadyEntry *entry)
 {
@@ -181,14 +184,14 @@ run_entry_and_leave(LoopObject *loop, ReadyEntry *entry)
     return result;
 }
 
-/* A tracer in the place of Handle._run sees the entry. What it lets through leaves the loop. */
+/* Run an entry by a replaced Handle._run. An exception that this lets through leaves the loop. */
 static int
 run_traced(LoopObject *loop, ReadyEntry *entry)
 {
     return set_current_task(loop, NULL) < 0 ? -1 : loop_run_traced(loop, entry);
 }
 
-/* Run the entry in debug mode or for a tracer; -1 with what leaves the loop. */
+/* Run an entry that is timed or traced. Return 0, or -1 with what leaves the loop. */
 static int
 run_watched(LoopObject *loop, ReadyEntry *entry, bool traced)
 {
@@ -205,7 +208,7 @@ run_batch(LoopObject *loop)
     int result = 0;
     bool traced = handle_run_is_replaced(&loop->st->replaced);
     loop->metrics.callbacks += count;
-    /* A nested run may have taken some of these: it never leaves the count too small. */
+    /* A nested run may have taken some of these entries, so the queue may be empty before the count is. */
     while (count-- && ready_len(&loop->ready) && result == 0) {
         ReadyEntry entry = ready_pop(&loop->ready);
         if (loop->watchdog.timed || traced) {

@@ -1,11 +1,11 @@
-/* run.h: running what is ready. */
+/* run.h: running the entries of the ready queue. */
 #ifndef FASTAIO_RUN_H
 #define FASTAIO_RUN_H
 
 #include "loop/loop.h"
 #include "task/registry.h"
 
-/* Run exactly what is queued now, in order. Return 0, or -1 with what leaves the loop. */
+/* Run exactly the entries that are queued now, in order. Return 0, or -1 with what leaves the loop. */
 int run_batch(LoopObject *loop);
 
 /* Make a task current, or NULL for none. Return 0, or -1 with an exception. */

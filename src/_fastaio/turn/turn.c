@@ -1,4 +1,8 @@
-/* turn.c: one iteration, top to bottom: send, ask the kernel, fire timers, run what is ready. */
+/* turn.c: one iteration ("turn") from top to bottom, and a run: turns until stop().
+ *
+ * A turn sends queued output, polls if there is a reason, queues reported events and due timers, and
+ * runs exactly what is queued then. wait.c polls and fires timers; run.c runs entries.
+ */
 #include "turn/turn.h"
 
 #include "base/bulk.h"
@@ -7,10 +11,12 @@
 #include "turn/run.h"
 #include "turn/wait.h"
 
-/* How often memory that a burst took is given back. */
+/* Memory that a burst took is given back at most this often. */
 #define GIVE_BACK_NS 100000000
 
-/* There is work, and nothing else to look after: no output, no timer, no reason to ask the kernel. */
+/* ---- one turn -------------------------------------------------------------------------------- */
+
+/* Return true if the turn only has to run entries: no output, no timer, no reason to poll. */
 static inline bool
 only_computes(LoopObject *loop)
 {
@@ -20,8 +26,8 @@ only_computes(LoopObject *loop)
            && loop->clock.now_ns < loop->wait.poll_due_ns;
 }
 
-/* Give back the memory that a burst took. A steady load that lets its queues run empty grows them anew
-   at most once per GIVE_BACK_NS. */
+/* Give back the memory that a burst took. A steady load that empties its queues again and again grows
+   them at most once per GIVE_BACK_NS. */
 static inline void
 give_back(LoopObject *loop)
 {
@@ -37,7 +43,8 @@ give_back(LoopObject *loop)
     }
 }
 
-/* Send queued output, then move I/O events and due timers into the ready queue. */
+/* Send queued output, then move I/O events and due timers into the ready queue. No task is current
+   meanwhile. Return 0, or -1 with what leaves the loop. */
 static int
 collect(LoopObject *loop)
 {
@@ -55,7 +62,7 @@ collect(LoopObject *loop)
     return fire_timers(loop);
 }
 
-/* Blocks where nothing is ready. 0, or -1 with what leaves the loop. */
+/* Do one turn. Blocks if nothing is ready. Return 0, or -1 with what leaves the loop. */
 static int
 turn(LoopObject *loop)
 {
@@ -70,8 +77,10 @@ turn(LoopObject *loop)
     return result;
 }
 
-/* No task is current where turns begin. *outer_task: the current one of a turn that these turns are
-   nested in, whatever made it current, or NULL. */
+/* ---- runs ------------------------------------------------------------------------------------ */
+
+/* Make no task current before a run or a single turn. If that is nested in another run, set *outer_task to
+   the task that is current there, else to NULL. Return 0, or -1 with an exception. */
 static int
 enter_turns(LoopObject *loop, PyObject **outer_task)
 {
@@ -81,6 +90,7 @@ enter_turns(LoopObject *loop, PyObject **outer_task)
                : registry_swap_current(loop->st, (PyObject *)loop, NULL, outer_task);
 }
 
+/* Undo enter_turns() and drop outer_task. An exception becomes *error unless there is one. */
 static void
 leave_turns(LoopObject *loop, PyObject *outer_task, PyObject **error)
 {
@@ -100,7 +110,7 @@ loop_run_once(LoopObject *loop)
     if (enter_turns(loop, &outer_task) < 0) {
         return -1;
     }
-    loop_io_happened(loop); /* it polls */
+    loop_io_happened(loop); /* a single turn always polls */
     PyObject *error = turn(loop) < 0 ? PyErr_GetRaisedException() : NULL;
     leave_turns(loop, outer_task, &error);
     if (error != NULL) {
@@ -110,7 +120,7 @@ loop_run_once(LoopObject *loop)
     return 0;
 }
 
-/* What is queued may be garbage once the loop stands still. */
+/* Track the queued handles: when no run is left, they may be garbage (handle_object.h). */
 static void
 track_handles(LoopObject *loop)
 {
@@ -124,7 +134,7 @@ track_handles(LoopObject *loop)
     timers_track(&loop->timers);
 }
 
-/* What is in flight on a ring does not outlast the run. */
+/* Let the poller end operations in flight: another thread may run or close the loop next. */
 static void
 end_run(LoopObject *loop)
 {
@@ -136,7 +146,7 @@ end_run(LoopObject *loop)
     }
 }
 
-/* A turn of a loop whose _run_once() is another one. */
+/* Do a turn of a loop whose _run_once() is replaced. Return 0, or -1 with what leaves the loop. */
 static int
 call_run_once(LoopObject *loop)
 {
@@ -157,7 +167,7 @@ loop_run(LoopObject *loop)
     loop->run_count++;
     clock_read(&loop->clock);
     gil_was_released(&loop->gil, loop->clock.now_ns);
-    loop->wait.io_happened = true; /* the first turn polls */
+    loop_io_happened(loop); /* the first turn polls */
     spin_start_run(&loop->wait.spin);
     do {
         result = loop_overrides(loop) & OVERRIDE_RUN_ONCE ? call_run_once(loop) : turn(loop);

@@ -1,35 +1,41 @@
-/* turn.h: what drives a loop: one iteration, many, and what is said of an entry that fails. */
+/* turn.h: running a loop, reports of entries that fail or are slow, and entries as asyncio's handles. */
 #ifndef FASTAIO_TURN_H
 #define FASTAIO_TURN_H
 
 #include "loop/loop.h"
 
-/* One turn by itself, which blocks where nothing is ready: 0, or -1 with what leaves the loop. */
+/* Do one turn. Polls, and blocks if nothing is ready. Return 0, or -1 with what leaves the loop. */
 int loop_run_once(LoopObject *loop);
-/* Turns until stop(): 0, or -1 with the exception that leaves the loop. */
+/* Do turns until stop(). The caller has made this the running loop. Return 0, or -1 with what leaves the
+   loop; queued output has been sent. */
 int loop_run(LoopObject *loop);
 
-/* Report what an entry of the ready queue raised to the exception handler (entry_report.c). Return 0, or
-   -1 with what leaves the loop. */
+/* ---- reports (entry_report.c) ---------------------------------------------------------------- */
+
+/* Report the exception that an entry raised to the exception handler. Return 0, or -1 with what leaves the
+   loop. */
 int loop_report_entry(LoopObject *loop, ReadyEntry *entry);
-/* run(loop, entry), with asyncio's warning where it took longer than slow_callback_duration. What it
-   raises is reported, or leaves the loop if `reports` is false: -1. */
+/* Do run(loop, entry), and log asyncio's warning if that takes slow_callback_duration or longer. An
+   exception is reported if `reports` is true. Return 0, or -1 with what leaves the loop. */
 int loop_run_timed(LoopObject *loop, ReadyEntry *entry,
                    int (*run)(LoopObject *loop, ReadyEntry *entry), bool reports);
 
-/* Return the entry as the Handle that asyncio would have made of it, for others to see; NULL with an
-   exception (view.c). The entry stays as it is. */
+/* ---- views (view.c) -------------------------------------------------------------------------- */
+
+/* Return a new reference to the Handle that asyncio would have made of the entry; NULL with an
+   exception. The entry stays as it is. */
 HandleObject *loop_entry_handle(LoopObject *loop, const ReadyEntry *entry);
-/* Run the entry as a Handle, by asyncio's Handle._run, which others have replaced. -1 with what
-   leaves the loop. */
+/* Run the entry as a Handle by Handle._run, which a tracer has replaced. Return 0, or -1 with what leaves
+   the loop. */
 int loop_run_traced(LoopObject *loop, ReadyEntry *entry);
-/* The attributes _ready and _scheduled. */
+/* Get and set the attributes _ready and _scheduled. */
 PyObject *loop_get_ready(LoopObject *loop, void *closure);
 int loop_set_ready(LoopObject *loop, PyObject *value, void *closure);
 PyObject *loop_get_scheduled(LoopObject *loop, void *closure);
 int loop_set_scheduled(LoopObject *loop, PyObject *value, void *closure);
 int loop_view_init(PyObject *module);
 
+/* Make the Loop type (loop_type.c). */
 int loop_types_init(PyObject *module);
 
 #endif

@@ -1,4 +1,4 @@
-/* view.c: the ready queue and the timers as asyncio's handles, for tracers and onlookers. */
+/* view.c: the ready queue and the timers as asyncio's handles, for tracers and debuggers. */
 #include "turn/turn.h"
 
 #include "loop/handle.h"
@@ -103,7 +103,7 @@ static PyGetSetDef native_call_getset[] = {
 };
 
 static PyType_Slot native_call_slots[] = {
-    {Py_tp_doc, (void *)PyDoc_STR("What the loop runs for a transport or an operation of its own.")},
+    {Py_tp_doc, (void *)PyDoc_STR("A native callback of the loop: of a transport, or of an operation.")},
     {Py_tp_call, native_call_call},
     {Py_tp_repr, native_call_repr},
     {Py_tp_traverse, native_call_traverse},
@@ -124,7 +124,9 @@ static PyType_Spec native_call_spec = {
 
 /* ---- entries as handles ---------------------------------------------------------------------- */
 
-/* The context is the one that the handle runs in; NULL: a copy of the current one. */
+/* Return a new handle of a callback, whose reference is taken over, with one argument or none (*arg is
+   NULL). `context` NULL: a copy of the current one. Return NULL with an exception, which is already
+   raised if the callback is NULL. */
 static HandleObject *
 handle_of_callback(LoopObject *loop, PyObject *callback, PyObject *const *arg, PyObject *context)
 {
@@ -189,14 +191,15 @@ is_same_entry(const ReadyEntry *a, const ReadyEntry *b)
     return a->kind == b->kind && a->obj == b->obj && a->arg == b->arg;
 }
 
-/* Return the entry at an index as a Handle, which takes its place in the queue: whoever looks again
-   sees the same one, and may cancel it. Making it may run code that changes the queue. */
+/* Return a new reference to the entry at an index as a Handle, and put that into the queue in its place:
+   a second look finds the same handle, and cancel() works. Making the handle may run code that
+   changes the queue; then nothing is replaced. NULL with an exception. */
 static HandleObject *
 entry_to_handle(LoopObject *loop, size_t index)
 {
     ReadyQueue *ready = &loop->ready;
     ReadyEntry before = *ready_at(ready, ready->head + index);
-    Py_XINCREF(before.obj); /* a Handle has references of its own only once it is made */
+    Py_XINCREF(before.obj); /* code that runs while the Handle is made may drop the entry */
     Py_XINCREF(before.arg);
     PyObject *context = before.kind == READY_FUTURE_CALLBACK ? Py_NewRef(before.context) : NULL;
     HandleObject *handle = loop_entry_handle(loop, &before);
@@ -232,7 +235,7 @@ loop_get_ready(LoopObject *loop, void *Py_UNUSED(closure))
     return deque;
 }
 
-/* Queue a handle, ours or another one of asyncio's. */
+/* Queue a handle, native or asyncio's. Return 0, or -1 with an exception. */
 static int
 queue_handle(LoopObject *loop, PyObject *handle)
 {
@@ -248,7 +251,7 @@ queue_handle(LoopObject *loop, PyObject *handle)
     return 0;
 }
 
-/* The handles of an assigned list, in a list of our own; NULL with an exception. */
+/* Return a new list of the assigned handles; NULL with an exception. */
 static PyObject *
 assigned_handles(PyObject *value)
 {

@@ -1,23 +1,23 @@
-/* wait.c: what a turn waits for: events of the kernel, other threads, the time. */
+/* wait.c: polling and waiting for the kernel's events, for other threads and for the time. */
 #include "turn/wait.h"
 
 #include "base/error.h"
 #include "loop/watch.h"
 
 #define EVENTS_PER_POLL 512
-/* With work at hand, how long a purely computing loop goes without asking the kernel. */
+/* A loop with work at hand polls this often. */
 #define POLL_INTERVAL_NS 10000
-/* The resolution of the clock in seconds: a timer is due from this much before its deadline on, as
-   on asyncio. */
+/* The resolution of the clock in seconds. As on asyncio, a timer is due this much before its deadline. */
 #define CLOCK_RESOLUTION 1e-9
-/* Where the last turns have fired this many timers, the next ones may be this late: a crowd of timers is
-   worth fewer wake-ups. A lone timer is waited for to the nanosecond. */
+/* If the last turns have fired this many timers, the next ones may be this late: with many timers, one
+   wake-up serves several. The wait for a lone timer is exact to the nanosecond. */
 #define TIMER_CROWD 16
 #define TIMER_CROWD_WAIT_NS 300000
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
-/* Set *seconds to what timers are compared with: the clock, or what replaces loop.time(). */
+/* Set *seconds to the time that timers are compared with: the clock, or the result of a replaced
+   loop.time(). Return 0, or -1 with an exception. */
 static int
 timer_time(LoopObject *loop, double *seconds)
 {
@@ -68,7 +68,8 @@ fire_timers(LoopObject *loop)
     return 0;
 }
 
-/* Set *timeout_ns to how long the loop may wait: 0 with work at hand, -1 without any timer. */
+/* Set *timeout_ns to the longest wait: 0 with work at hand, -1 without any timer. Return 0, or -1 with an
+   exception. */
 static int
 poll_timeout(LoopObject *loop, int64_t *timeout_ns)
 {
@@ -95,17 +96,18 @@ poll_timeout(LoopObject *loop, int64_t *timeout_ns)
     return 0;
 }
 
-/* ---- the kernel ------------------------------------------------------------------------------ */
+/* ---- polling --------------------------------------------------------------------------------- */
 
-/* Return true if another thread has called the waiting loop. Needs no GIL. A look at the poller
-   consumes the wake-up, so the poller alone does not tell. */
+/* Return true if another thread has called the waiting loop. Needs no GIL. A poll consumes the wake-up, so
+   the poller alone does not tell. */
 static inline bool
 is_called(LoopObject *loop)
 {
     return !atomic_load(&loop->wait.blocked);
 }
 
-/* Ask the poller again and again, for limit_ns at most. Needs no GIL. Return what the poller has found. */
+/* Poll again and again, for limit_ns at most, until there are events or a call. Needs no GIL. Return the
+   number of events, or a negative errno. */
 static int
 spin(LoopObject *loop, int64_t limit_ns, PollEvent *events)
 {
@@ -122,6 +124,9 @@ spin(LoopObject *loop, int64_t limit_ns, PollEvent *events)
     return count;
 }
 
+/* Spin, then block, for timeout_ns at most. Return the number of events, or a negative errno. `blocked` is
+   set before the queue is read, and other threads push before they read `blocked`: with the GIL held
+   for both, no call is lost. */
 static int
 wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
 {
@@ -129,7 +134,7 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     int64_t before_ns = loop->clock.now_ns;
     int64_t limit_ns = spin_limit(&loop->wait.spin, before_ns, timeout_ns, loop->metrics.callbacks);
     atomic_store(&loop->wait.blocked, true);
-    if (ready_len(&loop->ready)) { /* by another thread, before it could see `blocked` */
+    if (ready_len(&loop->ready)) { /* a thread pushed before it could see `blocked` */
         timeout_ns = 0;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -156,7 +161,8 @@ let_others_in(LoopObject *loop)
     loop->metrics.gil_offers++;
 }
 
-/* A hook for subclasses; what the loop has polled it keeps to itself. */
+/* Call a replaced _process_events() with an empty list: the events are native. Return 0, or -1 with an
+   exception. */
 static int
 call_process_events(LoopObject *loop)
 {
@@ -172,7 +178,8 @@ call_process_events(LoopObject *loop)
     return result ? 0 : -1;
 }
 
-/* Collects what the kernel has; the events' owners are queued behind what was queued before. */
+/* Poll, and queue the owners of the events behind the entries that are queued. Return 0, or -1 with what
+   leaves the loop. */
 static int
 poll(LoopObject *loop, int64_t timeout_ns)
 {
@@ -201,7 +208,7 @@ poll(LoopObject *loop, int64_t timeout_ns)
         return raise_errno(-count);
     }
     if (PyErr_CheckSignals() < 0 || call_process_events(loop) < 0) {
-        /* What was reported must not be lost: edge-triggered events come only once. */
+        /* The events must not be lost: edge-triggered ones are reported only once. */
         PyObject *error = PyErr_GetRaisedException();
         if (watch_dispatch(loop, events, count) < 0) {
             PyErr_Clear();

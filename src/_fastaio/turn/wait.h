@@ -1,22 +1,20 @@
-/* wait.h: what a turn waits for: events of the kernel, other threads, the time.
- *
- * All of these return 0, or -1 with what leaves the loop.
- */
+/* wait.h: polling, waiting, and firing timers. */
 #ifndef FASTAIO_WAIT_H
 #define FASTAIO_WAIT_H
 
 #include "loop/loop.h"
 
-/* Ask the kernel, if there is a reason, and queue the owners of what it reports. Blocks where nothing is
-   ready, until the next timer. The turn behind one that found events does not ask, unless there was
-   output or the like: what the events woke up goes first. To look for more in between would split what
-   can be answered together, and wake the peers more often. */
+/* Poll, if there is a reason, and queue the owners of reported events. Blocks until the next timer if
+   nothing is ready. The turn after one that found events does not poll, unless there was output or other
+   I/O: the callbacks that these events woke run first. Polling in between would split answers that can
+   leave together, and wake the peers more often. Return 0, or -1 with what leaves the loop. */
 int poll_if_due(LoopObject *loop);
 
-/* Move the timers that are due into the ready queue, in order of their deadlines. */
+/* Move the due timers into the ready queue, in order of their deadlines. Return 0, or -1 with what leaves
+   the loop. */
 int fire_timers(LoopObject *loop);
 
-/* Offer the GIL to other threads. */
+/* Offer the GIL to other threads; the clock is exact afterwards. */
 void let_others_in(LoopObject *loop);
 
 #endif

@@ -12,7 +12,7 @@
 #define BATCH      256
 #define NS_PER_MS  1000000
 #define NS_PER_S   1000000000
-/* Longer waits are cut to this, a day: the caller looks again. */
+/* Longer waits are cut to a day; the caller waits again. */
 #define LONGEST_NS (INT64_C(86400) * NS_PER_S)
 
 typedef struct {
@@ -29,7 +29,7 @@ control(EpollPoller *self, int op, int fd, uint32_t events, uint64_t token)
     return epoll_ctl(self->epoll_fd, op, fd, &event) < 0 ? -errno : 0;
 }
 
-/* A fresh epoll descriptor that knows the eventfd only. */
+/* Make an epoll descriptor that watches the eventfd only. */
 static int
 open_epoll(EpollPoller *self)
 {
@@ -75,7 +75,7 @@ mode_bits(WatchMode mode)
     return 0;
 }
 
-/* The kernel lets nobody modify a registration to or from EPOLLEXCLUSIVE. */
+/* Remove and add a registration: the kernel refuses to modify one to or from EPOLLEXCLUSIVE. */
 static int
 add_again(EpollPoller *self, int fd, uint32_t events, uint64_t token)
 {
@@ -91,7 +91,7 @@ epoll_watch(Poller *poller, int fd, uint32_t events, WatchMode mode, uint64_t to
 {
     EpollPoller *self = (EpollPoller *)poller;
     if (mode == WATCH_EXCLUSIVE) {
-        events &= EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP; /* all that may go with it */
+        events &= EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP; /* the only bits allowed with it */
     }
     events |= mode_bits(mode);
     int rc;
@@ -120,7 +120,8 @@ epoll_unwatch(Poller *poller, int fd)
     return control((EpollPoller *)poller, EPOLL_CTL_DEL, fd, 0, 0);
 }
 
-/* epoll_pwait2 where there is one, else milliseconds, rounded up: a timer never fires early. */
+/* Wait by epoll_pwait2() if the kernel has it, else in milliseconds, rounded up so that no timer fires
+   early. Return the number of events, or -1 with errno. */
 static int
 wait_ns(EpollPoller *self, struct epoll_event *batch, int size, int64_t ns)
 {

@@ -1,7 +1,7 @@
-/* poller.h: what the loop asks of the kernel, and nothing else.
+/* poller.h: the interface of a poller, which reports that descriptors are ready.
  *
- * A poller reports readiness of descriptors; it knows no Python object. All
- * functions return 0 (or a count) on success and a negative errno on failure.
+ * A poller knows no Python object. All functions return 0 (or a count) on success and a negative errno on
+ * failure.
  */
 #ifndef FASTAIO_POLLER_H
 #define FASTAIO_POLLER_H
@@ -11,14 +11,14 @@
 #include <sys/epoll.h> /* EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR: the event bits */
 
 typedef enum {
-    WATCH_EDGE,      /* reports changes only: what the loop owns and drains */
-    WATCH_LEVEL,     /* reports as long as it is ready: what the user owns */
+    WATCH_EDGE,      /* reports changes only: for descriptors that the loop owns and reads until EAGAIN */
+    WATCH_LEVEL,     /* reports as long as it is ready: for descriptors of the user */
     WATCH_ONESHOT,   /* reports once, then stays registered but silent until watched again */
     WATCH_EXCLUSIVE, /* level, waking one of several processes: listening sockets */
 } WatchMode;
 
-/* In PollEvent.events, of an operation on the poller's ring: its token is the address of a UringOp;
-   there are more completions to come. */
+/* Bits of PollEvent.events. POLL_OPERATION: an operation on the poller's ring has completed, and the token
+   is the address of its UringOp. POLL_MORE: more completions of it follow. */
 #define POLL_OPERATION (1u << 24)
 #define POLL_MORE      (1u << 25)
 
@@ -32,41 +32,43 @@ typedef struct Poller Poller;
 
 typedef struct {
     const char *name;
-    /* A registration keeps its file open after the descriptor is closed: it must always be taken
-       back, where otherwise one that has fired once would be left to itself. */
+    /* A registration keeps its file open after the descriptor is closed, so each one must be taken back.
+       Without this, a one-shot registration that has fired may stay. */
     bool pins_files;
     void (*destroy)(Poller *poller);
-    /* Registers fd, or changes its registration. `known` says whether this poller is believed to
-       have fd already; a wrong belief is put right. */
+    /* Register fd, or change its registration. `known` is a hint that this poller has fd already; a wrong
+       hint costs a system call. */
     int (*watch)(Poller *poller, int fd, uint32_t events, WatchMode mode, uint64_t token,
                  int known);
-    /* -ENOENT, -EBADF, -EPERM: the kernel does not know fd (any more) under this number. */
+    /* Remove the registration. -ENOENT, -EBADF, -EPERM: the kernel does not know fd under this number. */
     int (*unwatch)(Poller *poller, int fd);
-    /* Waits at most timeout_ns (-1: for ever, 0: not at all); never returns -EINTR as an error
-       but 0 events. The wake-up itself is not reported. Called without the GIL if it may block. */
+    /* Wait for events, at most timeout_ns (-1: without a limit, 0: not at all). A signal ends the wait with 0
+       events, as does wake(). Called without the GIL if it may block. */
     int (*wait)(Poller *poller, int64_t timeout_ns, PollEvent *events, int max_events);
-    /* Makes a wait in another thread return; callable from any thread. */
+    /* Make a wait in another thread return, or the next one. Callable from any thread. */
     int (*wake)(Poller *poller);
-    /* A fresh kernel object in place of the old one, with nothing watched; in a forked child, which
-       shares the old one with its parent, also what wake() needs. */
+    /* Replace the kernel object by a new one that watches nothing. `forked`: also replace the descriptor of
+       wake(), since a forked child shares both with its parent. */
     int (*rebuild)(Poller *poller, bool forked);
-    /* The rest is NULL where there is nothing to do. The loop has stopped running; it may be run, and
-       closed, by other threads. Called without the GIL: may block. */
+    /* The following may be NULL. */
+    /* End operations in flight: the run has ended, and another thread may run or close the loop next. May
+       block; called without the GIL. */
     void (*stopped)(Poller *poller);
-    /* Ends what is in flight; before destroy, which then does not block. Without the GIL. */
+    /* End operations and polls, so that destroy() does not block. Called without the GIL. */
     void (*quiesce)(Poller *poller);
-    /* In a forked child, at once: what it holds must not matter to its parent. */
+    /* Let go, in a forked child, of everything that would affect the parent. Called by os.fork(). */
     void (*forked)(Poller *poller);
 } PollerMethods;
 
 struct Poller {
     const PollerMethods *methods;
-    struct Uring *ring; /* uring.h: for operations that only a ring can do; NULL: there is none */
+    struct Uring *ring; /* for operations (uring.h); NULL: the poller has none */
 };
 
-/* epoll.c. NULL with *error set to an errno. */
+/* Return an epoll poller (epoll.c); NULL with *error set to an errno. */
 Poller *epoll_poller_create(int *error);
-/* uring_poller.c. NULL with *error set to an errno: ENOSYS, EPERM, EINVAL where it is not to be had. */
+/* Return an io_uring poller (uring_poller.c); NULL with *error set to an errno: ENOSYS, EPERM or EINVAL if
+   this kernel or sandbox has none. */
 Poller *uring_poller_create(int *error);
 #ifndef NDEBUG
 /* For tests: the next `times` calls of a kind ("setup", "enter", "register") fail with `error`; of

@@ -19,9 +19,9 @@
 #define CQ_ENTRIES 4096
 #define PAGE       4096
 #define NS_PER_S   INT64_C(1000000000)
-/* Longer waits are cut to this, a day: the caller looks again. */
+/* Longer waits are cut to a day; the caller waits again. */
 #define LONGEST_NS (INT64_C(86400) * NS_PER_S)
-/* What must be there: Linux 6.1 has it all. */
+/* Required features. Linux 6.1 has all of them. */
 #define SETUP_FLAGS                                                                                \
     (URING_SETUP_CQSIZE | URING_SETUP_R_DISABLED | URING_SETUP_SUBMIT_ALL |                        \
      URING_SETUP_TASKRUN_FLAG | URING_SETUP_SINGLE_ISSUER | URING_SETUP_DEFER_TASKRUN)
@@ -30,7 +30,7 @@
 
 /* ---- system calls ---------------------------------------------------------------------------- */
 
-/* What a test wants instead of the call: a negative errno, or 0. */
+/* Return the negative errno that a test has asked for instead of the call, or 0. */
 static inline int
 fault(Uring *ring, FaultKind kind)
 {
@@ -46,7 +46,7 @@ fault(Uring *ring, FaultKind kind)
     return 0;
 }
 
-/* A number, or the smaller one that a test wants. */
+/* Return the number, or a smaller one that a test has asked for. */
 static inline uint32_t
 limited(Uring *ring, FaultKind kind, uint32_t number)
 {
@@ -122,7 +122,8 @@ close_ring(Uring *ring)
     unmap(ring);
 }
 
-/* A mapping that a forked child does not get: it would keep the parent's ring alive. */
+/* Map a part of the ring. A forked child does not get the mapping, which would keep the parent's ring
+   alive. Return 0 or a negative errno. */
 static int
 map(int fd, uint64_t offset, size_t size, void **mapping)
 {
@@ -161,7 +162,7 @@ find_queues(Uring *ring, const UringParams *params)
     }
 }
 
-/* Fills in what belongs to one ring of the kernel's. 0 or a negative errno. */
+/* Make a ring of the kernel and fill in its fields. Return 0 or a negative errno. */
 static int
 open_ring(Uring *ring)
 {
@@ -170,7 +171,7 @@ open_ring(Uring *ring)
     ring->rings = NULL;
     ring->sqes = NULL;
     ring->enabled = false;
-    ring->fd = call_setup(ring, &params); /* closed on exec as it is */
+    ring->fd = call_setup(ring, &params); /* the kernel makes it close-on-exec */
     if (ring->fd < 0) {
         int rc = ring->fd;
         ring->fd = -1;
@@ -279,7 +280,7 @@ uring_enter(Uring *ring, unsigned least, int64_t timeout_ns)
         }
         flags |= URING_ENTER_EXT_ARG;
         if (ring->features & URING_FEAT_NO_IOWAIT) {
-            flags |= URING_ENTER_NO_IOWAIT; /* a loop that waits for a peer waits for no disk */
+            flags |= URING_ENTER_NO_IOWAIT; /* do not count the wait for a peer as a wait for a disk */
         }
         rc = call_enter(ring, uring_queued(ring), least, flags, &arg, sizeof(arg));
     }
@@ -452,7 +453,7 @@ note_completion(const UringCqe *cqe)
     }
 }
 
-/* Notes how operations have ended that the kernel has completed. */
+/* Note the results of operations that the kernel has completed. */
 static void
 note_completions(Uring *ring)
 {
@@ -473,8 +474,9 @@ all_finished(const Uring *ring)
     return true;
 }
 
-/* What the kernel has of a ring that this thread cannot enter: nobody will ever tell. A loop lets no
-   operation outlast its run (uring_finish_all), so only force gets here. */
+/* Mark operations as lost that the kernel has, on a ring that this thread cannot enter: their results never
+   arrive. A run ends all its operations (uring_finish_all()), so this happens only if a loop is
+   abandoned in the middle of a run. */
 static void
 lose_unfinished(Uring *ring)
 {
@@ -487,7 +489,7 @@ lose_unfinished(Uring *ring)
     }
 }
 
-/* A poll, or the end of one. */
+/* Return true for a request that arms or cancels a poll. */
 static bool
 is_poll(const UringSqe *sqe)
 {
@@ -495,8 +497,8 @@ is_poll(const UringSqe *sqe)
            (sqe->opcode == URING_OP_ASYNC_CANCEL && (sqe->addr & TAG_MASK) != TAG_OPERATION);
 }
 
-/* Takes what the kernel has not heard of off the queue: copies all but polls to `kept`, and marks
-   operations among it finished, for nobody needs to wait for them. Returns how many. */
+/* Take requests that have not been submitted off the queue. Copy all but polls to `kept`, and mark
+   operations among them as finished, since nobody needs to wait for them. Return the number kept. */
 static uint32_t
 take_back(Uring *ring, UringSqe *kept)
 {
@@ -519,7 +521,7 @@ take_back(Uring *ring, UringSqe *kept)
     return count;
 }
 
-/* Moves the operations that have ended from one list to the other. */
+/* Move operations that have ended from `in_flight` to `finished`. */
 static void
 set_finished_aside(Uring *ring)
 {
@@ -597,8 +599,8 @@ uring_finish_all(Uring *ring, void (*other)(void *arg, const UringCqe *cqe), voi
     return rc;
 }
 
-/* Cancels all that the ring has, polls too, and waits until it is gone: a ring that is closed with
-   requests in it would interrupt a later system call of this thread. False: not our ring. */
+/* Cancel all requests, polls included, and wait for their end: closing a ring with requests in it would
+   interrupt a later system call of this thread. Return false if the ring is not this thread's. */
 static bool
 cancel_all(Uring *ring)
 {

@@ -35,7 +35,7 @@ typedef struct UringOp UringOp;
 #define URING_CLOSING (1u << 1)
 #define URING_LOST    (1u << 2)
 
-/* Embedded in what owns the buffers. */
+/* Embedded in the owner of the buffers. */
 struct UringOp {
     /* Called with what the request returned (>= 0, or a negative errno), in the turn in which the
        loop hears of it, before anything of that turn runs: it may resolve futures and queue, but
@@ -50,13 +50,13 @@ struct UringOp {
     bool lost;     /* URING_LOST */
 };
 
-/* A zeroed request to fill in, all but user_data, and to hand to uring_submit() before the next one
-   is asked for. NULL with errno set (ENOMEM, EAGAIN): the kernel takes none now. */
+/* Return a zeroed request. The caller fills in all but user_data and hands it to uring_submit() before it
+   asks for the next one. NULL with errno ENOMEM or EAGAIN: the kernel takes none now. */
 UringSqe *uring_sqe(Uring *ring);
-/* Makes sure that the next `count` requests reach the kernel together, as a chain of
-   URING_SQE_LINK has to. 0 or a negative errno. */
+/* Make room for `count` requests that have to reach the kernel together, as a chain of URING_SQE_LINK
+   does. Return 0 or a negative errno. */
 int uring_reserve(Uring *ring, unsigned count);
-/* Puts the operation in flight with the request just filled in. */
+/* Put the operation in flight with the request that has just been filled in. */
 void uring_submit(Uring *ring, UringSqe *sqe, UringOp *op);
 /* Asks the kernel to give an operation up; harmless when it is not in flight. `done` tells how it
    ended: -ECANCELED, or what it achieved. 0 or a negative errno: it was not asked.
@@ -69,11 +69,11 @@ uring_in_flight(const UringOp *op)
 {
     return op->link != NULL;
 }
-/* How many operations are in flight. */
+/* Return the number of operations in flight. */
 unsigned uring_count(const Uring *ring);
-/* Whether the kernel knows an opcode. */
+/* Return true if the kernel knows an opcode. */
 bool uring_supports(Uring *ring, unsigned opcode);
-/* For the loop alone: calls `done` for a completion that the poller has reported. */
+/* Call `done` for a completion that the poller has reported. Only the loop calls this. */
 void uring_deliver(Uring *ring, UringOp *op, int32_t result, bool more);
 
 #endif

@@ -1,5 +1,6 @@
-/* uring_abi.h: io_uring as the kernel defines it, in names of our own: headers older than the kernel
- * that runs lack much of it, and the oldest have none. Only what is used here.
+/* uring_abi.h: the part of the kernel's io_uring ABI that is used here, under names of our own.
+ *
+ * The kernel headers may be older than the running kernel and lack definitions; the oldest have none.
  */
 #ifndef FASTAIO_URING_ABI_H
 #define FASTAIO_URING_ABI_H

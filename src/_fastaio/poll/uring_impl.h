@@ -1,4 +1,4 @@
-/* uring_impl.h: the ring as uring.c makes it and uring_poller.c drives it; nobody else's. */
+/* uring_impl.h: the struct of a ring, for uring.c and uring_poller.c only. */
 #ifndef FASTAIO_URING_IMPL_H
 #define FASTAIO_URING_IMPL_H
 
@@ -7,14 +7,14 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-/* user_data tells by its last three bits what is completed. */
+/* The last three bits of user_data tell the kind of a completion. */
 #define TAG_MASK      UINT64_C(7)
 #define TAG_OPERATION UINT64_C(0) /* the address of a UringOp; all zero: nobody waits for it */
 #define TAG_POLL      UINT64_C(1) /* this bit: serial << 32 | fd << 1 | 1 */
 #define TAG_WAKE      UINT64_C(2) /* serial << 32 | 2 */
 #define TAG_LEVELS    UINT64_C(4) /* serial << 32 | 4 */
 
-/* A switch for tests, where assertions are on: what the next calls of a kind do instead. */
+/* Faults that tests inject in builds with assertions: the next calls of a kind fail. */
 typedef enum {
     FAULT_SETUP,
     FAULT_ENTER,
@@ -54,8 +54,8 @@ struct Uring {
     size_t rings_size;
     size_t sqes_size;
 
-    bool *here;        /* on a page that a forked child finds wiped */
-    unsigned renewals; /* how many rings there have been before this one */
+    bool *here;        /* true, on a page that the kernel wipes in a forked child */
+    unsigned renewals; /* the number of rings before this one */
     UringOp *in_flight;
     UringOp *finished; /* ended with an earlier ring, not reported yet */
     unsigned count;
@@ -65,14 +65,14 @@ struct Uring {
 #endif
 };
 
-/* Whether this process made the ring: a forked child must not touch its copy. */
+/* Return true if this process made the ring. A forked child must not touch its copy. */
 static inline bool
 uring_is_ours(const Uring *ring)
 {
     return *ring->here;
 }
 
-/* How many requests wait to be handed to the kernel. */
+/* Return the number of requests that have not been submitted yet. */
 static inline uint32_t
 uring_queued(const Uring *ring)
 {
@@ -86,7 +86,7 @@ uring_has_completions(const Uring *ring)
            atomic_load_explicit(ring->cq_head, memory_order_relaxed);
 }
 
-/* Whether the kernel has completions that it delivers when it is entered. */
+/* Return true if the kernel has completions that it delivers when it is entered. */
 static inline bool
 uring_owes(const Uring *ring)
 {
@@ -94,7 +94,7 @@ uring_owes(const Uring *ring)
             (URING_SQ_TASKRUN | URING_SQ_CQ_OVERFLOW)) != 0;
 }
 
-/* Nothing to submit, nothing to collect: told without a system call. */
+/* Return true if there is nothing to submit and nothing to collect. Makes no system call. */
 static inline bool
 uring_is_idle(const Uring *ring)
 {
@@ -102,30 +102,29 @@ uring_is_idle(const Uring *ring)
            ring->finished == NULL;
 }
 
-/* A ring that waits to be enabled; NULL with *error set to an errno. */
+/* Return a ring that is not enabled yet; NULL with *error set to an errno. */
 Uring *uring_create(int *error);
-/* In a forked child: lets go of the copy of the parent's ring. Again is harmless. */
+/* Let go, in a forked child, of the copy of the parent's ring. Harmless when repeated. */
 void uring_abandon(Uring *ring);
-/* A new ring in place of the old one, of which only operations survive: those that the kernel has not
-   heard of move (those that it has are lost). Nothing that was polled is polled. 0 or a negative
-   errno. */
+/* Replace the ring by a new one, without polls. Operations that have not been submitted move to the new
+   ring; submitted ones are lost. Return 0 or a negative errno. */
 int uring_renew(Uring *ring);
-/* Enters the kernel: submits what is queued, and waits for `least` completions, at most timeout_ns
-   (-1: for ever). The first call makes the calling thread the ring's own. 0 or a negative errno:
-   -EEXIST where the ring is another thread's, or -EAGAIN, -EBUSY, -ENOMEM where it may be tried
-   again; a signal or the timeout is none. */
+/* Enter the kernel: submit queued requests, and wait for `least` completions, at most timeout_ns (-1:
+   without a limit). The first call makes the calling thread the owner of the ring. Return 0, also after a
+   signal or the timeout; -EEXIST if another thread owns the ring; -EAGAIN, -EBUSY or -ENOMEM if it may
+   be tried again; or another negative errno. */
 int uring_enter(Uring *ring, unsigned least, int64_t timeout_ns);
-/* Takes one completion off the queue; false: there is none. */
+/* Take one completion off the queue. Return false if there is none. */
 bool uring_next(Uring *ring, UringCqe *cqe);
-/* Takes one operation that ended with an earlier ring; NULL: there is none. */
+/* Take one operation that ended with an earlier ring; NULL if there is none. */
 UringOp *uring_next_finished(Uring *ring);
-/* When the loop stops running: ends all operations, whose results wait for the next run. Cancels those
-   that can be; may block, without the GIL. Hands what else is completed to `other`. 0 or a negative
-   errno: some are still in flight. */
+/* End all operations when a run ends; the next run reports their results. Cancels what can be cancelled and
+   waits for the rest: called without the GIL. Other completions go to other(arg, cqe). Return 0, or a
+   negative errno if operations are still in flight. */
 int uring_finish_all(Uring *ring, void (*other)(void *arg, const UringCqe *cqe), void *arg);
-/* Ends all operations and polls; to be called before uring_destroy(), without the GIL where it may block. */
+/* End all operations and polls, before uring_destroy(). May block: called without the GIL. */
 void uring_quiesce(Uring *ring);
-/* Calls `done` of all operations and frees the ring. */
+/* Call `done` of all operations and free the ring. */
 void uring_destroy(Uring *ring);
 
 #endif

@@ -24,9 +24,9 @@
 #include <unistd.h>
 
 #define EPOLL_BATCH 256
-/* The kernel delivers few completions per call where many are due: how often it is asked again. */
+/* The kernel delivers few completions per call if many are due. A wait asks again this often. */
 #define MORE_CALLS 32
-/* The kernel is short of something: how long to leave it alone. */
+/* After the kernel has refused a request for lack of memory, a wait pauses this long. */
 #define RETRY_NS 1000000
 
 typedef struct {
@@ -94,7 +94,7 @@ add_poll(Uring *ring, int fd, uint32_t events, unsigned flags, uint64_t user_dat
     return 0;
 }
 
-/* Not by POLL_REMOVE: that spares a poll which has just been triggered. */
+/* Cancel a poll. POLL_REMOVE would miss a poll that has just been triggered. */
 static int
 remove_poll(Uring *ring, uint64_t user_data)
 {
@@ -142,7 +142,8 @@ arm_slot(UringPoller *self, int fd)
     return rc;
 }
 
-/* Hands what has gathered to the ring. 0 or a negative errno, with the rest still gathered. */
+/* Hand pending polls and cancellations to the ring. Return 0; or a negative errno, and the rest stays
+   pending. */
 static int
 arm_all(UringPoller *self)
 {
@@ -179,7 +180,7 @@ arm_all(UringPoller *self)
     return rc;
 }
 
-/* The ring knows nothing any more. */
+/* Note that the ring has no poll any more, and queue the slots that need one. */
 static void
 forget_armed(UringPoller *self)
 {
@@ -199,7 +200,7 @@ forget_armed(UringPoller *self)
 
 /* ---- completions ----------------------------------------------------------------------------- */
 
-/* A poll has ended without being told to. */
+/* Return true if a poll that ended by itself may be armed again. */
 static bool
 may_arm_again(UringPoller *self, int32_t result)
 {
@@ -210,7 +211,7 @@ may_arm_again(UringPoller *self, int32_t result)
     return result == -ECANCELED;
 }
 
-/* True: *event is to be reported. */
+/* Take the completion of a poll. Return true if *event is to be reported. */
 static bool
 take_poll(UringPoller *self, const UringCqe *cqe, PollEvent *event)
 {
@@ -227,7 +228,7 @@ take_poll(UringPoller *self, const UringCqe *cqe, PollEvent *event)
     if (!slot->armed && slot->mode != WATCH_ONESHOT && cqe->res >= 0) {
         queue_slot(self, fd); /* the next level; or a multishot that has overflowed */
     }
-    /* What cannot be polled its owner finds out about by its own call. */
+    /* A descriptor that cannot be polled is reported with an error: its owner's own call raises it. */
     uint32_t events = cqe->res >= 0 ? (uint32_t)cqe->res : EPOLLERR | EPOLLHUP;
     *event = (PollEvent){.token = slot->token, .events = events};
     return true;
@@ -244,7 +245,7 @@ take_levels(UringPoller *self, PollEvent *events, int max_events)
     for (int i = 0; i < count; i++) {
         events[i] = (PollEvent){.token = batch[i].data.u64, .events = batch[i].events};
     }
-    return count > 0 ? count : 0; /* what is not taken is told of again */
+    return count > 0 ? count : 0; /* level-triggered: what is not taken now is reported again */
 }
 
 static void
@@ -259,7 +260,7 @@ report_op(UringOp *op, int32_t result, bool more, PollEvent *event)
                          .result = result};
 }
 
-/* Takes what the ring has completed. */
+/* Take the completions of the ring as events. Return their number. */
 static int
 take_all(UringPoller *self, PollEvent *events, int max_events)
 {
@@ -296,7 +297,7 @@ take_all(UringPoller *self, PollEvent *events, int max_events)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-/* Nothing to tell the kernel and nothing to hear from it: known without a system call. */
+/* Return true if there is nothing to submit and nothing to collect. Makes no system call. */
 static bool
 is_idle(UringPoller *self)
 {
@@ -304,8 +305,8 @@ is_idle(UringPoller *self)
            uring_is_idle(self->base.ring);
 }
 
-/* Enters the kernel, unlocked. A ring that belongs to another thread, or to one that has ended, is
-   exchanged for a new one first. */
+/* Enter the kernel, without the lock. A ring that another thread owns is replaced first, whether that
+   thread lives or not. */
 static int
 enter(UringPoller *self, unsigned least, int64_t timeout_ns)
 {
@@ -323,8 +324,7 @@ enter(UringPoller *self, unsigned least, int64_t timeout_ns)
     return rc;
 }
 
-/* The kernel has refused something for want of memory: a moment's rest, if the loop has nothing else
-   to do, and it is tried again. */
+/* Pause before the next try if the kernel has refused a request for lack of memory. */
 static void
 rest(UringPoller *self)
 {
@@ -383,8 +383,8 @@ wait_locked(UringPoller *self, int64_t timeout_ns, PollEvent *events, int max_ev
     return count > 0 ? count : rc;
 }
 
-/* Under the lock: a loop that spins, with neither lock nor GIL, must not have its ring exchanged by
-   give_up(), nor begin while that is at it. */
+/* Note that a run has begun. The lock keeps give_up() of another thread from replacing the ring at the
+   same time: a loop that spins holds neither lock nor GIL. */
 static void
 start_running(UringPoller *self)
 {
@@ -422,7 +422,7 @@ ring_wake(Poller *poller)
 
 /* ---- watching -------------------------------------------------------------------------------- */
 
-/* Room for descriptor numbers up to fd. */
+/* Make room for descriptor numbers up to fd. Return 0 or a negative errno. */
 static int
 grow(UringPoller *self, int fd)
 {
@@ -460,7 +460,7 @@ on_own_thread(UringPoller *self)
     return ring->fd >= 0 && ring->enabled && pthread_equal(ring->owner, pthread_self());
 }
 
-/* The loop may be waiting in its own thread while this one changes what is watched. */
+/* Wake the loop if it waits in another thread: this thread has changed a registration. */
 static void
 tell_the_loop(UringPoller *self)
 {
@@ -469,8 +469,8 @@ tell_the_loop(UringPoller *self)
     }
 }
 
-/* Takes a poll back before its descriptor is closed: an armed one would keep the file open, and the
-   peer would hear of no end. */
+/* Cancel a poll before its descriptor is closed: an armed poll would keep the file open, and the peer
+   would get no FIN. */
 static void
 give_up(UringPoller *self, int fd)
 {
@@ -553,7 +553,7 @@ static int
 ring_watch(Poller *poller, int fd, uint32_t events, WatchMode mode, uint64_t token, int known)
 {
     UringPoller *self = (UringPoller *)poller;
-    (void)known; /* the table here knows better */
+    (void)known; /* `slots` has the truth */
     pthread_mutex_lock(&self->lock);
     int rc = fd < self->size ? 0 : grow(self, fd);
     if (rc == 0) {
@@ -598,7 +598,8 @@ ring_unwatch(Poller *poller, int fd)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* A completion that came while operations were awaited is not reported: all is asked for again. */
+/* Take a completion that comes while operations are awaited. Its event is not reported, so the poll is armed
+   again and reports anew. */
 static void
 note_missed(void *arg, const UringCqe *cqe)
 {
@@ -652,7 +653,7 @@ close_fd(int *fd)
     *fd = -1;
 }
 
-/* Takes all polls back and forgets what they were for. */
+/* Cancel all polls and empty the slots. */
 static void
 forget_watched(UringPoller *self)
 {
@@ -670,12 +671,12 @@ forget_watched(UringPoller *self)
     }
 }
 
-/* What the parent has armed is not ours. */
+/* Give a forked child's copy a state of its own: polls that the parent has armed belong to the parent. */
 static int
 adopt(UringPoller *self)
 {
     uring_abandon(self->base.ring);
-    pthread_mutex_init(&self->lock, NULL); /* whoever may have held it is not in this process */
+    pthread_mutex_init(&self->lock, NULL); /* a thread that held it does not exist in this process */
     close_fd(&self->epoll_fd);
     close_fd(&self->wake_fd);
     self->wake_poll = self->levels_poll = 0;

@@ -13,7 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* What one read() takes: as much as a pipe holds by default. */
+/* The size of one read(): a pipe holds as much by default. */
 #define READ_SIZE 65536
 
 typedef struct SignalPipe {
@@ -28,7 +28,7 @@ typedef struct SignalPipe {
 
 /* ---- the process's descriptor ---------------------------------------------------------------- */
 
-/* signal.set_wakeup_fd(fd, warn_on_full_buffer=warns): the former descriptor, or -2 with an
+/* Call signal.set_wakeup_fd(fd, warn_on_full_buffer=warns). Return the former descriptor, or -2 with an
    exception. Only the main thread of the main interpreter may call it. */
 static int
 exchange(int fd, bool warns)
@@ -49,8 +49,8 @@ exchange(int fd, bool warns)
     return PyErr_Occurred() ? -2 : (int)previous;
 }
 
-/* Exchange it from any thread: the former descriptor, or -2 where that cannot be done. Leaves the
-   pending exception as it is. */
+/* Exchange the descriptor from any thread. Return the former one, or -2, without an exception, if that cannot
+   be done. Keeps the pending exception. */
 static int
 exchange_unchecked(int fd, bool warns)
 {
@@ -68,8 +68,8 @@ exchange_unchecked(int fd, bool warns)
     return previous;
 }
 
-/* Take the writer's number away from the process if it stands there. Return false where it may still
-   stand there. */
+/* Take the writer's number away from the process if it is the wakeup descriptor. Return false if it may
+   still be that. */
 static bool
 take_away(SignalPipeObject *self)
 {
@@ -83,7 +83,7 @@ take_away(SignalPipeObject *self)
             return false;
         }
         if (previous != -1 && previous != self->writer) {
-            /* Whether the owner wants warnings of a full buffer is not known: the default. */
+            /* It is not known whether its owner wants warnings of a full buffer: use the default. */
             exchange_unchecked(previous, true);
         }
     }
@@ -196,7 +196,7 @@ close_pipe(SignalPipeObject *self)
     }
     unlink_pipe(self);
     self->reader = self->writer = -1;
-    if (gone) { /* else the number must not become that of another file: better leave the pipe open */
+    if (gone) { /* otherwise the pipe stays open, so that no other file gets the number */
         close(writer);
         close(reader);
     }

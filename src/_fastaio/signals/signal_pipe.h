@@ -4,8 +4,9 @@
 
 #include "base/state.h"
 
+/* Make the SignalPipe type. Return 0, or -1 with an exception. */
 int signal_pipe_type_init(PyObject *module);
-/* In a forked child: signals of the child must not reach the parent's loops. */
+/* Take the pipes' numbers away from a forked child: its signals must not reach the parent's loops. */
 void signal_pipe_after_fork(fastaio_state *st);
 
 #endif

@@ -1,6 +1,6 @@
-/* wakeup_slot.h: the process's signal wakeup descriptor, as CPython's C handler finds it.
+/* wakeup_slot.h: reading the signal wakeup descriptor of the process.
  *
- * signal.set_wakeup_fd() only exchanges the descriptor; nothing public reads it.
+ * signal.set_wakeup_fd() only exchanges the descriptor; no public function reads it.
  */
 #ifndef FASTAIO_WAKEUP_SLOT_H
 #define FASTAIO_WAKEUP_SLOT_H
@@ -12,9 +12,9 @@ typedef struct {
     bool warns; /* on a full buffer */
 } WakeupSlot;
 
-/* Read it. Return false where the interpreter's headers do not tell where it is (3.11, or an
-   interpreter without its internal headers). The layout is private: compare the result with what
-   set_wakeup_fd() returns before it is believed. */
+/* Read the descriptor into *slot. Return false if the interpreter's headers do not tell its place (3.11, or
+   an interpreter without internal headers). The layout is private: the caller compares the result with
+   that of set_wakeup_fd() before using it. */
 bool wakeup_slot_read(WakeupSlot *slot);
 
 #endif

@@ -10,12 +10,12 @@ typedef struct {
     PyObject **slot;
 } NamedArgument;
 
-/* Puts values, which were given under the names `keywords` (NULL: none), into their slots; borrowed.
-   0, or -1 with the TypeError of an unknown name or of one that has its value already. */
+/* Put keyword arguments into the slots of their names, as borrowed references. `keywords`: a tuple of names,
+   or NULL for none. Return 0; or -1 with TypeError for an unknown name, or a slot that has a value. */
 int keyword_arguments(const char *method, const NamedArgument *known, PyObject *keywords,
                       PyObject *const *values);
 
-/* The only argument of a METH_FASTCALL | METH_KEYWORDS method, called `name` in asyncio; borrowed,
+/* Return the only argument, called `name` in asyncio, of a METH_FASTCALL | METH_KEYWORDS method; borrowed.
    NULL with TypeError. */
 static inline PyObject *
 only_argument(const char *method, const char *name, PyObject *const *args, Py_ssize_t count,

@@ -1,5 +1,6 @@
-/* pool.h: freed objects of one size, kept for reuse: small objects that come and go with every
- * callback are not worth a trip through the allocator. */
+/* pool.h: freed objects of one size, kept for reuse.
+ *
+ * Small objects are made and freed with every callback; a pool spares the allocator's work. */
 #ifndef FASTAIO_POOL_H
 #define FASTAIO_POOL_H
 
@@ -10,10 +11,10 @@
 typedef struct {
     PyObject *items[POOL_CAPACITY];
     size_t count;
-    bool closed; /* keeps nothing any more: the types of what it would keep go away */
+    bool closed; /* keeps no object any more, since their types are being freed */
 } Pool;
 
-/* A new, untracked object of `type`, whose fields are not initialised; NULL with MemoryError. */
+/* Return a new, untracked object of `type`, whose fields are not initialised; NULL with MemoryError. */
 static inline PyObject *
 pool_take(Pool *pool, PyTypeObject *type)
 {
@@ -23,9 +24,8 @@ pool_take(Pool *pool, PyTypeObject *type)
     return PyObject_GC_New(PyObject, type);
 }
 
-/* The same for a type whose instances must begin zeroed and tracked: its tp_alloc. Works for
-   subclasses of types with a managed dict, too: what lies before the object is cleared by their
-   dealloc. */
+/* Return a new object of `type`, zeroed and tracked, as tp_alloc does; NULL with MemoryError. Works for
+   subclasses of types with a managed dict, too: their dealloc clears the words before the object. */
 static inline PyObject *
 pool_alloc(Pool *pool, PyTypeObject *type)
 {

@@ -1,4 +1,4 @@
-/* state.h: what one interpreter's copy of the module holds; there is no other state. */
+/* state.h: the state of one interpreter's copy of the module. There is no other mutable state. */
 #ifndef FASTAIO_STATE_H
 #define FASTAIO_STATE_H
 
@@ -69,7 +69,7 @@
     X(asyncio_IncompleteReadError, "asyncio.exceptions", "IncompleteReadError")                    \
     X(asyncio_LimitOverrunError, "asyncio.exceptions", "LimitOverrunError")
 
-/* The same; None where this Python does not have it. */
+/* The same for objects that some versions of Python lack: then None. */
 #define FASTAIO_OPTIONAL_IMPORTS(X)                                                                \
     X(asyncio_ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle")                             \
     X(eager_task_factory, "asyncio.tasks", "eager_task_factory")
@@ -83,7 +83,7 @@ typedef struct TlsState TlsState;
    lie in the loop's receive buffer. Return 0, or -1 with an exception. */
 typedef int (*native_feed_fn)(PyObject *protocol, const char *data, Py_ssize_t size);
 
-/* TLS lies above the transports that feed it, so it tells them here how. */
+/* TLS is above the transports that feed it, so it registers its functions here. */
 typedef struct {
     /* Return whether `protocol` takes its input by feed(): 1, 0, or -1 with an exception. */
     int (*takes)(struct LoopObject *loop, PyObject *protocol);
@@ -137,8 +137,8 @@ typedef struct fastaio_state {
     unsigned forks; /* how many os.fork() lie between this process and the module's loading */
     struct LoopObject *fork_listeners; /* the loops whose pollers are told of a fork (fork.c) */
     struct SignalPipe *signal_pipes; /* signal_pipe.c: those that are open */
-    bool wakeup_slot_proved;         /* signal_pipe.c: wakeup_slot_read() tells the truth */
-    struct Keeper *keeper;              /* sends what a blocked callback holds back */
+    bool wakeup_slot_proved;         /* signal_pipe.c: wakeup_slot_read() has proved to be right */
+    struct Keeper *keeper;              /* sends output while a callback blocks (keeper.h) */
     bool registry_ready;         /* fastaio._registry.prepare() has been called */
     BaseLayout layout;
     uint64_t task_name_counter;
@@ -163,7 +163,7 @@ state_of_module(PyObject *module)
     return (fastaio_state *)PyModule_GetState(module);
 }
 
-/* The state of the module that made `type` or the nearest of its bases; NULL with TypeError. */
+/* Return the state of the module that made `type` or the nearest of its bases; NULL with TypeError. */
 static inline fastaio_state *
 state_of_type(PyTypeObject *type)
 {
@@ -171,8 +171,8 @@ state_of_type(PyTypeObject *type)
     return module ? state_of_module(module) : NULL;
 }
 
-/* The same for the very type of an object in its deallocation, without an exception: NULL where the
-   collector has taken the module from the type already. */
+/* Return the state for the type of an object in its deallocation; NULL, without an exception, if the
+   collector has already taken the module from the type. */
 static inline fastaio_state *
 state_of_dying(PyTypeObject *type)
 {
@@ -180,7 +180,7 @@ state_of_dying(PyTypeObject *type)
     return module ? state_of_module(module) : NULL;
 }
 
-/* For a call whose result is not needed: 0, or -1 where it has raised. */
+/* Drop the result of a call. Return 0, or -1 if it is NULL. */
 static inline int
 drop_result(PyObject *result)
 {
@@ -188,7 +188,7 @@ drop_result(PyObject *result)
     return result != NULL ? 0 : -1;
 }
 
-/* module.name, after an import; NULL with an exception. */
+/* Import a module and return a new reference to its attribute; NULL with an exception. */
 PyObject *state_import(const char *module, const char *name);
 /* Make a heap type of this module and add it under its name. Return NULL with an exception. */
 PyTypeObject *state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);

@@ -1,9 +1,9 @@
-/* call.c: call_soon and its kin: the methods that schedule a callback. */
+/* call.c: the methods that schedule a callback: call_soon(), call_later() and their kin; time(). */
 #include "loop/loop.h"
 
 #include "loop/handle.h"
 
-/* Debug mode's look at a callback: asyncio's own. */
+/* Check a callback as asyncio's debug mode does. Return 0, or -1 with TypeError. */
 static int
 check_callback(LoopObject *loop, PyObject *callback, const char *method)
 {
@@ -38,10 +38,10 @@ keep_source_traceback(LoopObject *loop, HandleObject *handle)
     return 0;
 }
 
-/* Where an argument of a call_* method stands: (callback, *args), or (time, callback, *args). */
+/* The signature of a call_*() method: (callback, *args), or (time, callback, *args). */
 typedef struct {
     const char *method;
-    const char *time; /* NULL: has none */
+    const char *time; /* the name of its first argument; NULL: it has no time */
 } CallSignature;
 
 #define CLASS "BaseEventLoop." /* as asyncio names its methods */
@@ -50,7 +50,7 @@ static const CallSignature sig_call_soon_threadsafe = {CLASS "call_soon_threadsa
 static const CallSignature sig_call_later = {CLASS "call_later", "delay"};
 static const CallSignature sig_call_at = {CLASS "call_at", "when"};
 
-/* A call's arguments, whether by position or by keyword. */
+/* The arguments of a call, borrowed. */
 typedef struct {
     PyObject *time;
     PyObject *callback;
@@ -59,6 +59,7 @@ typedef struct {
     PyObject *context;
 } Call;
 
+/* Parse the arguments of a call, given by position or by keyword. Return 0, or -1 with TypeError. */
 static int
 parse_call(const CallSignature *sig, Call *call, PyObject *const *args, Py_ssize_t count,
            PyObject *keywords)
@@ -104,7 +105,7 @@ parse_call(const CallSignature *sig, Call *call, PyObject *const *args, Py_ssize
     return 0;
 }
 
-/* method: as asyncio's debug check names it. */
+/* Return a new handle for a call; NULL with an exception. `method`: its name in the messages of debug mode. */
 static HandleObject *
 make_handle(LoopObject *loop, const char *method, const Call *call, bool check_thread)
 {
@@ -143,6 +144,7 @@ loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
     return (PyObject *)handle;
 }
 
+/* Wake the loop if it waits. Return 0, or -1 with an exception of a replaced _write_to_self(). */
 static int
 wake(LoopObject *loop)
 {
@@ -154,8 +156,8 @@ wake(LoopObject *loop)
             return -1;
         }
     }
-    /* The plain load comes first because it is cheap. The GIL orders it with the loop's own look at
-       its queue, which follows the store of `blocked`. */
+    /* The plain load comes first because it is cheap. The loop stores `blocked`, then reads its queue, both
+       with the GIL held; so a push that the loop has not seen comes after the store. */
     if (atomic_load(&loop->wait.blocked) && atomic_exchange(&loop->wait.blocked, false)
         && loop->poller != NULL && !loop_is_copy(loop)) {
         loop->metrics.wakeups++;
@@ -202,6 +204,7 @@ loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObj
 
 /* ---- timers ---------------------------------------------------------------------------------- */
 
+/* Set *seconds to loop.time(). Return 0, or -1 with an exception. */
 static int
 loop_seconds(LoopObject *loop, double *seconds)
 {
@@ -225,7 +228,8 @@ schedule_timer(LoopObject *loop, HandleObject *handle, double when)
     return (PyObject *)handle;
 }
 
-/* The deadline as asyncio has it: whatever number it is. */
+/* Schedule a timer at a deadline of any numeric type, as asyncio does. Takes over the handle. Return it, or
+   NULL with an exception. */
 static PyObject *
 schedule_timer_at(LoopObject *loop, HandleObject *handle, PyObject *when)
 {
@@ -249,7 +253,7 @@ PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, *args, context=
 "Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
 "Timers that are due together run in order of their deadline, then of creation.");
 
-/* self.call_at(when, callback, *args, context=context), whatever has been put in its place. */
+/* Call a replaced self.call_at(when, callback, *args, context=context). */
 static PyObject *
 call_overridden_call_at(LoopObject *loop, const Call *call, PyObject *when)
 {
@@ -269,7 +273,7 @@ call_overridden_call_at(LoopObject *loop, const Call *call, PyObject *when)
     return timer;
 }
 
-/* call_later() for what is not the common case: any number as delay, an overridden call_at(). */
+/* Do call_later() for a delay that is no float, or with a replaced call_at(). */
 static PyObject *
 call_later_by_objects(LoopObject *loop, const Call *call, double now)
 {
@@ -333,7 +337,7 @@ loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject
 PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
 "Return the loop's clock (CLOCK_MONOTONIC) in seconds, a float.");
 
-/* asyncio's time(), which looks for time.monotonic() each time. */
+/* Call asyncio's time(), which looks time.monotonic() up each time. */
 static PyObject *
 replaced_time(LoopObject *loop)
 {

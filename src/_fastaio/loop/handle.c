@@ -1,3 +1,4 @@
+/* handle.c: the types Handle and TimerHandle. Running a handle is in turn/run.c. */
 #include "loop/handle.h"
 
 #include "loop/loop.h"
@@ -71,11 +72,11 @@ handle_notes(HandleObject *handle)
 
 /* ---- guarded handles ------------------------------------------------------------------------- */
 
-/* asyncio has a lock in each handle. Here only a thread that has to wait makes one, so that a call
-   that nobody waits for costs a store or two. All fields are guarded by the GIL. */
+/* asyncio has a lock in each handle. Here a thread that has to wait makes one, so a call that no thread
+   waits for costs two stores. The GIL guards all fields. */
 struct RunEnd {
-    PyThread_type_lock lock; /* held for the runner, whose last act is to release it */
-    int users;               /* the runner and who waits; the last one frees it */
+    PyThread_type_lock lock; /* held for the runner, which releases it at the end of the call */
+    int users;               /* the runner and the waiting threads; the last one frees the struct */
 };
 
 static RunEnd *
@@ -101,7 +102,8 @@ run_end_drop(RunEnd *end)
     }
 }
 
-/* -1: a signal handler has raised, and the end may not have come. */
+/* Wait for the end of the call. Return 0; or -1 with the exception of a signal handler, and the call may
+   still run. */
 static int
 run_end_await(RunEnd *end)
 {
@@ -114,13 +116,13 @@ run_end_await(RunEnd *end)
         Py_END_ALLOW_THREADS
     } while (status == PY_LOCK_INTR && (result = PyErr_CheckSignals()) == 0);
     if (status == PY_LOCK_ACQUIRED) {
-        PyThread_release_lock(end->lock); /* the next one's turn */
+        PyThread_release_lock(end->lock); /* for the next waiting thread */
     }
     run_end_drop(end);
     return result;
 }
 
-/* Returns once no other thread runs the callback. 0, or -1 with an exception. */
+/* Wait until no other thread runs the callback. Return 0, or -1 with an exception. */
 static int
 handle_wait(HandleObject *handle)
 {
@@ -161,8 +163,8 @@ handle_leave(HandleObject *handle)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Give the handle `count` other arguments, whose references it takes over, then drop the old ones:
-   what is dropped may run code that asks for the arguments or sets them again. */
+/* Give the handle `count` other arguments, whose references it takes over. The old ones are dropped last:
+   that may run code which reads the arguments or sets them again. */
 static void
 handle_replace_args(HandleObject *handle, PyObject *const *args, int count, bool packed)
 {
@@ -256,7 +258,7 @@ base_class(HandleObject *handle)
     return handle->is_timer ? st->asyncio_TimerHandle : st->asyncio_Handle;
 }
 
-/* What it says that it is. */
+/* Return the class that `__class__` tells, borrowed. */
 static PyObject *
 apparent_class(HandleObject *handle)
 {
@@ -276,7 +278,7 @@ handle_repr_info(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     return PyObject_CallMethod(base_class(handle), "_repr_info", "O", handle);
 }
 
-/* In debug mode a cancelled handle still says what it was. */
+/* Keep the handle's repr(), for debug mode, before it is cancelled. Return 0, or -1 with an exception. */
 static int
 handle_keep_repr(HandleObject *handle)
 {
@@ -305,7 +307,7 @@ handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     handle->cancelled = true;
     /* Only the loops of this module make these handles. */
     LoopObject *loop = (LoopObject *)handle->loop;
-    /* Before any code runs: the timers must never hold more cancelled ones than they know of. */
+    /* This comes before any code runs: the timers must know the number of their cancelled ones. */
     if (handle->scheduled) {
         timers_cancelled(&loop->timers, (PyObject *)handle);
     }
@@ -337,8 +339,8 @@ handle_get_context(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(handle->context ? handle->context : Py_None);
 }
 
-/* asyncio's Handle._run reports what the callback raises, and needs only the attributes below. */
-/* handle._run() of asyncio's class, or what others have put in its place. */
+/* Call _run() of asyncio's class, or its replacement. It reports what the callback raises, and needs only the
+   attributes below. */
 static PyObject *
 run_by_class(HandleObject *handle)
 {
@@ -368,7 +370,8 @@ handle_run_method(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     return result;
 }
 
-/* asyncio's _ThreadSafeHandle._run takes this lock. Here the caller of _run has entered already. */
+/* Return a lock without effect for asyncio's _ThreadSafeHandle._run: the caller of _run has entered the
+   handle already. */
 static PyObject *
 handle_get_lock(HandleObject *handle, void *Py_UNUSED(closure))
 {
@@ -410,7 +413,7 @@ handle_get_args(HandleObject *handle, void *Py_UNUSED(closure))
     if (handle->packed) {
         return Py_NewRef(handle->args[0]);
     }
-    /* References first: making the tuple may start the collector, which runs code. */
+    /* Take references first: making the tuple may start the collector, which runs code. */
     PyObject *items[HANDLE_INLINE_ARGS];
     int count = handle->arg_count;
     for (int i = 0; i < count; i++) {
@@ -439,7 +442,7 @@ handle_assign_args(HandleObject *handle, PyObject *value, void *Py_UNUSED(closur
     return 0;
 }
 
-/* closure: where in the notes it stands. */
+/* Get or set a field of the notes. `closure` is its offset. */
 static PyObject *
 handle_get_note(HandleObject *handle, void *closure)
 {
@@ -473,7 +476,8 @@ timer_get_scheduled(HandleObject *handle, void *Py_UNUSED(closure))
     return PyBool_FromLong(handle->scheduled);
 }
 
-/* Whether `a op b`, of which code may drop the references meanwhile: 1, 0 or -1. */
+/* Return 1 if `a op b`, 0, or -1 with an exception. Takes over both references; NULL means that an exception
+   is raised already. */
 static int
 compare_fields(PyObject *a, PyObject *b, int op)
 {
@@ -496,7 +500,8 @@ compare_when(HandleObject *a, HandleObject *b, int op)
     return compare_fields(timer_when(a, NULL), timer_when(b, NULL), op);
 }
 
-/* Equal in asyncio's sense: the same time and the same call. */
+/* Return 1 if two timers are equal as in asyncio: the same time and the same call; 0, or -1 with an
+   exception. */
 static int
 timers_are_equal(HandleObject *a, HandleObject *b)
 {
@@ -511,7 +516,7 @@ timers_are_equal(HandleObject *a, HandleObject *b)
     return equal > 0 ? a->cancelled == b->cancelled : equal;
 }
 
-/* asyncio's methods: <= and >= hold where the order does, or where both are equal. */
+/* Compare as asyncio does: <= and >= are true if the strict order is, or if both timers are equal. */
 static PyObject *
 timer_compare(PyObject *self, PyObject *other, int op)
 {

@@ -1,4 +1,4 @@
-/* overrides.c: which methods of a loop tests, subclasses and tools have replaced. */
+/* overrides.c: looking for methods of a loop that tests, subclasses and tools have replaced. */
 #include "loop/loop.h"
 
 enum { HOOK_COUNT = 7 };
@@ -8,7 +8,7 @@ typedef struct {
     unsigned flag;
 } Hook;
 
-/* The methods that the native half calls without looking them up. */
+/* List the methods that native code calls without looking them up. */
 static void
 list_hooks(fastaio_state *st, Hook hooks[HOOK_COUNT])
 {
@@ -24,7 +24,7 @@ list_hooks(fastaio_state *st, Hook hooks[HOOK_COUNT])
     memcpy(hooks, all, sizeof(all));
 }
 
-/* Whether what stands under the name is not the method that this module has made. 1, 0 or -1. */
+/* Return 1 if the name leads to something else than the original method, 0, or -1 with an exception. */
 static int
 is_replaced(PyTypeObject *type, PyObject *dict, PyObject *name, PyObject *original)
 {
@@ -40,8 +40,8 @@ is_replaced(PyTypeObject *type, PyObject *dict, PyObject *name, PyObject *origin
     return method != original;
 }
 
-/* asyncio's time() gives time.monotonic(), and so does ours until either has been replaced: 1, 0
-   or -1. A bare native loop has nothing of asyncio's. */
+/* Return 1 if asyncio's time() or time.monotonic() has been replaced, 0, or -1 with an exception. A bare
+   native loop does not inherit from asyncio's: always 0. */
 static int
 is_clock_replaced(LoopObject *loop)
 {
@@ -55,6 +55,7 @@ is_clock_replaced(LoopObject *loop)
     return replaced ? replaced : watched_clock_is_replaced(&st->replaced.clock);
 }
 
+/* Set *overrides to OVERRIDE_*. Return 0, or -1 with an exception. */
 static int
 look(LoopObject *loop, unsigned *overrides)
 {
@@ -89,7 +90,7 @@ loop_refresh_overrides(LoopObject *loop)
     uint64_t clock = watched_clock_version(&st->replaced.clock);
     if (look(loop, &loop->overrides.flags) < 0) {
         PyErr_Clear();
-        loop->overrides.flags = OVERRIDE_ALL; /* each name is looked up: right, if slow */
+        loop->overrides.flags = OVERRIDE_ALL; /* each call looks its name up: slow, but correct */
         loop->overrides.tag = 0;
     }
     else {
@@ -122,7 +123,7 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     return 0;
 }
 
-/* The originals: one for each hook, then asyncio's time(). */
+/* Keep the original methods: one for each hook, then asyncio's time(). Return 0, or -1 with an exception. */
 int
 loop_overrides_init(fastaio_state *st)
 {

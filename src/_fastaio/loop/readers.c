@@ -1,11 +1,12 @@
-/* readers.c: add_reader, add_writer and their removal: whom the user has told to hear of a descriptor. */
+/* readers.c: add_reader(), add_writer() and their removal. */
 #include "loop/readers.h"
 
 #include "loop/handle.h"
 #include "loop/loop.h"
 #include "loop/watch.h"
 
-/* A "fileno" as asyncio and selectors take it, sign included; -1 with *failed set on error. */
+/* Return the descriptor of a number or of an object with fileno(), as the selectors module does, sign
+   included. Return -1 with *failed set on error. */
 static int
 fileno_of(PyObject *fileobj, bool *failed)
 {
@@ -43,7 +44,7 @@ fileno_of(PyObject *fileobj, bool *failed)
     return (int)fd;
 }
 
-/* The number under which a file object is watched: it may have been closed since. */
+/* Return the number under which a file object is watched, which may have been closed since. */
 static int
 number_of(LoopObject *loop, PyObject *fileobj)
 {
@@ -66,7 +67,8 @@ number_of(LoopObject *loop, PyObject *fileobj)
     return -1;
 }
 
-/* The transport in asyncio's own books that uses fd: 1 with a new reference, 0, or -1. */
+/* Look for a transport of asyncio's own that uses fd. Return 1 with a new reference, 0, or -1 with an
+   exception. */
 static int
 foreign_transport(LoopObject *loop, int fd, PyObject **transport)
 {
@@ -77,7 +79,7 @@ foreign_transport(LoopObject *loop, int fd, PyObject **transport)
     if (rc <= 0) {
         return rc;
     }
-    /* A WeakValueDictionary, whose methods are slow: nearly always it is empty. */
+    /* This is a WeakValueDictionary, whose methods are slow; it is nearly always empty. */
     rc = PyObject_GetOptionalAttr(books, st->str_data, &refs);
     if (rc > 0 && !(PyDict_Check(refs) && PyDict_Size(refs) == 0)) {
         *transport = PyObject_CallMethod(books, "get", "i", fd);
@@ -145,7 +147,7 @@ ensure_fd_no_transport(PyObject *self, PyObject *fileobj)
     return ensure_no_transport((LoopObject *)self, fileobj) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* (fd, callback, *args, context=None), by position or the first two by keyword. */
+/* Parse (fd, callback, *args, context=None); the first two may be given by keyword. */
 typedef struct {
     PyObject *fd;
     PyObject *callback;
@@ -191,7 +193,7 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
     if (handle == NULL) {
         return NULL;
     }
-    handle_track((PyObject *)handle); /* it stands in no queue */
+    handle_track((PyObject *)handle); /* it is in no queue */
     int fd = number_of(loop, call->fd);
     PyObject *fileobj = PyLong_Check(call->fd) ? NULL : call->fd;
     if (fd < 0 || watch_set_handle(loop, fd, side, (PyObject *)handle, fileobj) < 0) {
@@ -201,7 +203,7 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
     return (PyObject *)handle;
 }
 
-/* The two public forms say nothing of the handle; the underscored ones hand it out. */
+/* The public methods return None, the underscored ones the handle. */
 #define ADD_METHODS(name, side)                                                                   \
     static PyObject *_##name(PyObject *self, PyObject *const *args, Py_ssize_t count,              \
                              PyObject *keywords)                                                   \
@@ -267,7 +269,7 @@ remove_writer(PyObject *self, PyObject *fileobj)
                                                                 : _remove_writer(self, fileobj);
 }
 
-/* As the selectors module numbers what is waited for: 1 to read, 2 to write. */
+/* Return the mask of the selectors module for a side: 1 to read, 2 to write. */
 static PyObject *
 _watched(PyObject *self, PyObject *fileobj)
 {

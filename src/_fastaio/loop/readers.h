@@ -7,7 +7,7 @@
 /* Return 0, or -1 with RuntimeError where a transport, native or asyncio's own, uses fd. */
 int readers_ensure_free(LoopObject *loop, int fd);
 
-/* add_reader, remove_reader, add_writer, remove_writer and their underscored forms. */
+/* The methods add_reader, remove_reader, add_writer, remove_writer and their underscored forms. */
 extern PyMethodDef readers_methods[];
 
 #endif

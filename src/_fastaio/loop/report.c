@@ -1,9 +1,9 @@
-/* report.c: what the loop tells its exception handler. */
+/* report.c: reports to the loop's exception handler. */
 #include "loop/loop.h"
 
 #include "base/error.h"
 
-/* The context's first two entries, in asyncio's order. */
+/* Return a new context with its first two entries, in asyncio's order; NULL with an exception. */
 static PyObject *
 new_context(LoopObject *loop, PyObject *message, PyObject *exception)
 {
@@ -56,7 +56,8 @@ done:
     return result;
 }
 
-/* What asyncio calls a callback with its arguments. Newer versions tell these in debug mode only. */
+/* Return asyncio's description of a callback with its arguments; NULL with an exception. Newer versions show
+   arguments in debug mode only. */
 static PyObject *
 describe_call(LoopObject *loop, PyObject *callback, PyObject *args)
 {

@@ -8,7 +8,7 @@
 #define SPIN_MEASURED (-1)
 #define SPIN_LENGTHS 3
 
-/* What the loop has spent while it spun for one of the lengths. */
+/* The cost of the loop while it spun for one of the lengths. */
 typedef struct {
     int64_t cpu_ns;  /* CPU time of the loop's thread */
     int64_t wall_ns;
@@ -30,7 +30,7 @@ typedef struct {
     SpinCost costs[SPIN_LENGTHS];
 } Spin;
 
-/* A run begins, maybe in another thread: what is being measured starts anew. */
+/* Start the measurement anew: a run begins, perhaps in another thread. */
 void spin_start_run(Spin *spin);
 
 /* Return how many ns the wait that begins now is to spin; 0: it blocks at once. timeout_ns: how long

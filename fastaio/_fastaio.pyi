@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import types
 from asyncio import base_events, transports
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -259,6 +260,7 @@ class SignalPipe:
     def close(self) -> None: ...
 
 def _live_tasks() -> list[asyncio.Task[Any]]: ...
+def _adopt_task_numbers(asyncio: types.ModuleType, number: Callable[[], int], /) -> bool: ...
 def _adopt_layout(
     probe: asyncio.Task[Any],
     coro: object,

@@ -5,6 +5,8 @@ rest of making a task. Native tasks are kept in a list of their own instead, and
 is exchanged, once per interpreter, for one that also knows them. From 3.14 on a native task is in
 asyncio's own list, like any other.
 
+Tasks without a name are numbered by one counter, asyncio's.
+
 Onlookers also read fields of asyncio's own task type that native tasks have as a base: where those
 lie is learned from a probe task and, from 3.14 on, from the debug section that asyncio ships for
 `python -m asyncio ps`.
@@ -138,8 +140,34 @@ def _learn_layout() -> None:
         coro.close()
 
 
+def _share_numbers() -> None:
+    """Have native tasks without a name numbered by asyncio's own counter.
+
+    From 3.12 on it is in the state of the module `_asyncio`. 3.11 has it where nobody finds it:
+    there a native task and one of asyncio's may both be "Task-1".
+    """
+
+    async def nothing() -> None:
+        """Never runs."""
+
+    loop: Any = _NoLoop()
+
+    def number() -> int:
+        coro = nothing()
+        try:
+            probe = _AsyncioTask(coro, loop=loop)
+            probe._log_destroy_pending = False
+            return int(probe.get_name().removeprefix("Task-"))
+        finally:
+            coro.close()
+
+    _fastaio._adopt_task_numbers(sys.modules["_asyncio"], number)
+
+
 def prepare() -> None:
     """Called by the first native task of an interpreter."""
     if sys.version_info < (3, 14):
         _show()
     _learn_layout()
+    if sys.version_info >= (3, 12):
+        _share_numbers()

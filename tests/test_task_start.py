@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .support import PYTHON_312, PYTHON_314, normalise
+from .support import PYTHON_312, PYTHON_314, normalise, run_python
 
 needs_eager = pytest.mark.skipif(not PYTHON_312, reason="eager start is new in 3.12")
 
@@ -378,3 +378,30 @@ def test_the_factory_of_eager_tasks_makes_native_ones(run):
         return kinds
 
     assert run(main) == [fastaio.Task] * 3
+
+
+NAMES = """
+import asyncio, threading
+import fastaio
+
+async def nop():
+    pass
+
+async def main():
+    loop = asyncio.get_running_loop()
+    tasks = [asyncio.current_task()]
+    for make in (fastaio.Task, asyncio.Task) * 3 + (loop.create_task, asyncio.create_task) * 2:
+        tasks.append(make(nop(), **({"loop": loop} if isinstance(make, type) else {})))
+    await asyncio.wait(tasks[1:])
+    return [task.get_name() for task in tasks]
+
+loop = fastaio.new_event_loop()
+print(*loop.run_until_complete(main()))
+"""
+
+
+@pytest.mark.fastaio_only
+@pytest.mark.skipif(not PYTHON_312, reason="3.11 has its counter where it cannot be shared")
+def test_native_tasks_and_those_of_asyncio_are_numbered_together():
+    names = run_python(NAMES).stdout.split()
+    assert names == [f"Task-{number}" for number in range(1, len(names) + 1)]

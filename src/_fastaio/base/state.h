@@ -141,7 +141,8 @@ typedef struct fastaio_state {
     struct Keeper *keeper;              /* sends output while a callback blocks (keeper.h) */
     bool registry_ready;         /* fastaio._registry.prepare() has been called */
     BaseLayout layout;
-    uint64_t task_name_counter;
+    uint64_t *task_numbers;    /* the last "Task-<number>" of asyncio; NULL: not looked for yet */
+    uint64_t own_task_numbers; /* the same where asyncio's is not found */
 
     Pool handle_pool; /* of Handles and TimerHandles */
     Pool await_pool;

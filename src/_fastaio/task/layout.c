@@ -120,3 +120,68 @@ base_layout_adopt(PyObject *module, PyObject *args)
 #endif
     Py_RETURN_NONE;
 }
+
+/* ---- the numbers of tasks without a name ----------------------------------------------------- */
+
+const char base_layout_adopt_numbers_doc[] =
+    "_adopt_task_numbers($module, asyncio, number, /)\n--\n\n"
+    "Find the counter of `asyncio`, the module _asyncio, by which it names tasks, and use it.\n\n"
+    "number: a function that makes a task of asyncio's without a name, and returns its number.\n"
+    "Return False where the counter is not found: native tasks then have numbers of their own.";
+
+static Py_ssize_t
+state_size(PyObject *module)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    Py_ssize_t size;
+    return PyModule_GetStateSize(module, &size) < 0 ? -1 : size;
+#else
+    const PyModuleDef *def = PyModule_GetDef(module);
+    return def != NULL ? def->m_size : -1;
+#endif
+}
+
+/* Call number(); 0 with an exception. */
+static uint64_t
+next_number(PyObject *number)
+{
+    PyObject *value = PyObject_CallNoArgs(number);
+    uint64_t result = value ? PyLong_AsUnsignedLongLong(value) : 0;
+    Py_XDECREF(value);
+    return PyErr_Occurred() ? 0 : result;
+}
+
+/* The words of the module's state that hold a number come down to one after a few tasks. */
+PyObject *
+base_layout_adopt_numbers(PyObject *module, PyObject *args)
+{
+    PyObject *asyncio, *number;
+    if (!PyArg_ParseTuple(args, "O!O:_adopt_task_numbers", &PyModule_Type, &asyncio, &number)) {
+        return NULL;
+    }
+    uint64_t *words = PyModule_GetState(asyncio);
+    Py_ssize_t count = words ? state_size(asyncio) / (Py_ssize_t)sizeof(*words) : 0;
+    uint64_t first = next_number(number), second = first ? next_number(number) : 0;
+    uint64_t *found = NULL;
+    if (second == 0) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (words[i] == second) {
+            if (found != NULL) {
+                Py_RETURN_FALSE;
+            }
+            found = &words[i];
+        }
+    }
+    uint64_t third = found ? next_number(number) : 0;
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (found == NULL || second != first + 1 || third != second + 1 || *found != third) {
+        Py_RETURN_FALSE; /* also where another thread has made tasks meanwhile */
+    }
+    *found = first - 1; /* the probes have had no names */
+    state_of_module(module)->task_numbers = found;
+    Py_RETURN_TRUE;
+}

@@ -15,7 +15,16 @@ prepare(fastaio_state *st)
     Py_XDECREF(module);
     Py_XDECREF(result);
     st->registry_ready = result != NULL;
+    if (result != NULL && st->task_numbers == NULL) {
+        st->task_numbers = &st->own_task_numbers;
+    }
     return result ? 0 : -1;
+}
+
+int
+registry_prepare(fastaio_state *st)
+{
+    return st->registry_ready ? 0 : prepare(st);
 }
 
 /* The fields of the base that onlookers read. */
@@ -59,7 +68,7 @@ int
 registry_add(TaskObject *task)
 {
     fastaio_state *st = task->core.st;
-    if (!st->registry_ready && prepare(st) < 0) {
+    if (registry_prepare(st) < 0) {
         return -1;
     }
     if (fill_base(task) < 0) {
@@ -97,7 +106,7 @@ registry_add(TaskObject *task)
     if (task->link != NULL) {
         return 0;
     }
-    if (!st->registry_ready && prepare(st) < 0) {
+    if (registry_prepare(st) < 0) {
         return -1;
     }
     if (fill_base(task) < 0) {
@@ -174,6 +183,7 @@ live_tasks(PyObject *module, PyObject *Py_UNUSED(ignored))
 PyMethodDef registry_functions[] = {
     {"_live_tasks", live_tasks, METH_NOARGS, live_tasks_doc},
     {"_adopt_layout", base_layout_adopt, METH_VARARGS, base_layout_adopt_doc},
+    {"_adopt_task_numbers", base_layout_adopt_numbers, METH_VARARGS, base_layout_adopt_numbers_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -5,6 +5,9 @@
 #include "task/task.h"
 
 int registry_init(PyObject *module);
+/* Once per interpreter, before its first task: tell asyncio what it is to know, and learn of it what
+   is to be known. 0, or -1 with an exception. */
+int registry_prepare(fastaio_state *st);
 /* all_tasks(): from its first scheduling to its deallocation. */
 int registry_add(TaskObject *task);
 void registry_remove(TaskObject *task);

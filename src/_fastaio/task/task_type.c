@@ -11,8 +11,14 @@
 static int
 set_name(TaskObject *task, PyObject *name)
 {
+    fastaio_state *st = task->core.st;
     if (name == NULL || name == Py_None) {
-        task->number = ++task->core.st->task_name_counter;
+        if (st->task_numbers == NULL && registry_prepare(st) < 0) {
+            return -1;
+        }
+        /* Another thread may be in the middle of preparing. */
+        task->number = ++*(st->task_numbers ? st->task_numbers : &st->own_task_numbers);
+        Py_CLEAR(task->name); /* of an earlier __init__() */
         return 0;
     }
     PyObject *text = PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyObject_Str(name);

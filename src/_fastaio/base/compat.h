@@ -1,7 +1,7 @@
-/* compat.h: the one place that knows which CPython this is.
+/* compat.h: all that depends on the version of CPython.
  *
- * Gives: the room that asyncio's own Future and Task take in front of our
- * fields (they are opaque), and newer public C API on older versions.
+ * It gives the size of asyncio's own (opaque) Future and Task, which are in front of our fields, and newer
+ * public C API on older versions.
  */
 #ifndef FASTAIO_COMPAT_H
 #define FASTAIO_COMPAT_H
@@ -18,7 +18,7 @@
 #endif
 
 /* Words that _asyncio.Future and _asyncio.Task have behind the object header, with a little room
-   to grow: future_base_check() refuses to load where the interpreter's own types have outgrown it. */
+   to grow. future_base_check() refuses to load if the interpreter's own types are larger. */
 #if PY_VERSION_HEX >= 0x030E0000
 #define BASE_FUTURE_WORDS 13
 #define BASE_TASK_WORDS 20
@@ -34,8 +34,8 @@
    the subclass. */
 #define BASE_OWNS_TYPE_REF (PY_VERSION_HEX >= 0x030C0000)
 
-/* From 3.15 on all callbacks of a connection run in one context; before, connection_made(), reading
-   and connection_lost() each have a copy of the one that they are asked for in. */
+/* From 3.15 on all callbacks of a connection run in one context. Before that, connection_made(), reading
+   and connection_lost() each run in a copy of the context that schedules them. */
 #define CONNECTION_HAS_ONE_CONTEXT (PY_VERSION_HEX >= 0x030F0000)
 
 /* Run drop(self), the body of `dealloc`, unless deallocations are nested too deeply: then the
@@ -57,7 +57,8 @@
     } while (0)
 #endif
 
-/* Run the finalizer of an untracked object in its dealloc: -1 where it lives on, tracked again. */
+/* Run the finalizer of an untracked object in its dealloc. Return 0; or -1 if the object lives on, tracked
+   again. */
 static inline int
 dealloc_finalize(PyObject *self)
 {
@@ -72,17 +73,17 @@ dealloc_finalize(PyObject *self)
 /* Up to 3.12 the library does not export PySignal_SetWakeupFd(), which any thread may call. */
 #define HAS_SET_WAKEUP_FD (PY_VERSION_HEX >= 0x030D0000)
 
-/* The garbage collector's two words in front of an untracked object, as they are when it is new:
-   a finalizer leaves a mark there that an object made from the same memory must not inherit. */
+/* Reset the garbage collector's two words in front of an untracked object: a finalizer leaves a mark there
+   that the next object in the same memory must not inherit. */
 static inline void
 gc_head_reset(PyObject *obj)
 {
     memset((uintptr_t *)obj - 2, 0, 2 * sizeof(uintptr_t));
 }
 
-/* Whether no attribute has ever been set on an object, as far as attributes stand in the object
-   itself, behind its fields: from 3.14 on that is so in asyncio's types. An object whose attributes
-   have been dropped must not be used again either. */
+/* Return true if no attribute has ever been set in the object itself, behind its fields, where asyncio's
+   types keep attributes from 3.14 on. False for an object whose attributes have been dropped: it must
+   not be used again either. */
 static inline bool
 compat_inline_values_are_blank(PyObject *obj)
 {
@@ -103,9 +104,9 @@ compat_inline_values_are_blank(PyObject *obj)
     return true;
 }
 
-/* Whether an object of asyncio's types has neither attributes nor weak references, if these do not
-   stand among its fields; where they do, or that is not known, it is for others to look or to say
-   no. */
+/* Return true if the words in front of an object of asyncio's types hold no attributes and no weak
+   references. Also true on versions that keep both among the fields, where the caller looks; false on
+   versions that are not known. */
 static inline bool
 compat_prefix_is_blank(PyObject *obj)
 {
@@ -119,7 +120,7 @@ compat_prefix_is_blank(PyObject *obj)
 #endif
 }
 
-/* Whether an object of asyncio's types may have a __dict__ or weak references. */
+/* Return true if an object of asyncio's types may have a __dict__ or weak references. */
 static inline bool
 compat_may_have_attributes(PyObject *obj)
 {
@@ -158,7 +159,7 @@ PyErr_SetRaisedException(PyObject *exc)
 #endif
 
 #if PY_VERSION_HEX < 0x030D0000
-/* 1: found, 0: missing and no exception, -1: error. */
+/* As in 3.13: return 1 if found, 0 if missing, without an exception, or -1 with an exception. */
 static inline int
 PyObject_GetOptionalAttr(PyObject *obj, PyObject *name, PyObject **result)
 {
@@ -192,7 +193,7 @@ PyWeakref_GetRef(PyObject *ref, PyObject **result)
 }
 #endif
 
-/* A number that changes with whatever is set on the class or its bases; 0: not known. */
+/* Return a number that changes with each change of the class or its bases; 0 if it is not known. */
 static inline unsigned
 compat_type_tag(const PyTypeObject *type)
 {
@@ -200,7 +201,7 @@ compat_type_tag(const PyTypeObject *type)
 }
 
 #if PY_VERSION_HEX < 0x030C0000
-/* A number that changes with whatever is set in the dict; newer versions have watchers. */
+/* Return a number that changes with each change of the dict. Newer versions have watchers instead. */
 static inline uint64_t
 compat_dict_version(PyObject *dict)
 {
@@ -208,8 +209,9 @@ compat_dict_version(PyObject *dict)
 }
 #endif
 
-/* Where an object of socket.socket keeps its descriptor, -1 once closed or detached: the first
-   field behind the object header. Private: to be compared with fileno() before it is believed. */
+/* Return the address of the descriptor in a socket.socket, the first field behind the object header; the
+   descriptor is -1 once closed or detached. The layout is private: the caller compares it with fileno()
+   before using it. */
 static inline const int *
 compat_socket_fd(PyObject *sock)
 {

@@ -58,7 +58,7 @@ name_traverse(WatchedName *watched, visitproc visit, void *arg)
     return 0;
 }
 
-/* What may still run once the module is cleared finds a class that nobody replaces anything in. */
+/* Clear a name. Code that still runs after that finds it not replaced. */
 static void
 name_clear(WatchedName *watched)
 {
@@ -89,8 +89,8 @@ bind_attribute(PyObject *type, PyObject *name, PyObject *instance)
 
 #define CHANGES_KEY "fastaio._fastaio.clock_changes"
 
-/* A watcher is told of a change without knowing who asked for it, so the count belongs to the
-   interpreter; every copy of the module keeps it alive. */
+/* Return the count of changes. A watcher's callback does not know which copy of the module it serves, so the
+   count belongs to the interpreter, and every copy keeps it alive. */
 static uint64_t *
 changes_of_interpreter(PyObject **capsule)
 {
@@ -164,7 +164,7 @@ watch_clock(WatchedClock *clock)
                : 0;
 }
 
-/* The watcher goes with the copy of the module that it was made for. */
+/* Remove the watcher: it belongs to this copy of the module. */
 static void
 unwatch_clock(WatchedClock *clock)
 {

@@ -1,9 +1,8 @@
-/* replaced.h: which of asyncio's names others have replaced.
+/* replaced.h: noticing that names of asyncio have been replaced.
  *
- * Tracers, mocks and test tools put functions of their own in the place of asyncio's. Where asyncio
- * goes through such a name, fastaio does too as soon as the name means something else than it did
- * when the module was loaded. While nothing has changed, each question costs a comparison: of the
- * version of a type, or of the version of the dicts that the clock is looked up in.
+ * Tracers, mocks and test tools replace functions of asyncio. Native code that stands in for such a
+ * function calls the replacement instead. While nothing has changed, each question costs one
+ * comparison: of the version of a type, or of the dicts that the clock is looked up in.
  */
 #ifndef FASTAIO_REPLACED_H
 #define FASTAIO_REPLACED_H
@@ -14,20 +13,20 @@
 typedef struct {
     PyTypeObject *type; /* owned */
     PyObject *name;     /* owned */
-    PyObject *original; /* owned: what it was when the module was loaded */
+    PyObject *original; /* owned: its value when the module was loaded */
     unsigned tag;       /* the version of the class at the last look */
     bool replaced;
 } WatchedName;
 
-/* What the loop's clock is in asyncio: the name `time` in base_events, and its `monotonic`. */
+/* The clock of asyncio's loops: the name `time` in base_events, and the name `monotonic` in that module. */
 typedef struct {
     PyObject *time_dict;  /* owned: of the module time */
     PyObject *base_dict;  /* owned: of asyncio.base_events */
     PyObject *module;     /* owned: the module time */
     PyObject *original;   /* owned: time.monotonic */
-    PyObject *capsule;    /* owned: what `changes` points to (3.12 and newer) */
+    PyObject *capsule;    /* owned: the memory that `changes` points to (3.12 and newer) */
     const uint64_t *changes; /* counts the changes of both dicts (3.12 and newer) */
-    int watcher;          /* of both dicts; -1: none, so the version tells nothing */
+    int watcher;          /* of both dicts; -1: none, so changes go unnoticed by the version */
 } WatchedClock;
 
 typedef struct {
@@ -37,7 +36,7 @@ typedef struct {
     WatchedClock clock;
 } Replaced;
 
-/* Look at the class; the exception that may be set stays. */
+/* Look at the class. Return true if the attribute is replaced. Keeps the exception that is set. */
 bool watched_name_look(WatchedName *watched);
 
 static inline bool
@@ -47,7 +46,7 @@ watched_name_is_replaced(WatchedName *watched)
                                                           : watched_name_look(watched);
 }
 
-/* Whether a tracer sees the handles that run. */
+/* Return true if a tracer has replaced Handle._run. */
 static inline bool
 handle_run_is_replaced(Replaced *replaced)
 {
@@ -55,7 +54,7 @@ handle_run_is_replaced(Replaced *replaced)
            || watched_name_is_replaced(&replaced->guarded_run);
 }
 
-/* A number that is another one after each change to the names that lead to the clock. */
+/* Return a number that changes with each change of the names that lead to the clock. */
 static inline uint64_t
 watched_clock_version(const WatchedClock *clock)
 {
@@ -66,10 +65,10 @@ watched_clock_version(const WatchedClock *clock)
 #endif
 }
 
-/* Whether asyncio's clock is another one than time.monotonic(); keeps the exception that is set. */
+/* Return true if asyncio's clock is no longer time.monotonic(). Keeps the exception that is set. */
 bool watched_clock_is_replaced(const WatchedClock *clock);
 
-/* Return what `instance.name` is for a class that instance only pretends to be an instance of. */
+/* Return `type.name` bound to an instance that only pretends to be of that type; NULL with an exception. */
 PyObject *bind_attribute(PyObject *type, PyObject *name, PyObject *instance);
 
 int replaced_init(PyObject *module);

@@ -9,7 +9,8 @@
 
 /* Names used on hot or repeated paths: X(name) for a name that is also its own text. */
 #define FASTAIO_NAMES(X)                                                                           \
-    X(__name__) X(__kwdefaults__) X(_asyncio_future_blocking) X(add_done_callback) X(accept) X(buffer_updated)       \
+    X(__name__) X(__kwdefaults__) X(_asyncio_future_blocking) X(add_done_callback) X(accept)       \
+    X(buffer_updated)                                                                              \
     X(call_exception_handler) X(call_at) X(call_soon) X(cancel) X(close) X(connection_lost)        \
     X(connection_made) X(context) X(create_task) X(create_future) X(data_received)                 \
     X(eof_received) X(exception) X(fileno) X(get_buffer) X(get_debug) X(get_loop) X(handle)        \

@@ -15,7 +15,7 @@
 #ifndef FASTAIO_FLUSH_H
 #define FASTAIO_FLUSH_H
 
-#include "base/compat.h"
+#include "loop/clock.h"
 #include <stdatomic.h>
 
 typedef struct LoopObject LoopObject;
@@ -32,7 +32,7 @@ typedef struct FlushNode {
     /* The keeper's call, without the GIL: send what the kernel takes at once. Return true if it is
        worth trying again later. */
     bool (*keep)(struct FlushNode *node);
-    /* What the keeper has done since the node was listed: */
+    /* Results of the keeper since the node was listed: */
     unsigned kept_sends;
     size_t kept_size; /* bytes sent, of those at the head of the queue */
     int kept_error;   /* errno that a send ended with; the kernel tells it only once */
@@ -57,10 +57,6 @@ enum { LIST_FREE, LIST_TAKEN, LIST_WANTED };
 
 /* Make an empty list. keeper_forget() must come before its memory is freed. */
 void flush_list_init(FlushList *list, struct Keeper *keeper);
-
-/* Append a node that is not listed, or remove one that is. Both take the lock. */
-void flush_list_append(FlushList *list, FlushNode *node);
-void flush_list_remove(FlushList *list, FlushNode *node);
 
 void flush_wait_for_lock(FlushList *list);
 void flush_wake_waiter(FlushList *list);
@@ -99,6 +95,40 @@ static inline void
 flush_added(FlushList *list)
 {
     list->additions++;
+}
+
+/* Append a node that is not listed, or remove one that is. Both take the lock. */
+static inline void
+flush_list_append(FlushList *list, FlushNode *node)
+{
+    int64_t now_ns = list->first == NULL ? clock_ns() : 0;
+    flush_lock(list);
+    if (list->first == NULL) {
+        list->since_ns = now_ns;
+        list->end = &list->first;
+    }
+    node->next = NULL;
+    node->link = list->end;
+    *list->end = node;
+    list->end = &node->next;
+    flush_added(list);
+    flush_unlock(list);
+}
+
+static inline void
+flush_list_remove(FlushList *list, FlushNode *node)
+{
+    flush_lock(list);
+    *node->link = node->next;
+    if (node->next != NULL) {
+        node->next->link = node->link;
+    }
+    else {
+        list->end = node->link;
+    }
+    node->next = NULL;
+    node->link = NULL;
+    flush_unlock(list);
 }
 
 /* Forget what the keeper has done. The node must be off the list. */

@@ -59,7 +59,7 @@ typedef struct {
     unsigned count;    /* st->forks when the poller became this process's own */
 } LoopFork;
 
-/* What decides whether a turn asks the kernel, and how long it waits. */
+/* The state that decides whether a turn polls, and how long it waits. */
 typedef struct {
     int64_t poll_due_ns;  /* until then ready work alone is no reason to poll */
     unsigned timer_crowd; /* timers fired lately: half as many count each turn */

@@ -1,11 +1,11 @@
 /* uring.c: the ring: set-up, the two queues, operations, and its end.
  *
- * It is made disabled, and belongs to the thread that first enters the kernel
- * with it: only that thread may submit, and completions are delivered only when
- * it enters (DEFER_TASKRUN).  For any other thread there is uring_renew().
+ * A ring is made disabled, and belongs to the thread that first enters the kernel with it. Only that
+ * thread may submit, and completions are delivered only when it enters (DEFER_TASKRUN). Another thread
+ * needs uring_renew().
  *
- * Neither the mappings nor the memory that `here` points to survive a fork, so
- * a child that comes here by mistake finds out at once.
+ * A forked child has neither the mappings nor the memory that `here` points to, so uring_is_ours() is
+ * false there.
  */
 #include "poll/uring_impl.h"
 

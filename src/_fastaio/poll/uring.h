@@ -1,22 +1,20 @@
-/* uring.h: one io_uring and the operations in flight on it; knows no Python object.
+/* uring.h: operations on the io_uring of a poller. It knows no Python object.
  *
- * A loop whose poller runs on a ring has it as loop->poller->ring (NULL where
- * there is none), for what only a ring can do.  Who wants an operation done:
+ * The ring is loop->poller->ring; NULL if the poller has none. To put an operation in flight:
  *
- *     typedef struct { UringOp op; ...buffers... } Read;      (what owns the buffers)
+ *     typedef struct { UringOp op; ...buffers... } Read;      (the owner of the buffers)
  *
  *     UringSqe *sqe = uring_sqe(ring);                        (zeroed; NULL: errno)
  *     sqe->opcode = URING_OP_READ; sqe->fd = ...;
  *     uring_submit(ring, sqe, &read->op);                     (read->op.done is set)
  *
- * The kernel hears of it when the loop next asks the kernel, together with all
- * that has been gathered until then.  From uring_submit() until `done` is
- * called, the operation and all that its request points to must stay alive and
- * where they are; that is promised to come, whatever happens to loop, ring and
- * thread, but for a forked child, where it never does.
+ * The request reaches the kernel with the next poll of the loop, together with all others that wait then.
+ * From uring_submit() until `done` is called, the operation and the memory that its request points to
+ * must stay alive and must not move. `done` is always called, whatever happens to loop, ring and
+ * thread, except in a forked child, where it never is.
  *
- * A ring belongs to the thread that runs the loop.  All here is to be called
- * there with the GIL held, except where something else is said.
+ * A ring belongs to the thread that runs the loop. All functions are called there, with the GIL held,
+ * unless their comment says otherwise.
  */
 #ifndef FASTAIO_URING_H
 #define FASTAIO_URING_H
@@ -28,25 +26,27 @@
 typedef struct Uring Uring;
 typedef struct UringOp UringOp;
 
-/* Given to `done`: another completion of the same operation follows (multishot); the loop is being
-   closed: nothing can be queued there any more, only freed; nobody can tell whether the kernel still
-   writes to the operation's buffers: they must never be freed (result -EIO). */
+/* Flags of `done`.
+   URING_MORE: another completion of the same operation follows (multishot).
+   URING_CLOSING: the loop is being closed. `done` may free memory, but queue nothing.
+   URING_LOST: the kernel may still write to the operation's buffers, which must never be freed. The result
+   is -EIO. */
 #define URING_MORE    (1u << 0)
 #define URING_CLOSING (1u << 1)
 #define URING_LOST    (1u << 2)
 
 /* Embedded in the owner of the buffers. */
 struct UringOp {
-    /* Called with what the request returned (>= 0, or a negative errno), in the turn in which the
-       loop hears of it, before anything of that turn runs: it may resolve futures and queue, but
-       must not run a user's code. The operation is the caller's again, unless `flags` has
-       URING_MORE: it may be freed or submitted once more. No exception may be left raised. */
+    /* Called with the result of the request (>= 0, or a negative errno) when the loop collects events, before
+       anything of that turn runs. It may resolve futures and queue entries, but must not run a user's
+       code or leave an exception raised. Without URING_MORE the operation belongs to the caller again,
+       which may free it or submit it once more. */
     void (*done)(UringOp *op, int32_t result, uint32_t flags);
     /* The ring's own: */
     UringOp *next;
-    UringOp **link; /* what points to this one; NULL: not in flight */
+    UringOp **link; /* the pointer that points to this one; NULL: not in flight */
     int32_t result;
-    bool finished; /* the kernel has let go of it, and `result` tells how it ended */
+    bool finished; /* the kernel has completed it with `result` */
     bool lost;     /* URING_LOST */
 };
 
@@ -58,11 +58,10 @@ UringSqe *uring_sqe(Uring *ring);
 int uring_reserve(Uring *ring, unsigned count);
 /* Put the operation in flight with the request that has just been filled in. */
 void uring_submit(Uring *ring, UringSqe *sqe, UringOp *op);
-/* Asks the kernel to give an operation up; harmless when it is not in flight. `done` tells how it
-   ended: -ECANCELED, or what it achieved. 0 or a negative errno: it was not asked.
-   An operation that nobody has cancelled may end with -ECANCELED too, when its loop stops running
-   meanwhile: it has then achieved nothing, and may be submitted again (`done` is called in the next
-   run). */
+/* Ask the kernel to cancel an operation; harmless when it is not in flight. `done` gets -ECANCELED, or the
+   result if the operation was faster. Return 0; or a negative errno if the kernel could not be asked.
+   The end of a run also cancels operations. Their `done` is called in the next run, with -ECANCELED; such
+   an operation has done nothing and may be submitted again. */
 int uring_cancel(Uring *ring, UringOp *op);
 static inline bool
 uring_in_flight(const UringOp *op)

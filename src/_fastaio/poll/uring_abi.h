@@ -62,7 +62,7 @@ typedef struct {
     UringCqOffsets cq_off;
 } UringParams;
 
-/* What enter takes with URING_ENTER_EXT_ARG. */
+/* The argument of io_uring_enter() with URING_ENTER_EXT_ARG. */
 typedef struct {
     uint64_t sigmask;
     uint32_t sigmask_size;
@@ -93,7 +93,7 @@ typedef struct {
 _Static_assert(sizeof(UringSqe) == 64 && sizeof(UringCqe) == 16, "as the kernel has them");
 _Static_assert(sizeof(UringParams) == 120 && sizeof(UringEnterArg) == 24, "as the kernel has them");
 
-/* What is asked for from C; Python names more of them in files/_functions.py. */
+/* The opcodes that C uses; files/_functions.py names more. */
 enum {
     URING_OP_NOP = 0,
     URING_OP_WRITEV = 2,

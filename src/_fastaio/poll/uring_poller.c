@@ -1,17 +1,15 @@
-/* uring_poller.c: poller.h by io_uring.
+/* uring_poller.c: a poller on io_uring.
  *
- * What the loop owns (WATCH_EDGE) has a multishot poll in the ring, what waits
- * once or is to be accepted has a one-shot poll, armed again (WATCH_EXCLUSIVE)
- * when the loop next asks the kernel, that is when its callback has run.  All
- * requests are gathered until then and cost no system call of their own.
+ * WATCH_EDGE has a multishot poll in the ring. WATCH_ONESHOT and WATCH_EXCLUSIVE have a one-shot poll;
+ * that of WATCH_EXCLUSIVE is armed again with the next poll of the loop, when its callback has run. New
+ * requests wait for the next poll of the loop and cost no system call of their own.
  *
- * An armed poll keeps its file open, even when the descriptor is closed.  So
- * unwatch() takes it back at once; and what the user owns (WATCH_LEVEL), and
- * may close without a word, is in an epoll set that the ring polls.
+ * An armed poll keeps its file open, even when the descriptor is closed. So unwatch() cancels it
+ * immediately. Descriptors of the user (WATCH_LEVEL), which may be closed without notice, are in an
+ * epoll set that the ring polls.
  *
- * The loop's thread waits without the GIL while another one, collecting garbage
- * say, may unwatch: the table is behind a lock, and only the ring's own thread
- * touches the ring.
+ * The loop's thread waits without the GIL, while another thread may unwatch (by collecting garbage, for
+ * example). So a lock guards the table, and only the ring's own thread touches the ring.
  */
 #include "poll/poller.h"
 #include "poll/uring_impl.h"

@@ -25,14 +25,14 @@ class SignalWakeup:
 
     def __init__(self, watch: Callable[[int], object]) -> None:
         """``watch`` is called with the descriptor to read, as soon as there is a pipe."""
-        self._watch = watch
+        # None once closed: it is a method of the loop, and would keep the closed loop in a cycle.
+        self._watch: Callable[[int], object] | None = watch
         self._pipe: SignalPipe | None = None
         self._watched = False
-        self._closed = False
 
     def open(self) -> SignalPipe | None:
         """Return the pipe, made at the first call; None once closed."""
-        if self._closed:
+        if self._watch is None:
             return None
         if self._pipe is None:
             self._pipe = SignalPipe()
@@ -69,7 +69,7 @@ class SignalWakeup:
 
     def close(self) -> None:
         """Close the pipe; nothing writes to it any more."""
-        self._closed = True
+        self._watch = None
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None

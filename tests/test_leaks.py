@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import gc
 import os
+import signal
 import socket
 import sys
 import tracemalloc
@@ -402,6 +403,47 @@ def test_a_dropped_loop_takes_what_it_has_queued_along(loop_factory, turns):
     use(loop_factory())
     collect()
     assert [ref() for ref in refs] == [None] * 7
+
+
+async def uses_a_signal():
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+
+
+async def uses_a_connection():
+    ours, theirs = socket.socketpair()
+    _, writer = await asyncio.open_connection(sock=ours)
+    writer.write(b"x")
+    writer.close()
+    await writer.wait_closed()
+    theirs.close()
+
+
+async def uses_a_thread():
+    await asyncio.to_thread(int)
+
+
+async def uses_a_process():
+    await (await asyncio.create_subprocess_exec("true")).wait()
+
+
+@pytest.mark.parametrize(
+    "use", [nothing, uses_a_signal, uses_a_connection, uses_a_thread, uses_a_process]
+)
+def test_a_closed_loop_is_in_no_cycle(loop_factory, use):
+    """It goes with its last reference, as asyncio's does: tornado's tests look for such cycles."""
+    collect()
+    gc.disable()
+    try:
+        loop = loop_factory()
+        loop.run_until_complete(use())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+        ref = weakref.ref(loop)
+        del loop
+        assert ref() is None
+    finally:
+        gc.enable()
 
 
 def test_handles_that_the_loop_has_let_go_of(env):

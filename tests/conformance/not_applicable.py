@@ -76,8 +76,6 @@ NOT_APPLICABLE = [
         QUEUES,
         "test__add_callback_handle",
         "test__run_once_cancelled_event_cleanup",
-        "test_call_later",
-        "test_call_soon",
     ),
     *_base_events(QUEUES, "test__run_once", "test__run_once_schedule_handle", run=False),
     *_base_events(

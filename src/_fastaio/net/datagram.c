@@ -29,7 +29,7 @@ typedef struct {
 
 /* ---- what sort of socket --------------------------------------------------------------------- */
 
-/* Whether socket.socket still has the methods of the class that it extends. */
+/* Return whether socket.socket still has the methods of the class that it extends. */
 static int
 methods_are_intact(fastaio_state *st)
 {

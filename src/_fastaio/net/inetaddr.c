@@ -23,7 +23,7 @@ address_cache_clear(AddressCache *cache)
     Py_CLEAR(cache->sent.address);
 }
 
-/* False for other families than the Internet's. */
+/* Fill *key. Return false unless the family is AF_INET or AF_INET6. */
 static bool
 make_key(const SockAddr *from, InetKey *key)
 {

@@ -16,13 +16,13 @@ typedef union {
     struct sockaddr_storage storage;
 } SockAddr;
 
-/* The address as socket.accept() gives it, for AF_INET, AF_INET6 and AF_UNIX; NULL with an
+/* Return the address as socket.accept() gives it, for AF_INET, AF_INET6 and AF_UNIX; NULL with an
    exception. */
 PyObject *address_new(const SockAddr *from, socklen_t size);
 
 #define ADDRESS_CACHE_SIZE 16
 
-/* An address of the Internet without what the kernel leaves undefined: can be compared as memory. */
+/* An IPv4 or IPv6 address. Bytes that the kernel leaves undefined are 0, so memcmp() compares it. */
 typedef union {
     struct sockaddr_in in4;
     struct sockaddr_in6 in6;
@@ -33,7 +33,7 @@ typedef struct {
     PyObject *address; /* the tuple for it; NULL: unused */
 } KnownAddress;
 
-/* The peers of the last datagrams: their address costs a comparison instead of a conversion. */
+/* The peers of recent datagrams. A known address costs a comparison instead of a conversion. */
 typedef struct {
     KnownAddress known[ADDRESS_CACHE_SIZE]; /* as socket.recvfrom() gives them */
     KnownAddress sent;                      /* as the user has written it */
@@ -44,8 +44,8 @@ void address_cache_clear(AddressCache *cache);
 
 /* Return the address as socket.recvfrom() gives it, for the same families; NULL with an exception. */
 PyObject *address_to_python(AddressCache *cache, const SockAddr *from, socklen_t size);
-/* The reverse, where it is as plain as can be: a tuple with a numeric host, or the path of a Unix
-   socket. Its size, or 0 without an exception for whatever else socket.sendto() may understand. */
+/* Convert a plain address: a tuple with a numeric host, or the path of a Unix socket. Return the size
+   of *to, or 0 without an exception for any other address that socket.sendto() may understand. */
 socklen_t address_from_python(AddressCache *cache, int family, PyObject *address, SockAddr *to);
 
 #endif

@@ -147,7 +147,7 @@ debug_accepted(ListenerObject *self, PyObject *conn, PyObject *peer)
 
 /* ---- a connection ---------------------------------------------------------------------------- */
 
-/* As asyncio, which says so in debug mode only. The exception is raised. */
+/* Report the raised exception in debug mode only, like asyncio. */
 static int
 connection_failed(ListenerObject *self, PyObject *conn, PyObject *protocol)
 {
@@ -175,7 +175,7 @@ connection_failed(ListenerObject *self, PyObject *conn, PyObject *protocol)
     return rc;
 }
 
-/* The protocol and the transport of a new connection, in a context of its own. */
+/* Make the protocol and the transport of a new connection, in a context of its own. */
 static int
 set_up_connection(ListenerObject *self, PyObject *conn, PyObject *peer)
 {
@@ -225,7 +225,8 @@ listener_unwatch(ListenerObject *self)
     io_hold(&self->io, false);
 }
 
-/* Out of descriptors or memory: the kernel would report the socket ready for ever. */
+/* Stop listening for a while. Used when descriptors or memory are exhausted: the kernel would report
+   the socket as ready again and again. */
 static int
 pause_accepting(ListenerObject *self)
 {
@@ -275,7 +276,7 @@ raised_lack_of_resources(void)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* One connection: an ACCEPT_ value. */
+/* Accept one connection. Return an ACCEPT_ value. */
 static int
 accept_one(ListenerObject *self)
 {

@@ -33,8 +33,8 @@ op_finish(Coro *coro)
     if (op->view.obj != NULL) {
         PyBuffer_Release(&op->view);
     }
-    if (op->holds_socket) {
-        op->holds_socket = false;
+    if (op->has_lease) {
+        op->has_lease = false;
         if (sockobj_end_lease(op->loop->st, sockop_sock(op)) < 0) {
             PyErr_WriteUnraisable((PyObject *)op);
         }
@@ -43,13 +43,13 @@ op_finish(Coro *coro)
 
 /* Take a lease: the number of the descriptor is not reused while the operation waits. */
 static int
-hold_socket(SockOp *op)
+lease_socket(SockOp *op)
 {
-    if (op->holds_socket) {
+    if (op->has_lease) {
         return 0;
     }
     int held = sockobj_lease(op->loop->st, sockop_sock(op));
-    op->holds_socket = held > 0;
+    op->has_lease = held > 0;
     return held < 0 ? -1 : 0;
 }
 
@@ -63,7 +63,7 @@ op_wait(SockOp *op)
     if (fd == -1) {
         PyErr_SetString(PyExc_ValueError, "Invalid file descriptor: -1");
     }
-    if (fd < 0 || (op->fd != fd && readers_ensure_free(op->loop, fd) < 0) || hold_socket(op) < 0) {
+    if (fd < 0 || (op->fd != fd && readers_ensure_free(op->loop, fd) < 0) || lease_socket(op) < 0) {
         return -1;
     }
     PyObject *future = future_new(op->loop);
@@ -97,7 +97,7 @@ op_attempt(SockOp *op, PyObject **result)
     return outcome == DONE ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-/* What the loop calls when the socket is ready. */
+/* End the wait. The loop calls this when the socket is ready. */
 static int
 op_ready(LoopObject *loop, PyObject *obj)
 {
@@ -176,7 +176,7 @@ check_socket(SockOp *op)
     return 0;
 }
 
-/* The address of the first of the infos that a look-up gave. */
+/* Return the address of the first result of a look-up. */
 static PyObject *
 first_address(PyObject *infos)
 {

@@ -38,8 +38,8 @@ struct SockOp {
     PyObject *lookup; /* before that, perhaps: the coroutine of loop._ensure_resolved() */
     Py_buffer view;   /* sock_sendall: held from its first step to its end */
     Py_ssize_t sent;
-    int fd;            /* what is waited for; -1 before the first wait */
-    bool holds_socket; /* has counted itself in sock._io_refs */
+    int fd;            /* the descriptor that is watched; -1 before the first wait */
+    bool has_lease; /* has a lease: counts in sock._io_refs */
     bool connecting;   /* connect() has begun */
 };
 
@@ -49,10 +49,10 @@ sockop_sock(const SockOp *op)
     return op->args[0];
 }
 
-/* sock.fileno(), which is -1 for a closed socket; -2 with an exception. */
+/* Return sock.fileno(): -1 for a closed socket, or -2 with an exception. */
 int sockop_fd(SockOp *op);
-/* Without its arguments, and not yet tracked by the collector. One that is not handed out is to be
-   closed first, or it warns that it was never awaited. */
+/* Return a coroutine without its arguments, not yet tracked by the collector; NULL with an exception.
+   A coroutine that is not handed out must be closed first, or it warns that it was never awaited. */
 SockOp *sockop_new(LoopObject *loop, const OpKind *kind);
 int sockop_type_init(PyObject *module);
 

@@ -32,8 +32,8 @@ call_method(PyObject *name, PyObject *const *args, size_t count, PyObject **resu
 
 /* Attempts by system call */
 
-/* Whether sock.name is what the socket module comes with: an exact socket, and nobody has put
-   something else in the method's place. Otherwise what is there is called. */
+/* Return whether sock.name is the socket module's own method: the type is exactly socket.socket, and
+   the method is not replaced. Otherwise the method is called. */
 static bool
 method_is_native(SockOp *op, PyObject *name)
 {
@@ -51,7 +51,7 @@ method_is_native(SockOp *op, PyObject *name)
     return native;
 }
 
-/* What recv or send came to: DONE for 0 and more; an interrupted call is to be repeated. */
+/* Return the outcome of a system call: DONE for 0 and more. Set *repeat if it was interrupted. */
 static Outcome
 system_outcome(ssize_t count, bool *repeat)
 {
@@ -113,7 +113,8 @@ system_send(SockOp *op, const char *data, size_t size, ssize_t *count)
 
 /* Receiving */
 
-/* Whether what a read leaves is there for the next one: the rest of a message is not. */
+/* Return whether the bytes that a read leaves are there for the next read. The rest of a message is
+   not. */
 static bool
 is_stream(SockOp *op)
 {
@@ -209,7 +210,7 @@ attempt_recvfrom_into(SockOp *op, PyObject **result)
 
 /* Sending */
 
-/* By sock.send(), as asyncio does it: lengths are len()'s. */
+/* Send by sock.send(), like asyncio: lengths are those of len(). */
 static Outcome
 sendall_by_method(SockOp *op, PyObject **result)
 {
@@ -306,7 +307,7 @@ attempt_accept(SockOp *op, PyObject **result)
     return DONE;
 }
 
-/* What became of a connect() that went on in the background. */
+/* Finish a connect() that was in progress. */
 static Outcome
 finish_connect(SockOp *op, PyObject **result)
 {

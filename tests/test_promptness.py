@@ -850,6 +850,69 @@ with asyncio.Runner(loop_factory=LOOP) as runner:
     assert done.stderr == ""
 
 
+WRITE_AT_FORK = """
+import os, sys, threading
+
+def others_write():
+    # Registered first, so called last: the hooks of others have run.
+    if about_to_fork is not None:
+        about_to_fork.set()
+        assert written.wait(30)
+        keepers = 0
+        for tid in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{tid}/comm") as file:
+                keepers += file.read().startswith("fastaio")
+        print("threads of the keeper:", keepers, flush=True)
+
+about_to_fork = None
+os.register_at_fork(before=others_write)
+
+import asyncio, select, socket
+
+written, forked = threading.Event(), threading.Event()
+ready, about_to_fork_event = threading.Event(), threading.Event()
+
+async def main():
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+    ready.set()
+    assert about_to_fork_event.wait(30)
+    transport.write(b"x")
+    written.set()
+    assert forked.wait(30)
+    # All of it is sent though the callback blocks, also what comes after the fork.
+    assert select.select([theirs], [], [], 30)[0]
+    assert theirs.recv(10) == b"x"
+    transport.write(b"y")
+    assert select.select([theirs], [], [], 30)[0]
+    transport.abort()
+    theirs.close()
+
+def run():
+    with asyncio.Runner(loop_factory=LOOP) as runner:
+        runner.run(main())
+
+thread = threading.Thread(target=run)
+thread.start()
+assert ready.wait(30)
+about_to_fork = about_to_fork_event
+pid = os.fork()
+if not pid:
+    os._exit(0)
+about_to_fork = None
+assert os.waitpid(pid, 0)[1] == 0
+forked.set()
+thread.join()
+"""
+
+
+def test_a_write_between_the_hooks_of_a_fork_starts_no_thread(loop_factory_source):
+    source = "import warnings; warnings.simplefilter('ignore')\n" + WRITE_AT_FORK
+    done = run_python(source.replace("LOOP", loop_factory_source))
+    assert done.stdout == "threads of the keeper: 0\n"
+
+
 NO_THREADS = """
 import asyncio, errno, importlib.util, os, select, socket, sys, threading
 spec = importlib.util.spec_from_file_location("seccomp", sys.argv[1])

@@ -131,7 +131,7 @@ start(Keeper *keeper)
     if (keeper->running) {
         return true;
     }
-    if (keeper->ended || (keeper->retry_at_ns && clock_ns() < keeper->retry_at_ns)) {
+    if (keeper->ended || keeper->forking || (keeper->retry_at_ns && clock_ns() < keeper->retry_at_ns)) {
         return false;
     }
     keeper->stopping = false;
@@ -289,6 +289,7 @@ keeper_forget(FlushList *list)
 void
 keeper_before_fork(Keeper *keeper)
 {
+    keeper->forking++; /* other hooks may let other threads write before the process forks */
     stop(keeper);
 }
 
@@ -298,6 +299,7 @@ void
 keeper_after_fork_in_parent(Keeper *keeper)
 {
     FlushList *list = keeper->lists;
+    keeper->forking -= keeper->forking != 0;
     while (list != NULL && list->first == NULL) {
         list = list->next_kept;
     }
@@ -313,6 +315,7 @@ keeper_after_fork_in_parent(Keeper *keeper)
 void
 keeper_after_fork_in_child(Keeper *keeper)
 {
+    keeper->forking = 0;
     while (keeper->lists != NULL) {
         keeper_forget(keeper->lists);
     }

@@ -26,6 +26,7 @@ typedef struct Keeper {
     atomic_int tid;        /* the kernel's number of the thread */
     bool running;
     bool ended;            /* the interpreter ends: the thread does not start again */
+    unsigned forking;      /* forks that have begun: the thread must not start meanwhile */
     int64_t retry_at_ns;   /* when making the thread failed: try again from then on */
 } Keeper;
 

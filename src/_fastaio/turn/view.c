@@ -188,7 +188,8 @@ loop_run_traced(LoopObject *loop, ReadyEntry *entry)
 static bool
 is_same_entry(const ReadyEntry *a, const ReadyEntry *b)
 {
-    return a->kind == b->kind && a->obj == b->obj && a->arg == b->arg;
+    return a->kind == b->kind && a->obj == b->obj && a->arg == b->arg
+           && (a->kind != READY_NATIVE || a->fn == b->fn);
 }
 
 /* Return a new reference to the entry at an index as a Handle, and put that into the queue in its place:

@@ -196,6 +196,9 @@ poll(LoopObject *loop, int64_t timeout_ns)
     if (timeout_ns == 0) {
         if (gil_is_due(&loop->gil, loop->clock.now_ns)) {
             let_others_in(loop);
+            if (loop->poller == NULL) {
+                return loop_check_closed(loop);
+            }
         }
         count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
     }

@@ -9,6 +9,8 @@ import contextvars
 import functools
 import gc
 import itertools
+import socket
+import sys
 import warnings
 
 import pytest
@@ -349,3 +351,117 @@ def test_unretrieved_exceptions_of_a_long_chain_are_all_reported():
         return len(kept), set(kept)
 
     assert survives(action) == "(2000, {'Future exception was never retrieved'})"
+
+
+# Up to 3.13 the interpreter puts a deallocation off once so many are nested.
+DEPTHS = range(9900, 10020) if sys.version_info >= (3, 13) else range(30, 260)
+
+
+class Late:
+    """Calls what it has been given when it goes."""
+
+    __slots__ = ("action",)
+
+    def __del__(self):
+        if hasattr(self, "action"):
+            self.action()
+
+
+@pytest.mark.parametrize("way", ["send", "turn"])
+def test_a_transport_whose_deallocation_is_put_off(way):
+    """Its output is still listed, its descriptor watched, and code of others runs meanwhile."""
+
+    def action():
+        warnings.simplefilter("ignore")
+        gc.disable()
+        loop = quiet_loop()
+
+        async def connect():
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            return transport, theirs
+
+        async def main():
+            other, others_peer = await connect()
+
+            def meddle():
+                if way == "send":
+                    other.write(b"y")
+                else:
+                    loop.call_soon(nothing)  # or else the turn waits
+                    loop._run_once()
+
+            for depth in DEPTHS:
+                transport, peer = await connect()
+                transport.pause_reading()  # now nothing but us holds it
+                await asyncio.sleep(0)
+                peer.send(b"in")
+                other.write(b"x")
+                transport.write(b"out")
+                chain = [transport]
+                del transport
+                for level in range(depth):
+                    late = Late()
+                    if level < 40 or level > depth - 40:
+                        late.action = meddle
+                    chain = [late, chain]
+                del late
+                chain = None
+                assert peer.recv(10) == b"out"
+                peer.close()
+                await asyncio.sleep(0)
+                others_peer.recv(10000)
+            other.abort()
+            others_peer.close()
+
+        loop.run_until_complete(main())
+        loop.close()
+
+    survives(action)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="a server does not see the transport")
+@pytest.mark.parametrize("fails_in", ["server", "protocol"])
+def test_a_transport_that_has_written_before_its_making_fails(fails_in):
+    class Server:
+        def _attach(self, transport):
+            transports.append(transport)
+            transport.write(b"early")
+            if fails_in == "server":
+                raise ZeroDivisionError
+
+        def _detach(self, transport):
+            pass
+
+    class Protocol(asyncio.Protocol):
+        @property
+        def connection_made(self):
+            raise ZeroDivisionError
+
+    transports = []
+
+    def action():
+        loop = quiet_loop()
+        protocol = asyncio.Protocol() if fails_in == "server" else Protocol()
+
+        async def main():
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            mine, peer = socket.socketpair()
+            mine.setblocking(False)
+            other, _ = await loop.create_connection(asyncio.Protocol, sock=mine)
+            with contextlib.suppress(ZeroDivisionError):
+                loop._make_stream_transport(ours, protocol, None, None, Server())
+            other.write(b"x")
+            for transport in transports:
+                transport.write(b"late")
+            await asyncio.sleep(0)
+            other.abort()
+            for sock in (ours, theirs, peer):
+                sock.close()
+
+        loop.run_until_complete(main())
+        loop.close()
+
+    survives(action)

@@ -57,6 +57,15 @@
     } while (0)
 #endif
 
+/* Return true if nobody holds the object any more. The interpreter puts off deallocations that are nested
+   too deeply, and code runs meanwhile. A borrowed pointer to such an object must not become a reference:
+   dropping that reference would free the object a first time. */
+static inline bool
+is_dying(PyObject *obj)
+{
+    return Py_REFCNT(obj) == 0;
+}
+
 /* Run the finalizer of an untracked object in its dealloc. Return 0; or -1 if the object lives on, tracked
    again. */
 static inline int

@@ -60,6 +60,10 @@ static int
 flush_first(LoopObject *loop)
 {
     FlushNode *node = loop->output.first;
+    if (is_dying(node->owner)) { /* its finalizer sends */
+        loop_flush_cancel(node);
+        return 0;
+    }
     PyObject *owner = Py_NewRef(node->owner);
     loop_flush_cancel(node);
     int result = node->flush(loop, owner);

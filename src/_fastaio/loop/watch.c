@@ -319,6 +319,10 @@ watch_owner(LoopObject *loop, int fd)
         io_hold(watcher, false); /* may free the owner, which runs code */
         return watch_owner(loop, fd);
     }
+    if (watcher != NULL && is_dying(watcher->owner)) {
+        io_unwatch(loop, watcher);
+        return NULL;
+    }
     return watcher != NULL ? watcher->owner : NULL;
 }
 
@@ -478,6 +482,9 @@ watch_unwait(LoopObject *loop, int fd, WatchSide side, PyObject *obj)
 static int
 push_watcher(LoopObject *loop, IoWatcher *watcher, uint32_t events)
 {
+    if (is_dying(watcher->owner)) {
+        return 0;
+    }
     watcher->events |= events;
     if (!watcher->queued) {
         if (ready_push_native(&loop->ready, watcher->run, watcher->owner) < 0) {

@@ -294,6 +294,7 @@ static void
 undo_set_up(StreamObject *self, fastaio_state *st)
 {
     PyObject *failure = PyErr_GetRaisedException();
+    stream_drop_output(self); /* first: the server or the protocol may have written */
     if (self->sock.obj != NULL && stream_drop_io_ref(self, st, self->sock.obj) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }

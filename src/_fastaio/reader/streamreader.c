@@ -429,7 +429,7 @@ protocol_is_ours(ReaderCore *core, PyObject *protocol)
 int
 streamreader_feed(ReaderCore *core, PyObject *protocol, PyObject *data)
 {
-    if (core->eof != Py_False || !PyBytes_CheckExact(data)) {
+    if (core->eof != Py_False || !PyBytes_CheckExact(data) || is_dying((PyObject *)core)) {
         return 0;
     }
     /* The looks may run code (a key's __eq__): the reader's own state is looked at last. */

@@ -414,6 +414,19 @@ def test_a_clock_set_on_the_loop_is_used(loop):
     assert abs(loop.time() - time.monotonic()) < 60
 
 
+def test_a_clock_that_says_nan(same_outcome):
+    """No deadline is ahead of it, so timers fire."""
+
+    def scenario(env):
+        seen = []
+        env.loop.call_later(3600, seen.append, "fired")
+        env.loop.time = lambda: math.nan
+        env.turn(2)
+        return seen
+
+    assert same_outcome(scenario)[0] == ("returned", ["fired"])
+
+
 def test_a_clock_that_jumps_ahead_when_the_loop_would_wait(loop):
     """An hour's sleep passes at once: the clock moves as soon as nothing is ready."""
     clock = Clock(100.0)

@@ -426,13 +426,12 @@ spend_bulk_budget(LoopObject *loop, Py_ssize_t size)
 static int
 read_once(StreamObject *self)
 {
-    LoopObject *loop = self->loop;
     bool bulk = is_bulk(self);
     int rc = self->sink.feed != NULL && !self->sock.foreign ? read_into_native(self)
              : self->sink.buffered                          ? read_into_protocol(self)
                                                             : read_data(self);
-    if (bulk) {
-        spend_bulk_budget(loop, self->in.last_read);
+    if (bulk && self->loop != NULL) { /* the protocol may have ended the connection */
+        spend_bulk_budget(self->loop, self->in.last_read);
     }
     if (self->in.readable && stream_may_read(self) && stream_read_later(self) < 0) {
         return -1;

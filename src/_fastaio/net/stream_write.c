@@ -204,6 +204,13 @@ stream_write(PyObject *op, PyObject *data)
         }
     }
     PyObject *piece = PyBytes_FromObject(data); /* exactly bytes: dropping it runs no code */
+    if (piece != NULL && !PyBytes_CheckExact(data)) {
+        alive = check_alive(self); /* the object's own __buffer__() may have ended the connection */
+        if (alive <= 0) {
+            Py_DECREF(piece);
+            return alive < 0 ? NULL : Py_NewRef(Py_None);
+        }
+    }
     if (push_piece(self, piece) < 0 || flush_soon(self, large) < 0) {
         return NULL;
     }

@@ -273,6 +273,7 @@ loop_set_ready(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
     ReadyQueue old = loop->ready;
     int result = 0;
     loop->ready = (ReadyQueue){0};
+    loop->bulk.scheduled = false; /* its entry was in the old queue */
     for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(handles); i++) {
         result = queue_handle(loop, PyList_GET_ITEM(handles, i));
     }

@@ -56,7 +56,8 @@ fire_timers(LoopObject *loop)
         return -1;
     }
     now += CLOCK_RESOLUTION;
-    while ((first = timers_peek(&loop->timers)) != NULL && first->when < now) {
+    /* Not "when < now": a replaced clock may say NaN, which no deadline is ahead of. */
+    while ((first = timers_peek(&loop->timers)) != NULL && !(first->when >= now)) {
         ReadyEntry *entry = ready_push(&loop->ready);
         if (entry == NULL) {
             return -1;

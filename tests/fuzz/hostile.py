@@ -863,6 +863,8 @@ class Hostile(Grammar):
         return self.op(text + ")")
 
     def make_M(self):
+        if self.depth > self.deepest:
+            return Op("nothing")
         return self.body(FUNCTION, self.meddling, [1, 1, 2, 3])
 
     def make_C(self):

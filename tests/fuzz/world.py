@@ -50,6 +50,7 @@ __all__ = (
     "h",
     "in_thread",
     "listen",
+    "nothing",
     "os",
     "p",
     "protocol",
@@ -228,8 +229,9 @@ def end(loop):
     var.set(None)
     gc.collect()
     gc.disable()
-    with contextlib.suppress(BaseException):
-        asyncio.events._set_running_loop(None)
+    for _ in range(RUNS * DEPTH):  # what stood there may put something else there
+        with contextlib.suppress(BaseException):
+            asyncio.events._set_running_loop(None)
     asyncio.set_event_loop(None)
 
 
@@ -273,8 +275,8 @@ def in_thread(function):
 # ------------------------------------------------------------------------------- hostile objects
 
 
-def _nothing(*args, **kwargs):
-    return None
+def nothing(*args, **kwargs):
+    """Meddle with nothing."""
 
 
 DEFAULTS = {
@@ -315,7 +317,7 @@ def default(name, self, args):
     inherited = getattr(super(type(self), self), name, None)
     if callable(inherited) and type(self).__base__ is not object:
         return inherited(*args)
-    return DEFAULTS.get(name, _nothing)(self, *args)
+    return DEFAULTS.get(name, nothing)(self, *args)
 
 
 class Unwanted(Exception):
@@ -374,7 +376,7 @@ def evil(function, names="__del__", base="object", then=""):
     body = {name: hook(name, function, then) for name in names.split()}
     if base == "Coroutine":
         for name in ("send", "throw", "close", "__await__"):
-            body.setdefault(name, hook(name, _nothing, ""))
+            body.setdefault(name, hook(name, nothing, ""))
     if "__eq__" in body:
         body.setdefault("__hash__", parent.__hash__)
     if "done" in body or "add_done_callback" in body:
@@ -388,7 +390,7 @@ def evil(function, names="__del__", base="object", then=""):
 class evil_socket(socket.socket):
     """A socket whose methods call a function first."""
 
-    meddle = staticmethod(_nothing)
+    meddle = staticmethod(nothing)
 
     def recv(self, *args):
         self.meddle()

@@ -661,6 +661,66 @@ def test_a_socket_that_is_taken_away(run):
     run(main)
 
 
+async def connection_by(run_loop, keep):
+    """A transport over one half of a socketpair, the peer, and the socket as `keep` would hold it."""
+    ours, peer = socket.socketpair()
+    ours.setblocking(False)
+    transport, _ = await run_loop.create_connection(asyncio.Protocol, sock=ours)
+    kept = {"given": ours, "extra": transport.get_extra_info("socket"), "nobody": None}[keep]
+    return transport, peer, kept
+
+
+@pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR])
+@pytest.mark.parametrize("keep", ["given", "extra"])
+def test_a_socket_that_somebody_kept_is_shut_down(run, keep, how):
+    async def main():
+        transport, peer, kept = await connection_by(asyncio.get_running_loop(), keep)
+        with peer:
+            transport.write(b"bye")
+            kept.shutdown(how)
+            peer.settimeout(GUARD)
+            seen = [peer.recv(100), peer.recv(100)]
+            transport.abort()
+            await asyncio.sleep(0)
+        return seen
+
+    assert run(main) == [b"bye", b""]
+
+
+def test_a_socket_that_somebody_kept_is_sent_by(run):
+    async def main():
+        transport, peer, kept = await connection_by(asyncio.get_running_loop(), "given")
+        with peer:
+            transport.write(b"a")
+            kept.send(b"b")
+            transport.write(b"c")
+            kept.send(b"d")
+            seen = peer.recv(100)
+            transport.abort()
+            await asyncio.sleep(0)
+        return seen
+
+    assert run(main) == b"abcd"
+
+
+@pytest.mark.fastaio_only
+def test_output_is_gathered_where_nobody_else_has_the_socket(run):
+    async def main():
+        transport, peer, _ = await connection_by(asyncio.get_running_loop(), "nobody")
+        with peer:
+            transport.write(b"a")
+            with pytest.raises(BlockingIOError):
+                peer.recv(100, socket.MSG_DONTWAIT)
+            transport.write(b"b")
+            await asyncio.sleep(0)
+            seen = peer.recv(100, socket.MSG_DONTWAIT)
+            transport.abort()
+            await asyncio.sleep(0)
+        return seen
+
+    assert run(main) == b"ab"
+
+
 def test_the_loop_ends_while_output_is_on_its_way(loop_factory):
     for delay in (0, 0.002, 0.003, 0.004, 0.005):
         for _ in range(10):

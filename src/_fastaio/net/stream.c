@@ -77,6 +77,7 @@ stream_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     Py_VISIT(self->sink.protocol);
     Py_VISIT(self->sock.obj);
+    Py_VISIT(self->sock.shown);
     Py_VISIT(self->server);
     Py_VISIT(self->life.waiter);
     Py_VISIT(self->context);
@@ -107,6 +108,7 @@ stream_clear(PyObject *op)
     Py_CLEAR(self->dict);
     Py_CLEAR(self->sink.protocol);
     Py_CLEAR(self->sock.obj);
+    Py_CLEAR(self->sock.shown);
     Py_CLEAR(self->server);
     Py_CLEAR(self->life.waiter);
     Py_CLEAR(self->context);

@@ -62,6 +62,7 @@ stream_release(StreamObject *self)
             keep_first(&failure, (PyObject *)self);
         }
         Py_DECREF(sock);
+        Py_CLEAR(self->sock.shown);
     }
     if (server != NULL) {
         if (stream_detach(self, st, server) < 0) {

@@ -64,6 +64,7 @@ typedef struct {
 
 typedef struct {
     PyObject *obj;     /* the Python socket; NULL once it is closed */
+    PyObject *shown;   /* the TransportSocket in `extra`, which holds `obj`; NULL: `obj` is another one */
     const int *fd_ptr; /* where `obj` keeps its descriptor; NULL where that is not known */
     IoWatcher io;
     int fd; /* the number that is watched */
@@ -124,6 +125,16 @@ typedef struct {
     StreamSocket sock;
     StreamLife life;
 } StreamObject;
+
+/* Return true if somebody else holds the socket, and may shut it down, close it or send by it: what is
+   written then must not wait. The transport and `shown` hold `obj`, the transport and `extra` hold
+   `shown`. */
+static inline bool
+stream_socket_is_shared(const StreamObject *self)
+{
+    return self->sock.shown == NULL || Py_REFCNT(self->sock.shown) > 2
+           || Py_REFCNT(self->sock.obj) > 2;
+}
 
 /* Return the descriptor for system calls: -1 if the user has closed or detached the socket. */
 static inline int

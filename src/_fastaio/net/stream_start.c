@@ -112,12 +112,13 @@ add_address(PyObject *extra, PyObject *sock, PyObject *key, PyObject *method)
 /* Fill the dict of get_extra_info(). Addresses are read now: the kernel does not know them once the
    peer is gone. */
 static int
-fill_extra(fastaio_state *st, PyObject *extra, PyObject *sock)
+fill_extra(StreamObject *self, fastaio_state *st, PyObject *sock)
 {
-    PyObject *shown = PyObject_CallOneArg(st->TransportSocket, sock);
-    int rc = shown != NULL ? PyDict_SetItem(extra, st->str_socket, shown) : -1;
-    Py_XDECREF(shown);
-    if (rc < 0 || add_address(extra, sock, st->str_sockname, st->str_getsockname) < 0) {
+    PyObject *extra = self->extra;
+    Py_XSETREF(self->sock.shown, PyObject_CallOneArg(st->TransportSocket, sock));
+    if (self->sock.shown == NULL ||
+        PyDict_SetItem(extra, st->str_socket, self->sock.shown) < 0 ||
+        add_address(extra, sock, st->str_sockname, st->str_getsockname) < 0) {
         return -1;
     }
     int known = PyDict_Contains(extra, st->str_peername);
@@ -231,6 +232,7 @@ stream_use_socket(StreamObject *self, PyObject *sock)
         rc = stream_take_io_ref(self, st, sock);
     }
     Py_XDECREF(old);
+    Py_CLEAR(self->sock.shown);
     self->sock.obj = sock;
     self->sock.foreign = !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
     if (!self->sock.foreign && *compat_socket_fd(sock) == self->sock.fd) {
@@ -305,6 +307,7 @@ undo_set_up(StreamObject *self, fastaio_state *st)
         PyErr_WriteUnraisable((PyObject *)self);
     }
     Py_CLEAR(self->sock.obj);
+    Py_CLEAR(self->sock.shown);
     Py_CLEAR(self->server);
     Py_CLEAR(self->sink.protocol);
     Py_CLEAR(self->life.waiter);
@@ -334,7 +337,7 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
     }
     Py_XSETREF(self->extra, extra != NULL ? Py_NewRef(extra) : PyDict_New());
     self->context = PyContext_CopyCurrent();
-    if (self->extra == NULL || self->context == NULL || fill_extra(st, self->extra, sock) < 0 ||
+    if (self->extra == NULL || self->context == NULL || fill_extra(self, st, sock) < 0 ||
         inspect_socket(self, st, sock) < 0) {
         return -1;
     }

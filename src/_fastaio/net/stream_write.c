@@ -70,9 +70,11 @@ flush_soon(StreamObject *self, bool at_once)
         return 0;
     }
     /* Send now where no flush follows: the loop does not run, or runs in another thread. Send now
-       where the keeper cannot: only the methods of a foreign socket can send. */
+       where the keeper cannot: only the methods of a foreign socket can send. Send now where others
+       may use the socket behind the transport's back. */
     at_once = at_once || self->out.pieces.size > self->out.high_water ||
-              self->sock.fd_ptr == NULL || loop->thread_id != PyThread_get_thread_ident() ||
+              self->sock.fd_ptr == NULL || stream_socket_is_shared(self) ||
+              loop->thread_id != PyThread_get_thread_ident() ||
               !keeper_is_ready(&loop->output);
     if (self->out.writable && !at_once) {
         loop_flush_later(loop, &self->out.flush);

@@ -176,14 +176,16 @@ def test_methods_of_task_on_new_ones(name):
     assert exit_code_of(lambda: try_everything(attribute, new_tasks)) == 0
 
 
-@pytest.mark.parametrize("kind", ["Future", "Task"])
-def test_our_own_methods_stand_the_same(kind):
+@pytest.mark.parametrize(
+    ("kind", "things"), [("Future", "Future"), ("Task", "Task"), ("Future", "Task")]
+)
+def test_our_own_methods_stand_the_same(kind, things):
     import fastaio
 
     cls = getattr(fastaio, kind)
 
     def make(fastaio, loop):
-        if kind == "Future":
+        if things == "Future":
             return futures(fastaio, loop)
         return tasks(fastaio, loop) + new_tasks(fastaio, loop)
 

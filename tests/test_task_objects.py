@@ -1,8 +1,11 @@
 """Task as an object: who runs, what it waits for, bad yields, repr, reports, references."""
 
+import abc
 import asyncio
+import gc
 import threading
 import types
+import typing
 import weakref
 
 import pytest
@@ -582,3 +585,59 @@ def test_tasks_of_asyncio_on_the_loop(run):
                 await waiting
 
     run(main)
+
+
+def test_a_task_is_a_future(loop, future_type, task_type):
+    task = task_type(asyncio.sleep(0), loop=loop)
+    assert isinstance(task, future_type)
+    assert issubclass(task_type, future_type)
+    assert not issubclass(future_type, task_type)
+    assert not isinstance(future_type(loop=loop), task_type)
+    assert task_type.__mro__.index(future_type) < task_type.__mro__.index(object)
+    # Its methods take a task.
+    seen = []
+    future_type.add_done_callback(task, seen.append)
+    assert future_type.done(task) is False
+    loop.run_until_complete(task)
+    assert future_type.result(task) is None
+    assert future_type.exception(task) is None
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert seen == [task]
+    with pytest.raises(TypeError):
+        task_type.cancelling(future_type(loop=loop))
+    with pytest.raises(TypeError):
+        future_type.__new__(task_type)
+
+
+def test_classes_derived_from_both(loop, future_type, task_type):
+    value = typing.TypeVar("value")
+
+    class Mixin:
+        def mixed(self):
+            return "mixed"
+
+        def result(self):
+            return ("mixed", super().result())
+
+    class Future(Mixin, future_type, abc.ABC):
+        pass
+
+    class Task(Mixin, task_type, typing.Generic[value]):
+        def get_name(self):
+            return "my " + super().get_name()
+
+    class Deeper(Task[int]):
+        def cancel(self, msg=None):
+            return super().cancel(msg)
+
+    task = Deeper(asyncio.sleep(0, "done"), loop=loop, name="name")
+    fut = Future(loop=loop)
+    fut.set_result(task)
+    loop.run_until_complete(task)
+    assert (task.result(), task.get_name(), task.mixed()) == (("mixed", "done"), "my name", "mixed")
+    assert fut.result() == ("mixed", task)
+    assert isinstance(task, future_type) and isinstance(fut, future_type)
+    assert super(task_type, task).done() if task_type is asyncio.Task else True
+    del task, fut
+    gc.collect()

@@ -350,7 +350,7 @@ def test_the_factory_of_eager_tasks(same_outcome):
             coro.close()
             async with asyncio.TaskGroup() as group:
                 group.create_task(step("grouped"))
-            return done, results, tasks[1].get_name(), [task.get_coro() for task in tasks]
+            return done, results, tasks[1].get_name()
 
         result = env.run(main())
         task = env.loop.create_task(asyncio.sleep(0))  # the loop does not run

@@ -37,10 +37,6 @@ CUT_WAKE_UP = (
     "puts a mock in the place of the wake-up from another thread, which only a loop whose selector "
     "is a mock and never blocks can do without"
 )
-SIBLINGS = (
-    "fastaio.Task and fastaio.Future extend asyncio's Task and Future, neither extends the other: "
-    "a task is an instance of asyncio.Future, but not of what stands under that name here"
-)
 PYTHON_REGISTRY = (
     "has the loop make the tasks and asks asyncio's pure-Python registry, which knows no native one"
 )
@@ -67,11 +63,6 @@ NOT_APPLICABLE = [
         since=(3, 15),
         io_uring=False,
     ),
-    NotApplicable("test_tasks.GenericTaskTests.test_future_subclass", SIBLINGS),
-    NotApplicable(
-        "test_tasks.CTask_CFuture_Tests.test_set_exception_causes_invalid_state", SIBLINGS
-    ),
-    NotApplicable("test_tasks.CTask_CFuture_Tests.test_set_result_causes_invalid_state", SIBLINGS),
     *_base_events(
         QUEUES,
         "test__add_callback_handle",

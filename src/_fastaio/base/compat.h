@@ -17,17 +17,12 @@
 #error "fastaio needs CPython 3.11 or newer"
 #endif
 
-/* Words that _asyncio.Future and _asyncio.Task have behind the object header, with a little room
-   to grow. future_base_check() refuses to load if the interpreter's own types are larger. */
-#if PY_VERSION_HEX >= 0x030E0000
-#define BASE_FUTURE_WORDS 13
-#define BASE_TASK_WORDS 20
-#elif PY_VERSION_HEX >= 0x030D0000
-#define BASE_FUTURE_WORDS 12
-#define BASE_TASK_WORDS 17
+/* Words that _asyncio.Task, the larger of the two bases, has behind the object header, with a little
+   room to grow. future_base_check() refuses to load if the interpreter's own types are larger. */
+#if PY_VERSION_HEX >= 0x030E0000 || PY_VERSION_HEX < 0x030D0000
+#define BASE_ROOM_WORDS 20
 #else
-#define BASE_FUTURE_WORDS 14
-#define BASE_TASK_WORDS 20
+#define BASE_ROOM_WORDS 17
 #endif
 
 /* 3.11's _asyncio types are static: they leave the type's reference count, and its traversal, to

@@ -11,13 +11,7 @@
 FutureCore *
 future_core(fastaio_state *st, PyObject *obj)
 {
-    if (PyObject_TypeCheck(obj, st->FutureType)) {
-        return &((FutureObject *)obj)->core;
-    }
-    if (PyObject_TypeCheck(obj, st->TaskType)) {
-        return &((TaskObject *)obj)->core;
-    }
-    return NULL;
+    return PyObject_TypeCheck(obj, st->FutureType) ? &((FutureObject *)obj)->core : NULL;
 }
 
 int
@@ -454,7 +448,6 @@ future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop)
         .st = st,
         .loop = loop,
         .native = loop_is_native(st, loop) ? (LoopObject *)loop : NULL,
-        .offset = old.offset,
     };
     future_core_drop(&old);
     return future_keep_source_traceback(core);
@@ -480,7 +473,7 @@ void
 future_core_clear(FutureCore *core)
 {
     FutureCore old = *core;
-    *core = (FutureCore){.st = old.st, .offset = old.offset};
+    *core = (FutureCore){.st = old.st};
     future_core_drop(&old);
 }
 

@@ -25,23 +25,25 @@ typedef struct {
     PyObject *cancel_message;
     PyObject *cancelled_exc;
     PyObject *source_tb;
-    uint16_t offset;      /* from the object's start to this core */
     uint8_t state;        /* a FutureState */
     bool waiter_is_task : 1; /* `callback` is a native Task that awaits this future */
     bool blocking : 1;       /* _asyncio_future_blocking */
     bool log_traceback : 1;  /* an exception was set and nobody has asked for it */
 } FutureCore;
 
+/* A Task is one of these, too: its core stands at the same place, behind room for the larger base. So
+   whatever takes a native future takes a native task, Python's isinstance() and the methods of
+   fastaio.Future included. It costs a future some words. */
 typedef struct {
     PyObject_HEAD
-    void *base_room[BASE_FUTURE_WORDS];
+    void *base_room[BASE_ROOM_WORDS];
     FutureCore core;
 } FutureObject;
 
 static inline PyObject *
 future_object(FutureCore *core)
 {
-    return (PyObject *)((char *)core - core->offset);
+    return (PyObject *)((char *)core - offsetof(FutureObject, core));
 }
 
 /* The core of a native Future or Task (a Python subclass included), or NULL for anything else. */
@@ -77,11 +79,6 @@ PyObject *future_make_cancelled_error(FutureCore *core);
 int future_add_waiter(FutureCore *core, PyObject *task);
 
 /* For task.c: the shared parts of both types. */
-static inline void
-future_core_alloc(FutureCore *core, size_t offset)
-{
-    core->offset = (uint16_t)offset;
-}
 /* Whether dropping the core runs no code of others, as far as references go. */
 bool future_core_is_inert(const FutureCore *core);
 /* Whether a reference to `obj`, which may be NULL, can be dropped without running code of others:

@@ -80,11 +80,7 @@ future_init(FutureObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 future_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    PyObject *self = type->tp_alloc(type, 0);
-    if (self != NULL) {
-        future_core_alloc(&((FutureObject *)self)->core, offsetof(FutureObject, core));
-    }
-    return self;
+    return type->tp_alloc(type, 0);
 }
 
 PyObject *
@@ -95,7 +91,6 @@ future_new(LoopObject *loop)
     if (self == NULL) {
         return NULL;
     }
-    future_core_alloc(&self->core, offsetof(FutureObject, core));
     self->core.st = loop->st;
     self->core.loop = Py_NewRef((PyObject *)loop);
     self->core.native = loop;

@@ -6,8 +6,8 @@
 
 struct TaskObject {
     PyObject_HEAD
-    void *base_room[BASE_TASK_WORDS];
-    FutureCore core;
+    void *base_room[BASE_ROOM_WORDS];
+    FutureCore core;      /* where a FutureObject has it */
     PyObject *coro;       /* NULL once done and cleared */
     PyObject *name;       /* a str; NULL: not made yet, "Task-<number>" */
     PyObject *context;

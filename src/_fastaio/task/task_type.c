@@ -180,11 +180,7 @@ task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 task_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    PyObject *self = type->tp_alloc(type, 0);
-    if (self != NULL) {
-        future_core_alloc(&((TaskObject *)self)->core, offsetof(TaskObject, core));
-    }
-    return self;
+    return type->tp_alloc(type, 0);
 }
 
 PyObject *
@@ -195,7 +191,6 @@ task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context, bo
     if (task == NULL) {
         return NULL;
     }
-    future_core_alloc(&task->core, offsetof(TaskObject, core));
     if (future_core_init(&task->core, st, (PyObject *)loop) < 0
         || task_setup(task, coro, name, context) < 0 || start(task, eager) < 0) {
         Py_DECREF(task);
@@ -604,6 +599,33 @@ static PyType_Spec task_spec = {
     .slots = task_slots,
 };
 
+_Static_assert(offsetof(TaskObject, core) == offsetof(FutureObject, core),
+               "a task is a future, too");
+
+/* Put Future among the classes that Task is an instance of, before the base that both have: as
+   asyncio.Task is an asyncio.Future. The layouts of two bases in C cannot be joined by the type's
+   own means, though they agree here; and a metaclass with an __instancecheck__() would keep users
+   from deriving classes with a metaclass of their own. Task has every method that Future has. */
+static int
+add_future_to_mro(PyTypeObject *task, PyTypeObject *future)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(task->tp_mro);
+    PyObject *mro = PyTuple_New(count + 1);
+    if (mro == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0, at = 0; i < count; i++) {
+        PyObject *class = PyTuple_GET_ITEM(task->tp_mro, i);
+        if (class == (PyObject *)future->tp_base) {
+            PyTuple_SET_ITEM(mro, at++, Py_NewRef(future));
+        }
+        PyTuple_SET_ITEM(mro, at++, Py_NewRef(class));
+    }
+    Py_SETREF(task->tp_mro, mro);
+    PyType_Modified(task);
+    return 0;
+}
+
 int
 task_types_init(PyObject *module)
 {
@@ -616,5 +638,5 @@ task_types_init(PyObject *module)
         return -1;
     }
     st->TaskType->tp_iternext = task_next; /* as Future's */
-    return 0;
+    return add_future_to_mro(st->TaskType, st->FutureType);
 }

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+# All sources are compiled here, which may take a slow machine a while.
+pytestmark = pytest.mark.timeout(600)
+
 SOURCES = Path(__file__).parent.parent / "src" / "_fastaio"
 
 # From low to high. Rooms of one layer do not know of each other.

@@ -662,7 +662,7 @@ def test_a_socket_that_is_taken_away(run):
 
 
 async def connection_by(run_loop, keep):
-    """A transport over one half of a socketpair, the peer, and the socket as `keep` would hold it."""
+    """A transport over one half of a socketpair, the peer, and the socket as `keep` says."""
     ours, peer = socket.socketpair()
     ours.setblocking(False)
     transport, _ = await run_loop.create_connection(asyncio.Protocol, sock=ours)

@@ -161,6 +161,7 @@ FUTURES = """
     hash(f[{F}])
     """
 
+# Not asyncio.Task.__init__(): within the task's own step CPython frees the coroutine that runs.
 TASKS = """
     f[{F}] = loop.create_task({CO})
     f[{F}] = loop.create_task({CO})
@@ -202,7 +203,6 @@ TASKS = """
     asyncio.tasks._unregister_task(f[{F}])
     asyncio.tasks._unregister_eager_task(f[{F}])
     asyncio.tasks._register_eager_task(f[{F}])
-    asyncio.Task.__init__(f[{F}], {CO}, loop=loop)
     asyncio.Task.cancel(f[{F}])
     asyncio.Task.get_coro(f[{F}])
     loop.set_task_factory({C})

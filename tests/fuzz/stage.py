@@ -61,6 +61,13 @@ class Boom(Exception):
     """What programs raise."""
 
 
+def freed(what, number):
+    """Note that something is freed, unless a callback has raised: then asyncio's own frames are in
+    a traceback and keep things alive."""
+    if not play.raised:
+        log(what, number)
+
+
 class Token:
     """Notes when it is freed, and within which task."""
 
@@ -71,12 +78,12 @@ class Token:
         return f"Token({self.number})"
 
     def __del__(self):
-        log("freed", self.number)
+        freed("freed", self.number)
 
 
 def watch(number, thing):
     """Note when `thing` is freed."""
-    play.watched.append(weakref.ref(thing, lambda ref: log("gone", number)))
+    play.watched.append(weakref.ref(thing, lambda ref: freed("gone", number)))
 
 
 @types.coroutine
@@ -137,7 +144,8 @@ play = Play()
 def plain(thing):
     """Its text without addresses, and without the place where it was made: asyncio has frames of
     its own there."""
-    return _CREATED.sub("created at X", normalise(str(thing)))
+    text = normalise(str(thing)).replace("'_ThreadSafeHandle'", "'Handle'")
+    return _CREATED.sub("created at X", text)
 
 
 def describe_error(exc, depth=0):
@@ -347,8 +355,6 @@ def finish(loop, pool, *others):
     run_all(loop, 10 * factor)
     for number in sorted(pool):
         log(number, pool[number])
-    # Where a callback has raised, asyncio's own frames are in the traceback and keep things alive.
-    play.ended = play.raised
     for other in (*others, pool):
         other.clear()
     run_all(loop, 2)

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import struct
+import weakref
 
 import pytest
 
@@ -297,13 +298,21 @@ async def connected(factory=Recorder, family=socket.AF_INET, make=tcp_sockets, b
         before(ours, theirs)
     with Peer(theirs) as peer:
         transport, protocol = await loop.create_connection(factory, sock=ours)
+        held = weakref.ref(ours)
+        del ours  # where others have the socket nothing that is written waits
         try:
             yield transport, protocol, peer
         finally:
-            if ours.fileno() != -1:
+            if not is_closed(held):
                 transport.abort()
                 # connection_lost and the close of the descriptor come a turn later.
-                await until(lambda: ours.fileno() == -1)
+                await until(lambda: is_closed(held))
+
+
+def is_closed(ref):
+    """Whether a socket, given by a weak reference, is closed or gone."""
+    sock = ref()
+    return sock is None or sock.fileno() == -1
 
 
 def small_buffers(*socks):

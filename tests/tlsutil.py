@@ -5,11 +5,12 @@ import contextlib
 import functools
 import socket
 import ssl
+import weakref
 
 import pytest
 import trustme
 
-from .ioutil import Peer, Recorder, tcp_sockets, until
+from .ioutil import Peer, Recorder, is_closed, tcp_sockets, until
 from .support import GUARD
 
 HOST = "tls.example.org"
@@ -121,9 +122,11 @@ async def both_ends(client_factory=Recorder, server_factory=Recorder, *, client=
         client_factory, sock=left, ssl=client or client_context(), server_hostname=HOST
     )
     accepted = await accepting
+    ends = weakref.ref(left), weakref.ref(right)
+    del left, right, accepting  # where others have the socket nothing that is written waits
     try:
         yield transport, protocol, *accepted
     finally:
         transport.abort()
         accepted[0].abort()
-        await until(lambda: left.fileno() == right.fileno() == -1)
+        await until(lambda: all(map(is_closed, ends)))

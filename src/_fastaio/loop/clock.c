@@ -21,9 +21,9 @@ measure_counter(LoopClock *clock)
 }
 
 void
-clock_read(LoopClock *clock)
+clock_read_at(LoopClock *clock, uint64_t counter)
 {
-    clock->counter = cycle_counter();
+    clock->counter = counter;
     clock->now_ns = clock_ns();
     if (clock->stale_count == 0) {
         measure_counter(clock);

@@ -43,8 +43,15 @@ cycle_counter(void)
 #endif
 }
 
+/* Read the clock, where `counter` has just been read: now_ns is exact afterwards. */
+void clock_read_at(LoopClock *clock, uint64_t counter);
+
 /* Read the clock: now_ns is exact afterwards. */
-void clock_read(LoopClock *clock);
+static inline void
+clock_read(LoopClock *clock)
+{
+    clock_read_at(clock, cycle_counter());
+}
 
 /* Return true if now_ns is less than CLOCK_STALE_NS old. */
 static inline bool
@@ -57,8 +64,9 @@ clock_is_fresh(const LoopClock *clock)
 static inline void
 clock_refresh(LoopClock *clock)
 {
-    if (!clock_is_fresh(clock)) {
-        clock_read(clock);
+    uint64_t counter = cycle_counter();
+    if (counter - clock->counter >= clock->stale_count) {
+        clock_read_at(clock, counter);
     }
 }
 

@@ -78,6 +78,7 @@ struct LoopObject {
     FdTable *fds;
     FlushList output;       /* transports with queued output, the oldest first */
     PyObject *current_task; /* what asyncio believes to be current; borrowed, NULL: none */
+    PyObject **current_field; /* the word where asyncio keeps that (3.14), while a run goes on; or NULL */
     PyObject *task_factory; /* or NULL */
     char *hot_buffer;       /* HOT_BUFFER_SIZE bytes, made at the first use */
     Metrics metrics;

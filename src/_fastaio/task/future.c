@@ -443,13 +443,17 @@ future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop)
     if (loop == NULL) {
         return -1;
     }
-    FutureCore old = *core; /* __init__ may be called again */
-    *core = (FutureCore){
-        .st = st,
-        .loop = loop,
-        .native = loop_is_native(st, loop) ? (LoopObject *)loop : NULL,
-    };
-    future_core_drop(&old);
+    LoopObject *native = loop_is_native(st, loop) ? (LoopObject *)loop : NULL;
+    if (core->loop == NULL && core->cancel_message == NULL) { /* nothing else is set before __init__ */
+        core->st = st;
+        core->loop = loop;
+        core->native = native;
+    }
+    else { /* __init__ is called again */
+        FutureCore old = *core;
+        *core = (FutureCore){.st = st, .loop = loop, .native = native};
+        future_core_drop(&old);
+    }
     return future_keep_source_traceback(core);
 }
 
@@ -475,31 +479,6 @@ future_core_clear(FutureCore *core)
     FutureCore old = *core;
     *core = (FutureCore){.st = old.st};
     future_core_drop(&old);
-}
-
-void
-future_core_drop(const FutureCore *core)
-{
-    Py_XDECREF(core->loop);
-    Py_XDECREF(core->callback);
-    Py_XDECREF(core->context);
-    Py_XDECREF(core->callbacks);
-    Py_XDECREF(core->result);
-    Py_XDECREF(core->exception);
-    Py_XDECREF(core->exception_tb);
-    Py_XDECREF(core->cancel_message);
-    Py_XDECREF(core->cancelled_exc);
-    Py_XDECREF(core->source_tb);
-}
-
-bool
-future_core_is_inert(const FutureCore *core)
-{
-    return !core->log_traceback && reference_is_inert(core->result)
-           && reference_is_inert(core->exception) && core->exception_tb == NULL
-           && reference_is_inert(core->callback) && core->context == NULL
-           && core->callbacks == NULL && reference_is_inert(core->cancel_message)
-           && reference_is_inert(core->cancelled_exc) && core->source_tb == NULL;
 }
 
 int

@@ -79,8 +79,6 @@ PyObject *future_make_cancelled_error(FutureCore *core);
 int future_add_waiter(FutureCore *core, PyObject *task);
 
 /* For task.c: the shared parts of both types. */
-/* Whether dropping the core runs no code of others, as far as references go. */
-bool future_core_is_inert(const FutureCore *core);
 /* Whether a reference to `obj`, which may be NULL, can be dropped without running code of others:
    somebody else has it too, or it is of a type like int or bytes. */
 static inline bool
@@ -89,12 +87,34 @@ reference_is_inert(PyObject *obj)
     return obj == NULL || Py_REFCNT(obj) > 1
            || !(Py_TYPE(obj)->tp_flags & (Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HEAPTYPE));
 }
+/* Whether dropping the core of a finished future runs no code of others, as far as references go. */
+static inline bool
+future_core_is_inert(const FutureCore *core)
+{
+    return !core->log_traceback && reference_is_inert(core->result) && core->exception == NULL
+           && core->exception_tb == NULL && core->callback == NULL && core->callbacks == NULL
+           && core->cancel_message == NULL && core->cancelled_exc == NULL
+           && core->source_tb == NULL;
+}
 int future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop);
 int future_core_traverse(FutureCore *core, visitproc visit, void *arg);
 /* Make the core that of an uninitialised future, then drop what it held. */
 void future_core_clear(FutureCore *core);
 /* Drop the references of a core that nobody can reach any more: a copy, or in a dealloc. */
-void future_core_drop(const FutureCore *core);
+static inline void
+future_core_drop(const FutureCore *core)
+{
+    Py_XDECREF(core->loop);
+    Py_XDECREF(core->callback);
+    Py_XDECREF(core->context);
+    Py_XDECREF(core->callbacks);
+    Py_XDECREF(core->result);
+    Py_XDECREF(core->exception);
+    Py_XDECREF(core->exception_tb);
+    Py_XDECREF(core->cancel_message);
+    Py_XDECREF(core->cancelled_exc);
+    Py_XDECREF(core->source_tb);
+}
 /* Reports an exception that nobody retrieved; called by finalizers. */
 void future_report_unretrieved(FutureCore *core);
 /* Whether entries may go straight into the native queue: 1, or 0 where loop.call_soon() is to be

@@ -52,26 +52,22 @@ int future_call_exception_handler(FutureCore *core, PyObject *context);
 int future_base_traverse(PyObject *self, destructor ours, visitproc visit, void *arg);
 int future_base_clear(PyObject *self, destructor ours);
 void future_base_dealloc(PyObject *self, destructor ours);
-/* Whether that dealloc would find nothing: nobody has used the base's fields (all before `room`), and
-   there are no weak references and no __dict__. */
+/* Return true if that dealloc would find nothing in an object of one of the exact types: nobody has used the
+   base's fields, and there are no weak references and no __dict__. Always false for a subclass. */
 static inline bool
-future_base_is_blank(PyObject *self, size_t room)
+future_base_is_blank(PyObject *self)
 {
     const uintptr_t *words = (const uintptr_t *)self;
-    uintptr_t found = 0;
-    for (size_t i = sizeof(PyObject) / sizeof(*words); i < room / sizeof(*words); i++) {
+    size_t count = (size_t)Py_TYPE(self)->tp_base->tp_basicsize / sizeof(*words);
+    uintptr_t found = 0, found_too = 0;
+    for (size_t i = sizeof(PyObject) / sizeof(*words); i + 1 < count; i += 2) {
         found |= words[i];
+        found_too |= words[i + 1];
+        /* Word by word: a vector load of words that have just been written singly waits for the stores. */
+        __asm__("" : "+r"(found), "+r"(found_too));
     }
-    return found == 0 && compat_prefix_is_blank(self);
-}
-
-/* Let the callbacks of weak references run before what the future holds is freed, as in asyncio. */
-static inline void
-future_base_clear_weakrefs(PyObject *self, size_t room)
-{
-    if (!future_base_is_blank(self, room)) {
-        PyObject_ClearWeakRefs(self);
-    }
+    found |= words[count - 1];
+    return (found | found_too) == 0 && compat_prefix_is_blank(self);
 }
 
 /* ImportError where the interpreter's type does not fit into the room kept for it. */

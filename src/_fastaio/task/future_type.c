@@ -134,9 +134,12 @@ future_drop(PyObject *self)
     if ((!exact || core->log_traceback) && dealloc_finalize(self) < 0) {
         return; /* resurrected */
     }
-    future_base_clear_weakrefs(self, offsetof(FutureObject, core));
+    bool blank = future_base_is_blank(self);
+    if (!blank) { /* their callbacks run before what the future holds is freed, as in asyncio */
+        PyObject_ClearWeakRefs(self);
+    }
     future_core_drop(core);
-    if (exact && future_base_is_blank(self, offsetof(FutureObject, core))) {
+    if (exact && blank) {
         future_free(self);
         Py_DECREF(type);
     }
@@ -160,7 +163,7 @@ future_dealloc(PyObject *self)
     FutureCore *core = &((FutureObject *)self)->core;
     PyObject_GC_UnTrack(self);
     if (type->tp_free == future_free && !core->log_traceback && !holds_containers(core)
-        && future_base_is_blank(self, offsetof(FutureObject, core))) {
+        && future_base_is_blank(self)) {
         future_core_drop(core);
         future_free(self);
         Py_DECREF(type);

@@ -263,37 +263,31 @@ registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObjec
     return swap_current(st, loop, task, previous);
 }
 
-/* From 3.14 on the current task is one word of the thread state. Where it is known, it is written
-   directly; that it is the right one is seen at the first call, which asyncio's function makes. */
+/* From 3.14 on the current task is one word of the thread state. That it is the right one is seen at the
+   first call, which asyncio's function makes. */
 int
-registry_set_current(fastaio_state *st, PyObject *loop, PyObject *task)
+registry_set_current(LoopObject *loop, PyObject *task)
 {
+    fastaio_state *st = loop->st;
 #if PY_VERSION_HEX >= 0x030E0000
     BaseLayout *layout = &st->layout;
-    if (layout->running_task == 0) {
-        return swap_current(st, loop, task, NULL);
-    }
-    char *thread = (char *)PyThreadState_Get();
-    PyObject **current = base_field(thread, layout->running_task);
-    if (layout->thread_checked) {
-        PyObject *old = *current;
-        *current = Py_XNewRef(task);
-        Py_XDECREF(old);
-        return 0;
-    }
-    if (swap_current(st, loop, task, NULL) < 0) {
+    if (swap_current(st, (PyObject *)loop, task, NULL) < 0) {
         return -1;
     }
-    if (task != NULL) {
-        layout->thread_checked =
-            *current == task && *base_field(thread, layout->running_loop) == loop;
-        if (!layout->thread_checked) {
+    if (layout->running_task != 0 && task != NULL) {
+        PyThreadState *thread = PyThreadState_Get();
+        PyObject **current = base_field(thread, layout->running_task);
+        if (*current == task && *base_field(thread, layout->running_loop) == (PyObject *)loop) {
+            layout->thread_checked = true;
+            loop->current_field = current;
+        }
+        else {
             layout->running_task = 0;
         }
     }
     return 0;
 #else
-    return swap_current(st, loop, task, NULL);
+    return swap_current(st, (PyObject *)loop, task, NULL);
 #endif
 }
 

@@ -17,9 +17,9 @@ void registry_empty_base(TaskObject *task, const BaseLayout *layout);
    loop; hands the previous one to *previous (new reference or NULL) unless that is NULL. A native
    loop is told, so its `current_task` holds. */
 int registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous);
-/* The same without an answer, for a native loop in its own turn, which keeps `current_task` itself:
-   one write where that is enough. */
-int registry_set_current(fastaio_state *st, PyObject *loop, PyObject *task);
+/* The same without an answer, for a loop of ours in its own turn, which keeps `current_task` itself. Sets
+   the loop's `current_field` where one write is enough from then on. */
+int registry_set_current(LoopObject *loop, PyObject *task);
 /* The task has got another name. */
 int registry_name_changed(TaskObject *task);
 /* The awaited-by graph of 3.14; there is none before. */

@@ -425,35 +425,15 @@ task_wakeup(TaskObject *task, PyObject *future)
 
 /* ---- the end of an entry --------------------------------------------------------------------- */
 
-/* A task holds its context twice, once in the base's field: see registry_add(). */
+/* Return true if dropping a reference to the future that woke a task may run code of others. */
 static bool
-context_is_inert(const TaskObject *task)
+dropping_runs_code(fastaio_state *st, PyObject *future)
 {
-    Py_ssize_t own = 1 + (task->core.st->layout.context != 0);
-    return task->context == NULL || Py_REFCNT(task->context) > own
-           || PyObject_Size(task->context) == 0;
-}
-
-static bool
-dropping_task_runs_code(TaskObject *task)
-{
-    return task->core.state == FUTURE_PENDING || compat_may_have_attributes((PyObject *)task)
-           || !future_core_is_inert(&task->core) || task->fut_waiter != NULL
-           || (task->coro != NULL && !PyCoro_CheckExact(task->coro))
-           || !reference_is_inert(task->name) || !context_is_inert(task);
-}
-
-static bool
-dropping_runs_code(fastaio_state *st, PyObject *obj)
-{
-    if (Py_REFCNT(obj) > 1) {
+    if (Py_REFCNT(future) > 1) {
         return false;
     }
-    if (Py_IS_TYPE(obj, st->FutureType)) {
-        return !future_core_is_inert(&((FutureObject *)obj)->core)
-               || !future_base_is_blank(obj, offsetof(FutureObject, core));
-    }
-    return !Py_IS_TYPE(obj, st->TaskType) || dropping_task_runs_code((TaskObject *)obj);
+    return !Py_IS_TYPE(future, st->FutureType) || compat_may_have_attributes(future)
+           || !future_core_is_inert(&((FutureObject *)future)->core);
 }
 
 bool

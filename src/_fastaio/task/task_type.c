@@ -488,13 +488,16 @@ task_drop(PyObject *self)
             registry_empty_base(task, &st->layout);
         }
     }
-    future_base_clear_weakrefs(self, offsetof(TaskObject, core));
+    bool blank = future_base_is_blank(self);
+    if (!blank) { /* their callbacks run before what the task holds is freed, as in asyncio */
+        PyObject_ClearWeakRefs(self);
+    }
     future_core_drop(&task->core);
     Py_XDECREF(task->coro);
     Py_XDECREF(task->name);
     Py_XDECREF(task->context);
     Py_XDECREF(task->fut_waiter);
-    if (exact && future_base_is_blank(self, offsetof(TaskObject, core))) {
+    if (exact && blank) {
         task_free(self);
         Py_DECREF(type);
     }

@@ -16,7 +16,13 @@ set_current_task(LoopObject *loop, PyObject *task)
         return 0;
     }
     loop->current_task = task;
-    return registry_set_current(loop->st, (PyObject *)loop, task);
+    if (loop->current_field != NULL) {
+        PyObject *old = *loop->current_field;
+        *loop->current_field = Py_XNewRef(task);
+        Py_XDECREF(old);
+        return 0;
+    }
+    return registry_set_current(loop, task);
 }
 
 #endif

@@ -85,6 +85,7 @@ static int
 enter_turns(LoopObject *loop, PyObject **outer_task)
 {
     *outer_task = NULL;
+    loop->current_field = NULL; /* this thread may be another than before */
     return loop->run_count == 0
                ? set_current_task(loop, NULL)
                : registry_swap_current(loop->st, (PyObject *)loop, NULL, outer_task);

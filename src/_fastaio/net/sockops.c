@@ -1,5 +1,6 @@
 /* sockops.c: loop.sock_recv and its kin: what each of them tries, and the loop's methods. */
 #include "net/sockops.h"
+#include "base/kernel.h"
 #include "net/sockop.h"
 
 #include <arpa/inet.h>
@@ -81,7 +82,7 @@ system_recv(SockOp *op, char *buffer, size_t size, ssize_t *count)
         if (fd == -2) {
             return FAILED;
         }
-        *count = recv(fd, buffer, size, MSG_DONTWAIT);
+        *count = kernel_recv(fd, buffer, size, MSG_DONTWAIT);
         outcome = system_outcome(*count, &repeat);
     } while (outcome == WAIT && repeat);
     if (outcome == DONE) {
@@ -101,7 +102,7 @@ system_send(SockOp *op, const char *data, size_t size, ssize_t *count)
         if (fd == -2) {
             return FAILED;
         }
-        *count = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        *count = kernel_send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
         outcome = system_outcome(*count, &repeat);
     } while (outcome == WAIT && repeat);
     if (outcome == DONE) {

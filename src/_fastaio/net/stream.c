@@ -219,8 +219,12 @@ static PyObject *
 stream_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
-    if (self->sink.streams && self->out.flush.link != NULL && stream_flush(self) < 0) {
-        return NULL;
+    if (self->sink.streams) {
+        self->out.drains_each = self->out.undrained == 1;
+        self->out.undrained = 0;
+        if (self->out.flush.link != NULL && stream_flush(self) < 0) {
+            return NULL;
+        }
     }
     return PyBool_FromLong(self->life.closing);
 }

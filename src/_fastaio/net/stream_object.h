@@ -60,6 +60,8 @@ typedef struct {
     bool leftover;        /* foreign: what is queued was refused before */
     bool protocol_paused; /* pause_writing() was called, resume_writing() not yet */
     bool eof;             /* write_eof() was called */
+    bool drains_each;     /* drain() has followed the last write(): the next one is sent at once */
+    unsigned undrained;   /* writes since the last drain() */
 } StreamOutput;
 
 typedef struct {

@@ -21,6 +21,7 @@
  */
 #include "net/stream_read.h"
 
+#include "base/kernel.h"
 #include "net/stream_base.h"
 #include "net/stream_flush.h"
 #include "transport/sink.h"
@@ -42,7 +43,7 @@ receive(StreamObject *self, void *buffer, size_t size, bool *cut)
     *cut = false;
     if (self->sock.kind != SOCKET_UNIX) {
         do {
-            count = recv(fd, buffer, size, 0);
+            count = kernel_recv(fd, buffer, size, 0);
         } while (count < 0 && errno == EINTR);
         return count;
     }

@@ -5,6 +5,7 @@
  */
 #include "net/stream_send.h"
 
+#include "base/kernel.h"
 #include "net/stream_base.h"
 
 #include <errno.h>
@@ -35,11 +36,11 @@ send_vector(const Pieces *pieces, size_t skip, int fd, int flags, size_t *asked)
     ssize_t sent;
     do {
         if (count == 1) {
-            sent = send(fd, vectors[0].iov_base, vectors[0].iov_len, flags);
+            sent = kernel_send(fd, vectors[0].iov_base, vectors[0].iov_len, flags);
         }
         else {
             struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
-            sent = sendmsg(fd, &message, flags);
+            sent = kernel_sendmsg(fd, &message, flags);
         }
     } while (sent < 0 && errno == EINTR);
     return sent;

@@ -1,6 +1,7 @@
 /* stream_write.c: write(), writelines() and the limits of flow control. */
 #include "net/stream_write.h"
 
+#include "base/kernel.h"
 #include "net/stream_base.h"
 #include "net/stream_flush.h"
 
@@ -68,6 +69,11 @@ flush_soon(StreamObject *self, bool at_once)
     if (loop == NULL) { /* a buffer with methods in Python has ended the connection */
         stream_drop_output(self);
         return 0;
+    }
+    if (self->sink.streams) {
+        /* Queueing costs more than it spares where each write() is drained, which sends it. */
+        at_once = at_once || (self->out.drains_each && self->out.undrained == 0);
+        self->out.undrained++;
     }
     /* Send now where no flush follows: the loop does not run, or runs in another thread. Send now
        where the keeper cannot: only the methods of a foreign socket can send. Send now where others
@@ -139,7 +145,7 @@ send_large(StreamObject *self, PyObject *data)
     int rc = 1;
     if (view.len >= STREAM_LARGE) {
         do {
-            sent = send(stream_fd(self), view.buf, (size_t)view.len, MSG_NOSIGNAL);
+            sent = kernel_send(stream_fd(self), view.buf, (size_t)view.len, MSG_NOSIGNAL);
         } while (sent < 0 && errno == EINTR);
     }
     if (sent < 0) {

@@ -1,6 +1,8 @@
 /* epoll.c: poller.h by epoll: one epoll descriptor and one eventfd for wake-ups. */
 #include "poll/poller.h"
 
+#include "base/kernel.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -144,7 +146,7 @@ wait_ns(EpollPoller *self, struct epoll_event *batch, int size, int64_t ns)
     }
 #endif
     int ms = ns < 0 ? -1 : (int)((ns + NS_PER_MS - 1) / NS_PER_MS);
-    return epoll_wait(self->epoll_fd, batch, size, ms);
+    return kernel_epoll_wait(self->epoll_fd, batch, size, ms);
 }
 
 static int

@@ -12,6 +12,7 @@
  * example). So a lock guards the table, and only the ring's own thread touches the ring.
  */
 #include "poll/poller.h"
+#include "base/kernel.h"
 #include "poll/uring_impl.h"
 
 #include <errno.h>
@@ -239,7 +240,7 @@ take_levels(UringPoller *self, PollEvent *events, int max_events)
     self->levels_poll = 0;
     atomic_store_explicit(&self->dirty, true, memory_order_relaxed);
     int count =
-        epoll_wait(self->epoll_fd, batch, max_events < EPOLL_BATCH ? max_events : EPOLL_BATCH, 0);
+        kernel_epoll_wait(self->epoll_fd, batch, max_events < EPOLL_BATCH ? max_events : EPOLL_BATCH, 0);
     for (int i = 0; i < count; i++) {
         events[i] = (PollEvent){.token = batch[i].data.u64, .events = batch[i].events};
     }

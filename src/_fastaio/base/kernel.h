@@ -54,7 +54,11 @@ static inline int
 kernel_epoll_wait(int epoll_fd, struct epoll_event *events, int count, int timeout_ms)
 {
 #if CALLS_KERNEL
+#ifdef SYS_epoll_wait
+    return (int)syscall(SYS_epoll_wait, epoll_fd, events, count, timeout_ms);
+#else
     return (int)syscall(SYS_epoll_pwait, epoll_fd, events, count, timeout_ms, NULL, (size_t)0);
+#endif
 #else
     return epoll_wait(epoll_fd, events, count, timeout_ms);
 #endif

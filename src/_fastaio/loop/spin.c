@@ -4,7 +4,7 @@
  * caches are cold. A wait that is shorter than that cost is cheaper, and over sooner, if the thread
  * spins. How much blocking costs and how long the waits are depends on the machine, on the peers and
  * on who else wants the CPU. So the loop tries: for a few waits each it blocks at once, spins a little,
- * spins longer, and compares the CPU time per callback. The cheapest holds until the next trial.
+ * spins longer, and compares CPU time and wall time per callback. The best holds until the next trial.
  */
 #include "loop/spin.h"
 
@@ -13,13 +13,20 @@
 /* Waits that take longer, waking a halted CPU included, are never worth a spin. */
 #define SHORT_WAIT_NS 120000
 #define SHORT_SHARE_MIN 0.5
-#define STAGE_WAITS 32
+#define STAGE_WAITS 64
 #define TRIAL_STAGES (2 * SPIN_LENGTHS)
+/* This many quarters of a trial's costs count in the next one. */
+#define KEPT_QUARTERS 3
 /* A trial's result holds for so many times the trial's duration: more where it is confirmed. */
 #define PATIENCE_MIN 16
 #define PATIENCE_MAX 256
-/* Spinning has to spare this share of the CPU time, so that noise does not choose it. */
+/* A length has to spare this share of CPU time times wall time, so that noise does not choose it. */
 #define WORTH_SHARE 0.02
+/* The loop may take this share of CPU time more than if it never spun. Where spinning costs more, but saves
+   much wall time, only some of the waits spin. */
+#define EXTRA_CPU_MAX 0.03
+#define MUCH_EXTRA_CPU 0.25
+#define MUCH_LESS_WALL 0.75
 
 static const int64_t lengths_ns[SPIN_LENGTHS] = {0, 15000, 50000};
 
@@ -41,7 +48,11 @@ start_stage(Spin *spin, int64_t now_ns, uint64_t work)
 static void
 start_trial(Spin *spin, int64_t now_ns, uint64_t work)
 {
-    memset(spin->costs, 0, sizeof(spin->costs));
+    for (unsigned i = 0; i < SPIN_LENGTHS; i++) { /* one trial is short, so earlier ones count as well */
+        SpinCost *cost = &spin->costs[i];
+        *cost = (SpinCost){cost->cpu_ns * KEPT_QUARTERS / 4, cost->wall_ns * KEPT_QUARTERS / 4,
+                           cost->work * KEPT_QUARTERS / 4};
+    }
     spin->stage = spin->length = 0;
     spin->trial_ns = now_ns;
     start_stage(spin, now_ns, work);
@@ -54,32 +65,70 @@ spin_start_run(Spin *spin)
     spin->length = 0;
     spin->until_ns = 0;
     spin->patience = PATIENCE_MIN;
+    memset(spin->costs, 0, sizeof(spin->costs));
 }
 
-/* Return true if spinning for one length has cost less than for another, and has not slowed the loop. */
-static bool
-is_cheaper(const SpinCost *cost, const SpinCost *other, double margin)
+/* Return the share of the waits that may spin, given the CPU time and the wall time of a turn that spins,
+   both relative to one that blocks. */
+static double
+allowed_share(double cpu, double wall)
 {
-    double work = (double)cost->work, other_work = (double)other->work;
-    return (double)cost->cpu_ns * other_work < (double)other->cpu_ns * work * (1.0 - margin)
-           && (double)cost->wall_ns * other_work <= (double)other->wall_ns * work * 1.05;
+    double extra = cpu - 1.0;
+    if (wall > 1.0 + EXTRA_CPU_MAX) {
+        return 0.0;
+    }
+    if (extra <= EXTRA_CPU_MAX) {
+        return 1.0;
+    }
+    return extra <= MUCH_EXTRA_CPU && wall <= MUCH_LESS_WALL ? EXTRA_CPU_MAX / extra : 0.0;
+}
+
+/* Choose the length, and the share of the waits that spin for it, with the least CPU time times wall
+   time. */
+static void
+choose(Spin *spin)
+{
+    const SpinCost *blocking = &spin->costs[0];
+    double least = 1.0 - WORTH_SHARE;
+    spin->chosen = 0;
+    spin->share = 1.0;
+    for (unsigned i = 1; i < SPIN_LENGTHS; i++) {
+        const SpinCost *cost = &spin->costs[i];
+        double scale = (double)blocking->work / (double)cost->work;
+        double cpu = (double)cost->cpu_ns / (double)blocking->cpu_ns * scale;
+        double wall = (double)cost->wall_ns / (double)blocking->wall_ns * scale;
+        double share = allowed_share(cpu, wall);
+        double product = (1.0 + share * (cpu - 1.0)) * (1.0 + share * (wall - 1.0));
+        if (product < least) {
+            least = product;
+            spin->chosen = i;
+            spin->share = share;
+        }
+    }
 }
 
 static void
 end_trial(Spin *spin, int64_t now_ns)
 {
-    unsigned best = 0;
-    for (unsigned i = 1; i < SPIN_LENGTHS; i++) {
-        if (is_cheaper(&spin->costs[i], &spin->costs[best], best == 0 ? WORTH_SHARE : 0.0)) {
-            best = i;
-        }
-    }
-    bool confirmed = best == spin->chosen;
-    spin->patience = !confirmed                       ? PATIENCE_MIN
+    unsigned before = spin->chosen;
+    choose(spin);
+    spin->patience = spin->chosen != before          ? PATIENCE_MIN
                      : spin->patience < PATIENCE_MAX ? 2 * spin->patience
-                                                      : PATIENCE_MAX;
-    spin->length = spin->chosen = best;
+                                                     : PATIENCE_MAX;
+    spin->length = spin->chosen;
+    spin->due_share = 0.0;
+    spin->wait_count = 0;
     spin->until_ns = now_ns + spin->patience * (now_ns - spin->trial_ns);
+}
+
+/* Between two trials: spin in `share` of the groups of STAGE_WAITS waits. */
+static void
+start_group(Spin *spin)
+{
+    spin->wait_count = 0;
+    spin->due_share += spin->share;
+    spin->length = spin->due_share >= 1.0 ? spin->chosen : 0;
+    spin->due_share -= spin->due_share >= 1.0 ? 1.0 : 0.0;
 }
 
 static void
@@ -101,13 +150,17 @@ end_stage(Spin *spin, int64_t now_ns, uint64_t work)
 static int64_t
 measured_limit(Spin *spin, int64_t now_ns, uint64_t work)
 {
-    if (spin->stage < TRIAL_STAGES) {
-        if (++spin->wait_count > STAGE_WAITS) {
+    bool tries = spin->stage < TRIAL_STAGES;
+    if (!tries && now_ns >= spin->until_ns) {
+        start_trial(spin, now_ns, work);
+    }
+    else if (++spin->wait_count > STAGE_WAITS) {
+        if (tries) {
             end_stage(spin, now_ns, work);
         }
-    }
-    else if (now_ns >= spin->until_ns) {
-        start_trial(spin, now_ns, work);
+        else {
+            start_group(spin);
+        }
     }
     return lengths_ns[spin->length];
 }

@@ -19,12 +19,14 @@ typedef struct {
     int forced_us;      /* 0: never spin; above: spin that long; SPIN_MEASURED */
     double short_share; /* moving share of the waits that were short */
     /* The measurement. A stage is some waits of one length; a trial is several stages of each. */
-    unsigned length;    /* of this stage: an index */
+    unsigned length;    /* of this stage or group of waits: an index */
     unsigned stage;     /* number of the stage within the trial; past the last: the trial is over */
-    unsigned wait_count; /* in this stage */
+    unsigned wait_count; /* in this stage or group */
     int64_t until_ns;   /* when the next trial begins */
     int64_t trial_ns;   /* when this one began */
-    unsigned chosen;    /* the length that the last trial found cheapest */
+    unsigned chosen;    /* the length that the last trial found best */
+    double share;       /* of the waits that spin for it */
+    double due_share;   /* sum of `share` over the groups of waits, less the groups that spun */
     unsigned patience;  /* for how many times its own duration a trial's result holds */
     SpinCost start;     /* totals when this stage began */
     SpinCost costs[SPIN_LENGTHS];

@@ -216,6 +216,39 @@ def test_the_report_of_a_callback_has_its_source(loop):
     assert isinstance(contexts[0]["handle"], asyncio.Handle)
 
 
+def test_reports_of_a_connection_have_their_source(same_outcome):
+    def scenario(env):
+        class Failing(asyncio.Protocol):
+            def connection_made(self, transport):
+                raise ValueError("made")
+
+            def connection_lost(self, exc):
+                raise ValueError("lost")
+
+        async def connect():
+            transport, _ = await env.loop.create_connection(Failing, sock=ours)
+            return transport
+
+        async def close(transport):
+            transport.close()
+
+        contexts = []
+        env.loop.set_debug(True)
+        env.loop.set_exception_handler(lambda loop, context: contexts.append(context))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            env.run(close(env.run(connect())))
+            env.turn(3)
+        seen = []
+        for context in contexts:
+            names = [frame.name for frame in context["source_traceback"]]
+            called = [name for name in ("connect", "close") if name in names]
+            seen.append((list(context), context["exception"], called))
+        return seen
+
+    same_outcome(scenario)
+
+
 def test_debug_by_the_environment(loop_factory_source):
     source = f"print(({loop_factory_source})().get_debug())"
     environment = {**os.environ, "PYTHONASYNCIODEBUG": "1"}
@@ -246,6 +279,23 @@ def test_any_attribute_can_be_set(loop):
     assert loop.__dict__["something_of_mine"] == 5
     del loop.something_of_mine
     assert not hasattr(loop, "something_of_mine")
+
+
+def test_call_soon_is_used_by_connections(same_outcome):
+    def scenario(env):
+        async def connect():
+            transport, _ = await env.loop.create_connection(asyncio.Protocol, sock=ours)
+            transport.close()
+
+        ours, theirs = socket.socketpair()
+        with theirs:
+            calls = recording(env.loop, "call_soon")
+            env.run(connect())
+            env.turn(3)
+        names = [getattr(args[0], "__name__", "") for args, _ in calls]
+        return [name for name in ("connection_made", "_call_connection_lost") if name in names]
+
+    same_outcome(scenario)
 
 
 def test_call_soon_is_used_by_futures_and_tasks(same_outcome):

@@ -201,6 +201,34 @@ def test_the_end_of_a_terminal_is_read_once(run):
     run(main)
 
 
+def test_a_view_with_gaps_ends_the_pipe(same_outcome):
+    """Or is refused, where output waits."""
+
+    def scenario(env):
+        async def main():
+            reports = []
+            env.loop.set_exception_handler(
+                lambda loop, context: reports.append((context["message"], context["exception"]))
+            )
+            gaps = memoryview(b"a-b-c-")[::2]
+            async with writing() as (transport, protocol, fd):
+                transport.write(b"before")
+                transport.write(gaps)
+                transport.write(b"after")
+                lost = await protocol.lost
+                got = os.read(fd, 100)
+            async with writing() as (transport, protocol, fd):
+                transport.write(bytes(1_000_000))
+                with pytest.raises(TypeError) as caught:
+                    transport.write(gaps)
+                refused = caught.value, transport.get_write_buffer_size() > 0
+            return reports, lost, got, refused
+
+        return env.run(main())
+
+    same_outcome(scenario)
+
+
 @pytest.mark.parametrize("method", ["connect_read_pipe", "connect_write_pipe"])
 def test_regular_files_are_refused(run, tmp_path, method):
     async def main():

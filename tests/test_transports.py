@@ -741,6 +741,57 @@ def test_a_greedy_connection_does_not_starve_the_others(run):
     run(main)
 
 
+def failing_writes(env, write, *, waiting=0):
+    """What a connection comes to that has `waiting` bytes queued when `write(transport)` is called."""
+
+    async def main():
+        reports = []
+        env.loop.set_exception_handler(
+            lambda loop, context: reports.append((context["message"], context["exception"]))
+        )
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        with theirs:
+            transport, protocol = await env.loop.create_connection(Recorder, sock=ours)
+            transport.write(b"before" if not waiting else bytes(waiting))
+            before = transport.get_write_buffer_size() > 0
+            write(transport)
+            closing = [transport.is_closing(), transport.get_write_buffer_size() > 0]
+            transport.write(b"after")
+            got = bytearray()
+            while not protocol.lost.done() and got[-5:] != b"after":
+                got += drain(theirs)
+                await asyncio.sleep(0)
+            got += drain(theirs)
+            transport.abort()
+            lost = await protocol.lost
+            return before, closing, bytes(got[:100]), bytes(got[-10:]), lost, reports
+
+    return env.run(main())
+
+
+GAPS = memoryview(b"a-b-c-")[::2]
+writes_gaps = pytest.mark.parametrize(
+    "write",
+    [
+        lambda transport: transport.write(GAPS),
+        lambda transport: transport.writelines([b"first", GAPS, b"last"]),
+        lambda transport: transport.write(memoryview(bytes(400_000))[::2]),
+    ],
+    ids=["write", "writelines", "large"],
+)
+
+
+@writes_gaps
+def test_a_view_with_gaps_ends_the_connection(same_outcome, write):
+    same_outcome(lambda env: failing_writes(env, write))
+
+
+@writes_gaps
+def test_a_view_with_gaps_behind_output_that_waits(same_outcome, write):
+    same_outcome(lambda env: failing_writes(env, write, waiting=2_000_000))
+
+
 def test_many_idle_connections_and_a_busy_one(run):
     async def main():
         loop = asyncio.get_running_loop()

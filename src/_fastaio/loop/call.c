@@ -191,15 +191,34 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
     return (PyObject *)handle;
 }
 
-int
-loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObject *const *args,
-                  Py_ssize_t count)
+/* Call loop.call_soon(callback, arg, context=context), which a program has replaced. */
+static int
+call_replaced_call_soon(LoopObject *loop, PyObject *context, PyObject *callback, PyObject *arg)
 {
+    PyObject *stack[] = {(PyObject *)loop, callback, arg, context};
+    PyObject *handle = PyObject_VectorcallMethod(loop->st->str_call_soon, stack, 3,
+                                                 context ? loop->st->context_kwname : NULL);
+    Py_XDECREF(handle);
+    return handle ? 0 : -1;
+}
+
+int
+loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObject *arg)
+{
+    if (loop_overrides(loop) & OVERRIDE_CALL_SOON) {
+        return call_replaced_call_soon(loop, context, callback, arg);
+    }
     HandleObject *handle =
-        handle_new(loop->st, (PyObject *)loop, callback, args, count, context, false);
-    int result = handle ? push_handle(loop, handle) : -1;
-    Py_XDECREF((PyObject *)handle);
-    return result;
+        handle_new(loop->st, (PyObject *)loop, callback, &arg, 1, context, false);
+    if (handle == NULL) {
+        return -1;
+    }
+    int rc = loop->watchdog.debug ? keep_source_traceback(loop, handle) : 0;
+    if (rc == 0) {
+        rc = push_handle(loop, handle);
+    }
+    Py_DECREF((PyObject *)handle);
+    return rc;
 }
 
 /* ---- timers ---------------------------------------------------------------------------------- */

@@ -133,10 +133,9 @@ loop_call_native(LoopObject *loop, ready_fn fn, PyObject *obj)
 {
     return ready_push_native(&loop->ready, fn, obj);
 }
-/* Do loop.call_soon(callback, *args, context=context) without a handle for the caller. `context` NULL: a
+/* Do loop.call_soon(callback, arg, context=context) without a handle for the caller. `context` NULL: a
    copy of the current one. Return 0, or -1 with an exception. */
-int loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback,
-                      PyObject *const *args, Py_ssize_t count);
+int loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObject *arg);
 /* Make the next turn poll. */
 static inline void
 loop_io_happened(LoopObject *loop)

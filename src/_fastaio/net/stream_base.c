@@ -168,5 +168,6 @@ stream_drop_output(StreamObject *self)
 {
     loop_flush_cancel(&self->out.flush);
     flush_forget_kept(&self->out.flush);
+    self->out.scattered = false;
     pieces_drop(&self->out.pieces);
 }

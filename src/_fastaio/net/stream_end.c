@@ -185,10 +185,11 @@ stream_lose(StreamObject *self, PyObject *exc)
     if (loop_check_closed(loop) < 0 || (loop->watchdog.debug && loop_check_thread(loop) < 0)) {
         return -1;
     }
-    if (loop_overrides(loop) & OVERRIDE_CALL_SOON) {
+    /* A handle of call_soon() in place of a native entry: debug mode keeps where it was made. */
+    if (loop->watchdog.debug || (loop_overrides(loop) & OVERRIDE_CALL_SOON)) {
         PyObject *method = PyObject_GetAttr((PyObject *)self, loop->st->str__call_connection_lost);
         PyObject *context = CONNECTION_HAS_ONE_CONTEXT ? self->context : NULL;
-        int rc = method != NULL ? loop_call_soon_in(loop, context, method, &exc, 1) : -1;
+        int rc = method != NULL ? loop_call_soon_in(loop, context, method, exc) : -1;
         Py_XDECREF(method);
         return rc;
     }

@@ -128,6 +128,13 @@ write_failed(StreamObject *self)
     return rc;
 }
 
+int
+stream_fail_scattered(StreamObject *self)
+{
+    PyErr_SetString(PyExc_BufferError, "memoryview: underlying buffer is not C-contiguous");
+    return write_failed(self);
+}
+
 /* ---- flushing -------------------------------------------------------------------------------- */
 
 int

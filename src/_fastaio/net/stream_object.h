@@ -58,6 +58,7 @@ typedef struct {
     bool has_room;        /* EPOLLOUT was reported; the refused output has not been offered again */
     bool watched;         /* EPOLLOUT is asked for */
     bool leftover;        /* foreign: what is queued was refused before */
+    bool scattered;       /* the refused queue has a view that no system call takes: see write() */
     bool protocol_paused; /* pause_writing() was called, resume_writing() not yet */
     bool eof;             /* write_eof() was called */
     bool drains_each;     /* drain() has followed the last write(): the next one is sent at once */

@@ -18,6 +18,9 @@ static int
 flush_refused(StreamObject *self)
 {
     self->out.has_room = false;
+    if (self->out.scattered) {
+        return stream_fail_scattered(self);
+    }
     self->out.writable = true;
     return stream_flush(self);
 }
@@ -284,9 +287,8 @@ queue_start(StreamObject *self, LoopObject *loop, PyObject *protocol)
     if (made == NULL) {
         return -1;
     }
-    PyObject *args[] = {(PyObject *)self};
     PyObject *context = CONNECTION_HAS_ONE_CONTEXT ? self->context : NULL;
-    int rc = loop_call_soon_in(loop, context, made, args, 1);
+    int rc = loop_call_soon_in(loop, context, made, (PyObject *)self);
     Py_DECREF(made);
     return rc < 0 ? -1 : loop_call_native(loop, stream_start, (PyObject *)self);
 }

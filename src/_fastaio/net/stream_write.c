@@ -163,6 +163,33 @@ send_large(StreamObject *self, PyObject *data)
     return rc;
 }
 
+/* Return whether a memoryview has gaps. sock.send() raises BufferError for such a view. */
+static bool
+is_scattered(PyObject *view)
+{
+    return !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(view), 'C');
+}
+
+/* Write a view with gaps. As on asyncio, write() ends the connection where it calls sock.send(); where
+   refused output waits, the next send ends it. (asyncio of 3.11 copies the view in the second case.)
+   Take the reference to `copy`, the bytes of the view. Return 0, or -1 with an exception. */
+static int
+write_scattered(StreamObject *self, PyObject *copy)
+{
+    int alive = stream_flush(self) < 0 ? -1 : check_alive(self);
+    if (alive <= 0) {
+        Py_DECREF(copy);
+        return alive;
+    }
+    if (self->out.pieces.count == 0) {
+        Py_DECREF(copy);
+        return stream_fail_scattered(self);
+    }
+    int rc = push_piece(self, copy);
+    self->out.scattered = !self->out.writable && PY_VERSION_HEX >= 0x030C0000;
+    return rc < 0 ? -1 : flush_soon(self, true);
+}
+
 /* Raise what asyncio raises for an object that is not bytes. The message depends on the version. */
 static PyObject *
 refuse_to_write(PyObject *op, PyObject *data)
@@ -218,6 +245,9 @@ stream_write(PyObject *op, PyObject *data)
             Py_DECREF(piece);
             return alive < 0 ? NULL : Py_NewRef(Py_None);
         }
+        if (PyMemoryView_Check(data) && is_scattered(data)) {
+            return write_scattered(self, piece) < 0 ? NULL : Py_NewRef(Py_None);
+        }
     }
     if (push_piece(self, piece) < 0 || flush_soon(self, large) < 0) {
         return NULL;
@@ -225,17 +255,37 @@ stream_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
-/* Return the bytes of one item of writelines(), or NULL with TypeError for an item that is no buffer. */
+/* Return the bytes of one item of writelines(), or NULL with TypeError for an item that is no buffer. Set
+   *scattered to whether the item has gaps. */
 static PyObject *
-piece_of(PyObject *data)
+piece_of(PyObject *data, bool *scattered)
 {
+    *scattered = false;
     if (PyBytes_CheckExact(data)) {
         return Py_NewRef(data);
     }
     PyObject *view = PyMemoryView_FromObject(data);
-    PyObject *piece = view != NULL ? PyBytes_FromObject(view) : NULL;
-    Py_XDECREF(view);
+    if (view == NULL) {
+        return NULL;
+    }
+    *scattered = is_scattered(view);
+    PyObject *piece = PyBytes_FromObject(view);
+    Py_DECREF(view);
     return piece;
+}
+
+/* Fail as asyncio's writelines() does for the item at `index`, which has gaps. Before 3.12 asyncio joins
+   the items; since then one sendmsg() gets all of them. Return 0, or -1 with an exception. */
+static int
+writelines_scattered(StreamObject *self, Py_ssize_t index)
+{
+    if (PY_VERSION_HEX < 0x030C0000) {
+        PyErr_Format(PyExc_TypeError,
+                     "sequence item %zd: expected a bytes-like object, memoryview found", index);
+        return -1;
+    }
+    int alive = stream_flush(self) < 0 ? -1 : check_alive(self);
+    return alive > 0 ? stream_fail_scattered(self) : alive;
 }
 
 static PyObject *
@@ -263,13 +313,22 @@ stream_writelines(PyObject *op, PyObject *lines)
         return NULL;
     }
     Py_ssize_t count = PyList_GET_SIZE(list);
+    Py_ssize_t first_scattered = count;
     for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *piece = piece_of(PyList_GET_ITEM(list, i));
+        bool scattered;
+        PyObject *piece = piece_of(PyList_GET_ITEM(list, i), &scattered);
         if (piece == NULL) {
             Py_DECREF(list);
             return NULL;
         }
         PyList_SetItem(list, i, piece);
+        if (scattered && first_scattered == count) {
+            first_scattered = i;
+        }
+    }
+    if (first_scattered < count) {
+        Py_DECREF(list);
+        return writelines_scattered(self, first_scattered) < 0 ? NULL : Py_NewRef(Py_None);
     }
     int rc = 0;
     for (Py_ssize_t i = 0; i < count && rc == 0 && self->loop != NULL; i++) {

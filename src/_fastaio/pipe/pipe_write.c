@@ -204,6 +204,16 @@ flush(PyObject *op, fastaio_state *st)
 
 /* ---- methods --------------------------------------------------------------------------------- */
 
+/* Return whether data is bytes, a bytearray or a memoryview without gaps. What asyncio makes of a view
+   with gaps, and of all else, is left to asyncio. */
+static inline bool
+is_plain_data(PyObject *data)
+{
+    return PyBytes_Check(data) || PyByteArray_Check(data) ||
+           (PyMemoryView_Check(data) &&
+            PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(data), 'C'));
+}
+
 static PyObject *
 pipe_write(PyObject *op, PyObject *data)
 {
@@ -213,12 +223,11 @@ pipe_write(PyObject *op, PyObject *data)
         return NULL;
     }
     LoopObject *loop = transport_loop(&self->core, st);
-    bool bytes = PyBytes_Check(data);
     if (loop != NULL && loop_flush_before(loop) < 0) {
         return NULL;
     }
     if (loop == NULL || self->core.loop == NULL || self->core.conn_lost || self->core.closing ||
-        self->core.fd < 0 || !(bytes || PyByteArray_Check(data) || PyMemoryView_Check(data))) {
+        self->core.fd < 0 || !is_plain_data(data)) {
         return transport_call_base(st->asyncio_WritePipeTransport, st->str_write, op, &data, 1);
     }
     /* Exactly bytes: dropping it runs no code. */

@@ -135,7 +135,7 @@ typedef struct fastaio_state {
     PyObject *awaited_by_add;    /* from 3.14: asyncio's function */
     PyObject *awaited_by_discard;
     TaskObject *tasks;           /* up to 3.13: the newest of our living tasks */
-    unsigned forks; /* how many os.fork() lie between this process and the module's loading */
+    unsigned fork_count; /* calls of os.fork() between the module's loading and this process */
     struct LoopObject *fork_listeners; /* the loops whose pollers are told of a fork (fork.c) */
     struct SignalPipe *signal_pipes; /* signal_pipe.c: those that are open */
     bool wakeup_slot_proved;         /* signal_pipe.c: wakeup_slot_read() has proved to be right */

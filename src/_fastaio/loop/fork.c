@@ -83,7 +83,7 @@ static PyObject *
 after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     fastaio_state *st = state_of_module(module);
-    st->forks++;
+    st->fork_count++;
     keeper_after_fork_in_child(st->keeper);
     for (LoopObject *loop = st->fork_listeners; loop != NULL; loop = loop->fork.next) {
         loop->poller->methods->forked(loop->poller);

@@ -56,7 +56,7 @@ typedef struct {
 typedef struct {
     LoopObject *next;
     LoopObject **link; /* NULL: not listed */
-    unsigned count;    /* st->forks when the poller became this process's own */
+    unsigned count;    /* st->fork_count when the poller became this process's own */
 } LoopFork;
 
 /* The state that decides whether a turn polls, and how long it waits. */
@@ -118,7 +118,7 @@ loop_is_native(fastaio_state *st, PyObject *obj)
 static inline bool
 loop_is_copy(const LoopObject *loop)
 {
-    return loop->fork.count != loop->st->forks;
+    return loop->fork.count != loop->st->fork_count;
 }
 
 /* Return the receive buffer that all connections of the loop share; NULL with MemoryError. Its content

@@ -240,7 +240,7 @@ watch_adopt(LoopObject *loop)
     if (rc < 0) {
         return raise_errno(-rc);
     }
-    loop->fork.count = loop->st->forks;
+    loop->fork.count = loop->st->fork_count;
     return register_all(loop);
 }
 

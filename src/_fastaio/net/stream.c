@@ -420,7 +420,7 @@ stream_repr(PyObject *op)
 }
 
 int
-stream_send(fastaio_state *st, PyObject *transport, PyObject *data)
+stream_call_write(fastaio_state *st, PyObject *transport, PyObject *data)
 {
     PyObject *result;
     Py_INCREF(transport);
@@ -436,7 +436,7 @@ stream_send(fastaio_state *st, PyObject *transport, PyObject *data)
 }
 
 int
-stream_tells_closing(fastaio_state *st, PyObject *transport)
+stream_query_closing(fastaio_state *st, PyObject *transport)
 {
     StreamObject *self = (StreamObject *)transport;
     bool plain = Py_IS_TYPE(transport, st->StreamTransportType) && stream_is_unpatched(self);

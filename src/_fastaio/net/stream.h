@@ -13,10 +13,10 @@ PyObject *stream_transport_new(LoopObject *loop, PyObject *sock, PyObject *proto
 
 /* Call transport.write(data) with exact bytes, natively where the transport is ours. Return 0, or -1
    with an exception. */
-int stream_send(fastaio_state *st, PyObject *transport, PyObject *data);
+int stream_call_write(fastaio_state *st, PyObject *transport, PyObject *data);
 /* Return transport.is_closing() where the transport is native: 1 or 0. Return -1 without an exception
    for any other transport. */
-int stream_tells_closing(fastaio_state *st, PyObject *transport);
+int stream_query_closing(fastaio_state *st, PyObject *transport);
 
 int stream_types_init(PyObject *module);
 

@@ -186,7 +186,7 @@ send_queued(StreamObject *self)
         return 0;
     }
     loop_io_happened(self->loop);
-    if (pieces_are_inherited(&self->out.pieces, self->loop->st->forks)) {
+    if (pieces_is_inherited(&self->out.pieces, self->loop->st->fork_count)) {
         stream_drop_output(self);
     }
     if (stream_take_kept(self) < 0) {

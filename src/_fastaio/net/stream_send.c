@@ -203,7 +203,7 @@ stream_keep(FlushNode *node)
     StreamObject *self = (StreamObject *)node->owner;
     size_t left = (size_t)self->out.pieces.size - node->kept_size;
     if (left == 0 || self->sock.fd_ptr == NULL || node->kept_full || node->kept_error ||
-        pieces_are_inherited(&self->out.pieces, self->loop->st->forks)) {
+        pieces_is_inherited(&self->out.pieces, self->loop->st->fork_count)) {
         return false;
     }
     int fd = duplicate_fd(self->sock.fd_ptr);
@@ -266,7 +266,7 @@ stream_send_last(StreamObject *self)
     }
     if (self->out.pieces.count && self->out.writable && !self->sock.foreign &&
         !self->life.conn_lost && self->sock.obj != NULL && self->loop != NULL &&
-        !pieces_are_inherited(&self->out.pieces, self->loop->st->forks)) {
+        !pieces_is_inherited(&self->out.pieces, self->loop->st->fork_count)) {
         if (send_native(self) < 0) {
             PyErr_Clear(); /* no one is left to hear of the failure */
         }

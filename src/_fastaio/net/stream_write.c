@@ -15,11 +15,11 @@
 
 /* Append a piece to a queue that the keeper may be reading. Take the reference, also on error. */
 static int
-push_listed(StreamObject *self, PyObject *piece, unsigned forks)
+push_listed(StreamObject *self, PyObject *piece, unsigned fork_count)
 {
     FlushList *list = &self->out.flush.loop->output;
     flush_lock(list);
-    bool pushed = pieces_try_push(&self->out.pieces, piece, forks);
+    bool pushed = pieces_try_push(&self->out.pieces, piece, fork_count);
     flush_added(list);
     flush_unlock(list);
     keeper_call(list);
@@ -36,15 +36,16 @@ push_listed(StreamObject *self, PyObject *piece, unsigned forks)
 static int
 push_piece(StreamObject *self, PyObject *piece)
 {
-    unsigned forks = self->loop != NULL ? self->loop->st->forks : self->out.pieces.forks;
-    if (pieces_are_inherited(&self->out.pieces, forks)) {
+    unsigned fork_count =
+        self->loop != NULL ? self->loop->st->fork_count : self->out.pieces.fork_count;
+    if (pieces_is_inherited(&self->out.pieces, fork_count)) {
         stream_drop_output(self);
     }
     if (piece == NULL) {
         return -1;
     }
-    return self->out.flush.link != NULL ? push_listed(self, piece, forks)
-                                        : pieces_push(&self->out.pieces, piece, forks);
+    return self->out.flush.link != NULL ? push_listed(self, piece, fork_count)
+                                        : pieces_push(&self->out.pieces, piece, fork_count);
 }
 
 /* Keep the order of output among transports. Call it before a piece is queued. Output that others

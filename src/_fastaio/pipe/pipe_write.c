@@ -43,10 +43,10 @@ queued(const WritePipeObject *self)
 static int
 push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
 {
-    if (pieces_are_inherited(&self->pieces, st->forks)) {
+    if (pieces_is_inherited(&self->pieces, st->fork_count)) {
         pieces_drop(&self->pieces);
     }
-    return piece != NULL ? pieces_push(&self->pieces, piece, st->forks) : -1;
+    return piece != NULL ? pieces_push(&self->pieces, piece, st->fork_count) : -1;
 }
 
 /* Move the pieces into core.buffer, asyncio's bytearray. Return 0, or -1 with MemoryError. */
@@ -190,7 +190,7 @@ flush(PyObject *op, fastaio_state *st)
 {
     WritePipeObject *self = (WritePipeObject *)op;
     LoopObject *loop = transport_loop(&self->core, st);
-    if (pieces_are_inherited(&self->pieces, st->forks)) {
+    if (pieces_is_inherited(&self->pieces, st->fork_count)) {
         pieces_drop(&self->pieces);
     }
     if (self->pieces.count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {

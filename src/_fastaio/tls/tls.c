@@ -72,7 +72,7 @@ tls_drop_output(TlsObject *self)
 static inline bool
 output_is_inherited(const TlsObject *self)
 {
-    return pieces_are_inherited(&self->pieces, self->loop->st->forks);
+    return pieces_is_inherited(&self->pieces, self->loop->st->fork_count);
 }
 
 /* A reference to bytes; a copy of what can still change. */
@@ -109,7 +109,7 @@ tls_queue(TlsObject *self, PyObject *data)
     if (output_is_inherited(self)) {
         tls_drop_output(self);
     }
-    return pieces_push(&self->pieces, piece, self->loop->st->forks);
+    return pieces_push(&self->pieces, piece, self->loop->st->fork_count);
 }
 
 /* ---- out ------------------------------------------------------------------------------------- */
@@ -159,7 +159,7 @@ pass_on(TlsObject *self)
         PyObject *transport = Py_XNewRef(self->transport);
         int rc = size < 0            ? -1
                  : transport == NULL ? 0
-                                     : stream_send(self->loop->st, transport, data);
+                                     : stream_call_write(self->loop->st, transport, data);
         Py_XDECREF(transport);
         Py_DECREF(data);
         if (rc < 0) {

@@ -19,7 +19,7 @@ set_busy(TlsObject *self)
 {
     self->busy = true;
     self->busy_in = PyThread_get_thread_ident();
-    self->busy_forks = self->loop->st->forks;
+    self->busy_fork_count = self->loop->st->fork_count;
 }
 
 void
@@ -27,7 +27,8 @@ cipher_wait_idle(TlsObject *self)
 {
     unsigned long thread = PyThread_get_thread_ident();
     /* A callback of ssl runs in the thread that works: that thread must not wait for itself. */
-    while (self->busy && self->busy_in != thread && self->busy_forks == self->loop->st->forks) {
+    while (self->busy && self->busy_in != thread
+           && self->busy_fork_count == self->loop->st->fork_count) {
         struct timespec pause = {.tv_nsec = WAIT_NS};
         Py_BEGIN_ALLOW_THREADS
         nanosleep(&pause, NULL);

@@ -71,7 +71,8 @@ typedef struct {
     void *lent;         /* a BIO over memory of others, which stands in for the incoming one */
     const char *lent_end;
     bool busy;             /* OpenSSL works on the connection and the GIL is released */
-    unsigned busy_forks;   /* st->forks when `busy` was set: a forked child has no such thread */
+    /* st->fork_count when `busy` was set: a forked child has no such thread. */
+    unsigned busy_fork_count;
     unsigned long busy_in; /* the thread that set `busy` */
 
     Pieces pieces; /* written and not encrypted */

@@ -140,7 +140,7 @@ transport_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
     protocol = native(self, st);
     int closing = protocol == NULL || protocol->transport == NULL
                       ? -1
-                      : stream_tells_closing(st, protocol->transport);
+                      : stream_query_closing(st, protocol->transport);
     return closing >= 0 ? PyBool_FromLong(closing)
                         : ask_protocol(self, "_is_transport_closing", NULL);
 }

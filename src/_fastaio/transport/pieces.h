@@ -20,14 +20,15 @@ typedef struct {
     size_t count;
     size_t offset;   /* how many bytes of the first piece are consumed */
     Py_ssize_t size; /* bytes that are not consumed */
-    unsigned forks; /* st->forks when the first piece was pushed: the process that owns the queue */
+    /* st->fork_count when the first piece was pushed: tells the process that owns the queue. */
+    unsigned fork_count;
 } Pieces;
 
-/* Return true in a forked child if the queue is the parent's, who sends it. forks: st->forks. */
+/* Return true in a forked child if the queue is the parent's, who sends it. fork_count: st->fork_count. */
 static inline bool
-pieces_are_inherited(const Pieces *pieces, unsigned forks)
+pieces_is_inherited(const Pieces *pieces, unsigned fork_count)
 {
-    return pieces->count && pieces->forks != forks;
+    return pieces->count && pieces->fork_count != fork_count;
 }
 
 /* Return the piece, borrowed. */
@@ -68,15 +69,15 @@ pieces_reserve(Pieces *pieces)
 }
 
 /* Append a piece and take the reference. Return false if there is no memory: the caller keeps the
-   reference then. Runs no Python code. forks: st->forks. */
+   reference then. Runs no Python code. fork_count: st->fork_count. */
 static inline bool
-pieces_try_push(Pieces *pieces, PyObject *piece, unsigned forks)
+pieces_try_push(Pieces *pieces, PyObject *piece, unsigned fork_count)
 {
     if (!pieces_reserve(pieces)) {
         return false;
     }
     if (pieces->count == 0) {
-        pieces->forks = forks;
+        pieces->fork_count = fork_count;
     }
     pieces->items[pieces->head + pieces->count++] = piece;
     pieces->size += PyBytes_GET_SIZE(piece);
@@ -85,9 +86,9 @@ pieces_try_push(Pieces *pieces, PyObject *piece, unsigned forks)
 
 /* Append a piece and take the reference, also on error. Return 0, or -1 with MemoryError. */
 static inline int
-pieces_push(Pieces *pieces, PyObject *piece, unsigned forks)
+pieces_push(Pieces *pieces, PyObject *piece, unsigned fork_count)
 {
-    if (pieces_try_push(pieces, piece, forks)) {
+    if (pieces_try_push(pieces, piece, fork_count)) {
         return 0;
     }
     Py_DECREF(piece);

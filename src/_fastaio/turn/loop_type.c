@@ -450,7 +450,7 @@ loop_init(LoopObject *loop, PyObject *args, PyObject *kwargs)
     if (loop->fds == NULL || make_poller(loop, backend) < 0) {
         return -1;
     }
-    loop->fork.count = loop->st->forks;
+    loop->fork.count = loop->st->fork_count;
     loop->watchdog.slow_ns = NS_PER_SECOND / 10;
     loop_refresh_overrides(loop);
     return 0;

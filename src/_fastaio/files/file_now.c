@@ -1,4 +1,4 @@
-/* file_now.c: reads and opens that the caches of the kernel answer, on the loop's own thread. */
+/* file_now.c: reads and opens that the kernel's caches answer, in the loop's thread. */
 #include "files/file_now.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* Of the kernel's headers, which may be older than the kernel. */
+/* Constants of the kernel, whose headers may be older than the kernel itself. */
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x00000008
 #endif
@@ -20,7 +20,7 @@
 #define RESOLVE_ONLY_CACHED 0x20
 #define MAGIC_TMPFS         0x01021994
 #define MAGIC_RAMFS         0x858458f6
-/* Behind these is a network, or a program: a look at a file may wait for them. */
+/* Network and FUSE file systems: even a cached look-up may block. */
 static const uint32_t remote_magics[] = {
     0x6969,     /* NFS */
     0xff534d42, /* CIFS */
@@ -32,13 +32,15 @@ static const uint32_t remote_magics[] = {
     0x73757245, /* Coda */
 };
 
+/* struct open_how */
 typedef struct {
     uint64_t flags;
     uint64_t mode;
     uint64_t resolve;
 } OpenHow;
 
-/* A file system that is nothing but memory; such have no RWF_NOWAIT, and need none. */
+/* Return whether the descriptor is a regular file of a file system in memory. Such file systems
+   lack RWF_NOWAIT, and their reads never block. */
 static bool
 is_memory(int fd)
 {
@@ -50,7 +52,8 @@ is_memory(int fd)
     return (uint32_t)fs.f_type == MAGIC_TMPFS || (uint32_t)fs.f_type == MAGIC_RAMFS;
 }
 
-/* Copy up to `size` bytes from the page cache. An offset of -1 is the descriptor's own position. */
+/* Copy from the page cache. An offset of -1 is the descriptor's own position. Return the number of
+   bytes, 0 at the end of the file, or -1 with errno if the read would block or fails. */
 static ssize_t
 copy_now(int fd, const struct iovec *part, int64_t offset)
 {
@@ -61,8 +64,8 @@ copy_now(int fd, const struct iovec *part, int64_t offset)
     return got;
 }
 
-/* Return the number of bytes read, 0 at the end of the file, or -1 where the read would wait or
-   fail. Other threads may run while more than FILE_NOW_BRIEF bytes are copied. */
+/* Copy up to `size` bytes, at most FILE_NOW_MAX, and return like copy_now(). Other threads may run
+   while more than FILE_NOW_BRIEF bytes are copied. */
 static ssize_t
 read_now(int fd, void *buffer, size_t size, int64_t offset)
 {
@@ -77,7 +80,7 @@ read_now(int fd, void *buffer, size_t size, int64_t offset)
     return got;
 }
 
-/* The int that a Python object is: -1 with an exception where it is none. */
+/* Return a Python int as a C int; -1 with TypeError or OverflowError. */
 static int
 as_int(PyObject *object)
 {
@@ -89,7 +92,8 @@ as_int(PyObject *object)
     return (int)value;
 }
 
-/* The arguments (fd, what, offset=-1), the second of them left to the caller. */
+/* Parse the arguments (fd, size or buffer, offset=-1) but for the second. Return 0, or -1 with an
+   exception. */
 static int
 parse_place(const char *name, PyObject *const *args, Py_ssize_t count, int *fd, int64_t *offset)
 {
@@ -154,6 +158,7 @@ file_readinto_now(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t
     return PyLong_FromSsize_t(got);
 }
 
+/* Open a path if the kernel's cache has all of it. Return the descriptor, or -1 with errno. */
 static int
 open_cached(const char *path, int flags)
 {
@@ -161,7 +166,8 @@ open_cached(const char *path, int flags)
     return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
 }
 
-/* As open_cached(); should a pipe have come in the place of the file, it is not waited for. */
+/* Open a path like open_cached(). O_NONBLOCK is set until the file is open: if a named pipe has
+   replaced the file since the look-up, the call does not wait for its other end. */
 static int
 open_regular(const char *path, int flags)
 {
@@ -176,6 +182,7 @@ open_regular(const char *path, int flags)
     return fd;
 }
 
+/* Return whether the descriptor is of a file system in remote_magics, or of an unknown one. */
 static bool
 is_remote(int fd)
 {
@@ -191,7 +198,8 @@ is_remote(int fd)
     return false;
 }
 
-/* A descriptor with O_PATH of something near, or -1. */
+/* Return a descriptor with O_PATH of a cached path on a local file system, or -1. flags: O_NOFOLLOW
+   counts. */
 static int
 open_path(const char *path, int flags)
 {
@@ -203,7 +211,8 @@ open_path(const char *path, int flags)
     return fd;
 }
 
-/* Return the size of a near regular file, or -1: opening another kind may wait, or have effects. */
+/* Return the size in bytes of a regular file on a local file system, or -1. (Opening another kind
+   of file may block, or have effects.) */
 static int64_t
 size_of_regular(const char *path)
 {
@@ -216,8 +225,8 @@ size_of_regular(const char *path)
     return regular ? (int64_t)st.st_size : -1;
 }
 
-/* Convert a path to bytes. Return 0, with *path NULL where it is none: whoever does the same in the
-   ordinary way raises in their own words. Return -1 with other exceptions. */
+/* Convert a path to bytes. Return 0, with *path NULL for an object that is no path: the function of
+   os that the caller falls back to raises for it. Return -1 with any other exception. */
 static int
 take_path(PyObject *object, PyObject **path)
 {
@@ -275,17 +284,17 @@ file_open_now(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t cou
 static PyMethodDef functions[] = {
     {"_read_now", (PyCFunction)(void (*)(void))file_read_now, METH_FASTCALL,
      PyDoc_STR("_read_now(fd, size, offset=-1)\n\n"
-               "Up to size bytes from the page cache; None where they are not there.")},
+               "Return up to size bytes from the page cache; None if a read blocks or fails.")},
     {"_readinto_now", (PyCFunction)(void (*)(void))file_readinto_now, METH_FASTCALL,
      PyDoc_STR("_readinto_now(fd, buffer, offset=-1)\n\n"
-               "The same into a buffer: how many bytes, or None.")},
+               "Fill a buffer from the page cache. Return the number of bytes, or None.")},
     {"_size_now", file_size_now, METH_O,
      PyDoc_STR("_size_now(path)\n\n"
-               "The size of a regular file whose path is in the kernel's cache, or -1.")},
+               "Return the size of a local regular file whose path is cached, or -1.")},
     {"_open_now", (PyCFunction)(void (*)(void))file_open_now, METH_FASTCALL,
      PyDoc_STR("_open_now(path, flags)\n\n"
-               "The descriptor of a file whose path is in the kernel's cache, or None. Makes and\n"
-               "truncates nothing. Without O_PATH _size_now() has to find a regular file first.")},
+               "Return the descriptor of a file whose path is cached, or None. Never make or\n"
+               "truncate a file. Without O_PATH: only for a path that _size_now() knows.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,4 +1,4 @@
-/* file_op.c: FileOp, and the functions of the module that put one in flight. */
+/* file_op.c: the type FileOp, and the functions of the module that submit one. */
 #include "files/file_op.h"
 #include "task/future.h"
 #include "loop/loop.h"
@@ -11,32 +11,32 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* A request moves at most this much; the rest follows as after any other short answer. Several pieces
-   are written by one request, whatever their size. */
-#define LARGEST_PART (1u << 20)
-#define MOST_PIECES  1024 /* in one request: UIO_MAXIOV */
-/* The kernel copies while the request is submitted, and the loop and the GIL wait for it. A thread of
-   the kernel copies more than this. */
-#define LARGEST_INLINE (64u << 10)
+/* The most bytes of one request, unless it writes pieces. The rest follows as after a short count. */
+#define PART_MAX (1u << 20)
+/* The most pieces of one request, whatever their size: UIO_MAXIOV. */
+#define PIECES_MAX 1024
+/* The kernel copies cached data while the request is submitted, and the loop and the GIL wait. A
+   thread of the kernel copies more bytes than this. */
+#define INLINE_MAX (64u << 10)
 
 typedef struct {
     PyObject_HEAD
     UringOp op;
-    UringSqe request;   /* as it is submitted, or again submitted */
+    UringSqe request;      /* each submission starts from this one */
     LoopObject *loop;
-    PyObject *future;
-    PyObject *data;     /* bytes that are read into or written from, or NULL */
-    PyObject *pieces;   /* a tuple of bytes that are written one behind the other, or NULL */
-    struct iovec *rest; /* what of them is not written yet: to the end of `vectors` */
-    struct iovec *vectors;
-    Py_ssize_t size;    /* of data, or of the pieces together */
-    PyObject *path;     /* bytes, as the next */
+    PyObject *future;      /* done when the operation is; NULL once the loop is closed */
+    PyObject *data;        /* bytes to read into or to write from, or NULL */
+    PyObject *pieces;      /* a tuple of bytes to write in order, or NULL */
+    struct iovec *vectors; /* of `pieces` */
+    struct iovec *rest;    /* the first of `vectors` that is not written completely */
+    Py_ssize_t size;       /* bytes of `data`, or of all pieces; 0: the request moves no data */
+    PyObject *path;        /* bytes, or NULL */
     PyObject *path2;
-    PyObject *filename; /* for the exception, or NULL */
+    PyObject *filename;    /* the path as the user gave it, for the exception; or NULL */
     PyObject *filename2;
-    Py_ssize_t done;    /* bytes so far */
-    bool once;          /* a short read is an answer, too */
-    bool cancelled;     /* somebody has asked for it */
+    Py_ssize_t done;       /* bytes that the kernel has moved */
+    bool once;             /* a short read is the answer, and not submitted again */
+    bool cancelled;        /* cancel() was called */
 } FileOp;
 
 static inline FileOp *
@@ -45,29 +45,29 @@ file_op_of(UringOp *op)
     return (FileOp *)((char *)op - offsetof(FileOp, op));
 }
 
-/* What of the data, or of the pieces, is still to be moved. */
+/* Fill a request in with the part of the data, or of the pieces, that is left to move. */
 static void
-fill_in(const FileOp *self, UringSqe *sqe)
+fill_request(const FileOp *self, UringSqe *sqe)
 {
     Py_ssize_t left = self->size - self->done;
     if (self->data != NULL) {
         sqe->addr = (uint64_t)(uintptr_t)(PyBytes_AS_STRING(self->data) + self->done);
-        sqe->len = left < LARGEST_PART ? (uint32_t)left : LARGEST_PART;
+        sqe->len = left < PART_MAX ? (uint32_t)left : PART_MAX;
     }
     else {
         Py_ssize_t count = self->vectors + PyTuple_GET_SIZE(self->pieces) - self->rest;
         sqe->addr = (uint64_t)(uintptr_t)self->rest;
-        sqe->len = count < MOST_PIECES ? (uint32_t)count : MOST_PIECES;
+        sqe->len = count < PIECES_MAX ? (uint32_t)count : PIECES_MAX;
     }
     if (sqe->off != UINT64_MAX) {
         sqe->off += (uint64_t)self->done;
-        sqe->flags |= left > LARGEST_INLINE ? URING_SQE_ASYNC : 0u;
+        sqe->flags |= left > INLINE_MAX ? URING_SQE_ASYNC : 0u;
     }
 }
 
-/* Puts the request in flight: 0, or an errno. */
+/* Submit the request. Return 0, or an errno. */
 static int
-submit(FileOp *self)
+submit_request(FileOp *self)
 {
     Poller *poller = self->loop->poller;
     UringSqe *sqe = poller && poller->ring ? uring_sqe(poller->ring) : NULL;
@@ -76,14 +76,15 @@ submit(FileOp *self)
     }
     *sqe = self->request;
     if (self->size > 0) {
-        fill_in(self, sqe);
+        fill_request(self, sqe);
     }
-    Py_INCREF(self); /* the kernel's */
+    Py_INCREF(self); /* the kernel's reference; op_done() drops it */
     uring_submit(poller->ring, sqe, &self->op);
     loop_io_happened(self->loop);
     return 0;
 }
 
+/* Return the OSError of an errno, as the function of os raises it; NULL with an exception. */
 static PyObject *
 make_error(FileOp *self, int error)
 {
@@ -110,7 +111,7 @@ make_error(FileOp *self, int error)
     return exc;
 }
 
-/* What the future is to give. */
+/* Return the result of the future; NULL with an exception. result: the kernel's, not negative. */
 static PyObject *
 make_result(FileOp *self, int32_t result)
 {
@@ -128,12 +129,13 @@ make_result(FileOp *self, int32_t result)
     return data;
 }
 
+/* End the future with the kernel's result, an errno if negative. */
 static void
-settle(FileOp *self, int32_t result)
+settle_future(FileOp *self, int32_t result)
 {
     FutureCore *core = future_core(self->loop->st, self->future);
     if (!future_is_pending(core)) {
-        return; /* cancelled: nobody waits any more */
+        return; /* the waiting task was cancelled */
     }
     PyObject *value = NULL, *exc = NULL;
     int rc = -1;
@@ -154,8 +156,9 @@ settle(FileOp *self, int32_t result)
     }
 }
 
+/* Remove the first `written` bytes from the vectors. */
 static void
-advance(FileOp *self, size_t written)
+advance_vectors(FileOp *self, size_t written)
 {
     while (written > 0 && written >= self->rest->iov_len) {
         written -= self->rest->iov_len;
@@ -167,48 +170,50 @@ advance(FileOp *self, size_t written)
     }
 }
 
-/* Whether there is more to be read or written; takes note of what has been. */
+/* Record the count; return true if more can be read or written now. */
 static bool
-falls_short(FileOp *self, int32_t result)
+record_count(FileOp *self, int32_t result)
 {
     if (self->size == 0 || result <= 0) {
         return false;
     }
     self->done += result;
     if (self->pieces != NULL) {
-        advance(self, (size_t)result);
+        advance_vectors(self, (size_t)result);
     }
     return self->done < self->size && !self->once;
 }
 
+/* UringOp.done: submit the rest of a short or interrupted operation, or end the future. */
 static void
 op_done(UringOp *op, int32_t result, uint32_t flags)
 {
     FileOp *self = file_op_of(op);
     if (flags & URING_LOST) {
-        return; /* the kernel may still use what this owns: it is never freed */
+        return; /* the kernel may still use the memory of this object, so it is never freed */
     }
-    bool again = falls_short(self, result);
+    bool is_short = record_count(self, result);
     if (flags & URING_CLOSING) {
-        Py_CLEAR(self->future); /* nobody can be told; `done` says how far it has come */
+        Py_CLEAR(self->future); /* a closed loop runs no callback; `done` keeps the count */
         Py_DECREF(self);
         return;
     }
     bool retry = result == -EINTR || result == -EAGAIN || result == -ECANCELED;
-    if ((again || retry) && !self->cancelled) {
-        int error = submit(self);
+    if ((is_short || retry) && !self->cancelled) {
+        int error = submit_request(self);
         if (error == 0) {
-            Py_DECREF(self); /* what submit() has taken remains */
+            Py_DECREF(self); /* the new request has a reference of its own */
             return;
         }
         result = -error;
     }
-    settle(self, result);
+    settle_future(self, result);
     Py_DECREF(self);
 }
 
-/* ---- putting one in flight ------------------------------------------------------------------- */
+/* ---- submitting ------------------------------------------------------------------------------ */
 
+/* Return a new operation, not yet submitted; NULL with an exception. */
 static FileOp *
 file_op_new(fastaio_state *st, LoopObject *loop)
 {
@@ -229,37 +234,39 @@ file_op_new(fastaio_state *st, LoopObject *loop)
     return self;
 }
 
-/* The loop of the call, if it has a ring that knows the opcode: 1, else 0, or -1. */
-static int
-ring_of(PyObject *module, PyObject *obj, long opcode, LoopObject **loop)
+/* Return true, and set *loop, if `obj` is a native loop with a ring that supports the opcode. */
+static bool
+get_ring_loop(PyObject *module, PyObject *obj, long opcode, LoopObject **loop)
 {
     fastaio_state *st = state_of_module(module);
     if (!loop_is_native(st, obj)) {
-        return 0;
+        return false;
     }
     *loop = (LoopObject *)obj;
     if ((*loop)->poller == NULL || (*loop)->poller->ring == NULL || loop_is_copy(*loop)) {
-        return 0;
+        return false;
     }
-    return uring_supports((*loop)->poller->ring, (unsigned)opcode) ? 1 : 0;
+    return uring_supports((*loop)->poller->ring, (unsigned)opcode);
 }
 
+/* Submit a new operation. Take the reference. Return the operation, or None if it was not
+   submitted. */
 static PyObject *
-launch(FileOp *self)
+launch_op(FileOp *self)
 {
-    int error = submit(self);
+    int error = submit_request(self);
     if (error != 0) {
         Py_DECREF(self);
-        Py_RETURN_NONE; /* a thread can do it too */
+        Py_RETURN_NONE; /* the caller uses a thread */
     }
     return (PyObject *)self;
 }
 
-/* Bytes to be read into, of a size. */
+/* Make bytes of the given size to read into. Return 0, or -1 with an exception. */
 static int
-take_size(FileOp *self, PyObject *what)
+take_size(FileOp *self, PyObject *number)
 {
-    self->size = PyLong_AsSsize_t(what);
+    self->size = PyLong_AsSsize_t(number);
     if (self->size < 0) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_ValueError, "negative size");
@@ -270,7 +277,7 @@ take_size(FileOp *self, PyObject *what)
     return self->data ? 0 : -1;
 }
 
-/* A list of bytes to be written. */
+/* Take a list of bytes to write. Return 0, or -1 with an exception. */
 static int
 take_pieces(FileOp *self, PyObject *list)
 {
@@ -297,39 +304,41 @@ take_pieces(FileOp *self, PyObject *list)
     return 0;
 }
 
-/* Bytes to be written, or a list of them. */
+/* Take bytes, another buffer, or a list of bytes to write. Return 0, or -1 with an exception. */
 static int
-take_data(FileOp *self, PyObject *what)
+take_data(FileOp *self, PyObject *data)
 {
-    if (PyList_CheckExact(what)) {
+    if (PyList_CheckExact(data)) {
         self->request.opcode = URING_OP_WRITEV;
-        return take_pieces(self, what);
+        return take_pieces(self, data);
     }
-    self->data = PyBytes_CheckExact(what) ? Py_NewRef(what) : PyBytes_FromObject(what);
+    self->data = PyBytes_CheckExact(data) ? Py_NewRef(data) : PyBytes_FromObject(data);
     self->size = self->data ? PyBytes_GET_SIZE(self->data) : 0;
     return self->data ? 0 : -1;
 }
 
-/* Whether there is no such thing as an offset: a ring would read or write a pipe all the same. */
+/* Return whether the descriptor has no position. pread() refuses such a file, but a ring ignores
+   the offset. */
 static bool
 is_stream(int fd)
 {
     return lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE;
 }
 
-/* (loop, fd, size or data, offset, once=False) */
+/* Parse (loop, fd, size or data, offset, once=False) and submit a read or a write. Return the
+   operation, None if a thread is to do it, or NULL with an exception. */
 static PyObject *
-transfer(PyObject *module, PyObject *args, uint8_t opcode)
+submit_transfer(PyObject *module, PyObject *args, uint8_t opcode)
 {
-    PyObject *obj, *what;
+    PyObject *obj, *operand;
     int fd, once = 0;
     long long offset;
     LoopObject *loop;
-    if (!PyArg_ParseTuple(args, "OiOL|p", &obj, &fd, &what, &offset, &once)) {
+    if (!PyArg_ParseTuple(args, "OiOL|p", &obj, &fd, &operand, &offset, &once)) {
         return NULL;
     }
-    if (!ring_of(module, obj, opcode, &loop) || (offset >= 0 && is_stream(fd))) {
-        Py_RETURN_NONE; /* a thread says what is wrong with it */
+    if (!get_ring_loop(module, obj, opcode, &loop) || (offset >= 0 && is_stream(fd))) {
+        Py_RETURN_NONE; /* the function of os raises in a thread */
     }
     FileOp *self = file_op_new(state_of_module(module), loop);
     if (self == NULL) {
@@ -339,7 +348,7 @@ transfer(PyObject *module, PyObject *args, uint8_t opcode)
     self->request.opcode = opcode;
     self->request.fd = fd;
     self->request.off = (uint64_t)offset; /* -1: the file's own position */
-    if ((opcode == URING_OP_READ ? take_size(self, what) : take_data(self, what)) < 0) {
+    if ((opcode == URING_OP_READ ? take_size(self, operand) : take_data(self, operand)) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -347,22 +356,23 @@ transfer(PyObject *module, PyObject *args, uint8_t opcode)
         Py_DECREF(self);
         Py_RETURN_NONE;
     }
-    return launch(self);
+    return launch_op(self);
 }
 
 static PyObject *
 ring_read(PyObject *module, PyObject *args)
 {
-    return transfer(module, args, URING_OP_READ);
+    return submit_transfer(module, args, URING_OP_READ);
 }
 
 static PyObject *
 ring_write(PyObject *module, PyObject *args)
 {
-    return transfer(module, args, URING_OP_WRITE);
+    return submit_transfer(module, args, URING_OP_WRITE);
 }
 
-/* An optional path, as bytes that stay where they are. */
+/* Set *path to a path as bytes, whose address the kernel gets, and *filename to the path itself.
+   Set nothing for None. Return 0, or -1 with an exception. */
 static int
 take_path(PyObject *object, PyObject **path, PyObject **filename)
 {
@@ -382,7 +392,8 @@ address_of(PyObject *path)
     return path ? (uint64_t)(uintptr_t)PyBytes_AS_STRING(path) : 0;
 }
 
-/* (loop, opcode, fd, path, path2, length, flags) */
+/* Parse (loop, opcode, fd, path, path2, length, flags) and submit the request. Return like
+   submit_transfer(). */
 static PyObject *
 ring_call(PyObject *module, PyObject *args)
 {
@@ -393,7 +404,7 @@ ring_call(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OiiOOiI", &obj, &opcode, &fd, &path, &path2, &length, &flags)) {
         return NULL;
     }
-    if (!ring_of(module, obj, opcode, &loop)) {
+    if (!get_ring_loop(module, obj, opcode, &loop)) {
         Py_RETURN_NONE;
     }
     FileOp *self = file_op_new(state_of_module(module), loop);
@@ -411,7 +422,7 @@ ring_call(PyObject *module, PyObject *args)
                                .off = address_of(self->path2),
                                .len = (uint32_t)length,
                                .op_flags = flags};
-    return launch(self);
+    return launch_op(self);
 }
 
 /* ---- the type -------------------------------------------------------------------------------- */
@@ -423,7 +434,8 @@ op_cancel(PyObject *obj, PyObject *Py_UNUSED(ignored))
     Poller *poller = self->loop->poller;
     self->cancelled = true;
     if (poller != NULL && poller->ring != NULL && uring_in_flight(&self->op)) {
-        uring_cancel(poller->ring, &self->op); /* if it cannot be asked, it takes its time */
+        /* If the ring has no room for the cancellation, the operation completes. */
+        uring_cancel(poller->ring, &self->op);
         loop_io_happened(self->loop);
     }
     Py_RETURN_NONE;
@@ -441,7 +453,8 @@ op_traverse(PyObject *obj, visitproc visit, void *arg)
     return 0;
 }
 
-/* Only what is not in flight is ever collected: the kernel's reference is one that nobody sees. */
+/* An operation in flight is never collected: the kernel's reference is none that the collector
+   sees. */
 static int
 op_clear(PyObject *obj)
 {
@@ -478,15 +491,15 @@ op_dealloc(PyObject *obj)
 static PyMethodDef op_methods[] = {
     {"cancel", op_cancel, METH_NOARGS,
      PyDoc_STR("cancel($self, /)\n--\n\n"
-               "Ask the kernel to give it up. The future is left to whoever waits.")},
+               "Ask the kernel to end the operation. The future is not cancelled.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef op_members[] = {
     {"future", T_OBJECT_EX, offsetof(FileOp, future), READONLY,
-     PyDoc_STR("Done when the operation is: the bytes that were read, or the kernel's answer.")},
+     PyDoc_STR("The future of the bytes that were read, or of the kernel's result.")},
     {"done", T_PYSSIZET, offsetof(FileOp, done), READONLY,
-     PyDoc_STR("How many bytes have been read or written so far.")},
+     PyDoc_STR("The number of bytes that have been read or written.")},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -508,7 +521,7 @@ static PyType_Spec op_spec = {
     .slots = op_slots,
 };
 
-/* (loop, opcode) */
+/* Parse (loop, opcode). Return whether get_ring_loop() finds a ring. */
 static PyObject *
 ring_knows(PyObject *module, PyObject *args)
 {
@@ -518,22 +531,23 @@ ring_knows(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "Oi", &obj, &opcode)) {
         return NULL;
     }
-    return PyBool_FromLong(ring_of(module, obj, opcode, &loop));
+    return PyBool_FromLong(get_ring_loop(module, obj, opcode, &loop));
 }
 
 static PyMethodDef functions[] = {
     {"_ring_read", ring_read, METH_VARARGS,
      PyDoc_STR("_ring_read(loop, fd, size, offset, once=False)\n\n"
-               "The FileOp of a read, or None where the loop has no io_uring.")},
+               "Submit a read. Return its FileOp, or None if the loop has no io_uring.\n"
+               "once: a short read is the answer.")},
     {"_ring_write", ring_write, METH_VARARGS,
      PyDoc_STR("_ring_write(loop, fd, data, offset)\n\n"
-               "The same for a write of bytes, or of a list of bytes one behind the other.")},
+               "Submit a write of bytes, or of a list of bytes. Return like _ring_read().")},
     {"_ring_knows", ring_knows, METH_VARARGS,
      PyDoc_STR("_ring_knows(loop, opcode)\n\n"
-               "Whether the loop has an io_uring, and its kernel this request.")},
+               "Return whether the loop has an io_uring whose kernel knows the request.")},
     {"_ring_call", ring_call, METH_VARARGS,
      PyDoc_STR("_ring_call(loop, opcode, fd, path, path2, length, flags)\n\n"
-               "The same for a request that moves no data.")},
+               "Submit a request that moves no data. Return like _ring_read().")},
     {NULL, NULL, 0, NULL},
 };
 

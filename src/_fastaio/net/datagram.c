@@ -1,8 +1,8 @@
 /* datagram.c: the native half of the transport of UDP and Unix datagrams.
  *
- * A mixin in front of asyncio's datagram transport. The plain cases are native: exactly socket.socket,
- * a datagram that the kernel takes immediately, an address without a name to look up. All else goes to
- * asyncio's methods: another socket, a full queue, a wrong argument.
+ * A mixin in front of asyncio's datagram transport. The plain cases are native: exactly
+ * socket.socket, a datagram that the kernel takes immediately, an address without a name to look
+ * up. asyncio's methods serve all others: another type of socket, a full queue, a wrong argument.
  */
 #include "net/datagram.h"
 #include "net/inetaddr.h"
@@ -11,27 +11,28 @@
 #include <errno.h>
 #include <structmember.h>
 
-/* A turn receives at most this many, so that a flood of datagrams does not starve other work. */
+/* The most datagrams that a turn receives, so that a flood of them does not starve other work. */
 #define MAX_PER_TURN 32
 
 typedef struct {
     TransportCore core;
-    PyObject *address; /* the only one that may be sent to; NULL: any */
-    PyObject *buffer_size;
-    unsigned socket_tag; /* socket.socket's version when it was looked at */
-    int family;
-    int burst;      /* how many to receive in a turn: as many as lately came together */
-    bool plain;     /* ours to receive from and to send on */
-    bool connected; /* datagrams go to the peer that the socket has */
-    char unnamed_peer; /* the peer has no name, as of a socketpair: sendto() needs no address */
+    PyObject *address;     /* _address: the only one that may be sent to; NULL or None: any */
+    PyObject *buffer_size; /* _buffer_size: asyncio's; the native half does not use it */
+    unsigned socket_tag;   /* the version of the type socket.socket when the socket was inspected */
+    int family;            /* AF_ */
+    int burst_count;       /* datagrams to receive in a turn: as many as lately came together */
+    bool plain;            /* the native methods serve the socket */
+    bool connected;        /* extra["peername"] is set: asyncio sends by send() */
+    char unnamed_peer;     /* the peer has no name, as in a socketpair: sendto() needs no address */
     AddressCache cache;
 } DatagramObject;
 
-/* ---- what sort of socket --------------------------------------------------------------------- */
+/* ---- the kind of socket ---------------------------------------------------------------------- */
 
-/* Return whether socket.socket still has the methods of the class that it extends. */
+/* Return 1 if socket.socket still has the methods of the class that it extends, 0 if one is
+   replaced, -1 with an exception. */
 static int
-methods_are_intact(fastaio_state *st)
+is_socket_type_intact(fastaio_state *st)
 {
     PyObject *names[] = {st->str_recvfrom, st->str_send, st->str_sendto};
     for (size_t i = 0; i < Py_ARRAY_LENGTH(names); i++) {
@@ -52,9 +53,10 @@ methods_are_intact(fastaio_state *st)
     return 1;
 }
 
-/* extra["peername"], by which asyncio tells send() from sendto(). */
+/* Return 1 if extra["peername"] is true, else 0; -1 with an exception. asyncio calls send() in the
+   first case, sendto() in the second. */
 static int
-find_peer(PyObject *op, fastaio_state *st)
+has_peername(PyObject *op, fastaio_state *st)
 {
     PyObject *extra, *peer = NULL;
     if (PyObject_GetOptionalAttr(op, st->str__extra, &extra) < 0) {
@@ -71,6 +73,7 @@ find_peer(PyObject *op, fastaio_state *st)
     return rc;
 }
 
+/* Return whether the kernel knows a peer of the socket. */
 static bool
 has_peer(int fd)
 {
@@ -79,8 +82,9 @@ has_peer(int fd)
     return getpeername(fd, &peer.any, &size) == 0;
 }
 
+/* Find out what kind of socket the transport has. Return 0, or -1 with an exception. */
 static int
-inspect(DatagramObject *self, fastaio_state *st)
+inspect_socket(DatagramObject *self, fastaio_state *st)
 {
     PyObject *sock = self->core.file;
     int type = 0;
@@ -95,8 +99,8 @@ inspect(DatagramObject *self, fastaio_state *st)
         getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0) {
         return 0;
     }
-    int intact = methods_are_intact(st);
-    int connected = intact < 0 ? -1 : find_peer((PyObject *)self, st);
+    int intact = is_socket_type_intact(st);
+    int connected = intact < 0 ? -1 : has_peername((PyObject *)self, st);
     if (connected < 0) {
         return -1;
     }
@@ -109,21 +113,22 @@ inspect(DatagramObject *self, fastaio_state *st)
     return 0;
 }
 
-/* Return 1 if the native methods can serve the socket, 0 if asyncio's are to, -1 with an exception. */
+/* Inspect the socket if it, or its type, has changed. Return 1 if the native methods can serve it,
+   0 if asyncio's are to, -1 with an exception. */
 static int
-is_plain(DatagramObject *self, fastaio_state *st)
+check_plain(DatagramObject *self, fastaio_state *st)
 {
     if (self->core.file == NULL) {
         return 0;
     }
     if (!self->core.inspected ||
         self->socket_tag != compat_type_tag((PyTypeObject *)st->socket_type)) {
-        if (inspect(self, st) < 0) {
+        if (inspect_socket(self, st) < 0) {
             return -1;
         }
         PyObject *sock = self->core.file;
         if (sock == NULL || !Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type)) {
-            return 0; /* looking has put another socket there */
+            return 0; /* Python code that the inspection ran has set another socket */
         }
     }
     return self->plain;
@@ -133,7 +138,7 @@ is_plain(DatagramObject *self, fastaio_state *st)
 
 typedef enum { FAILED = -1, NOTHING, RECEIVED } Received;
 
-/* protocol.error_received(OSError of errno) */
+/* Call protocol.error_received() with the OSError of errno. Return 0, or -1 with an exception. */
 static int
 report_errno(DatagramObject *self, fastaio_state *st)
 {
@@ -144,6 +149,7 @@ report_errno(DatagramObject *self, fastaio_state *st)
     return drop_result(result);
 }
 
+/* Return whether the user has detached or closed the socket. */
 static bool
 is_detached(const DatagramObject *self, fastaio_state *st)
 {
@@ -152,17 +158,20 @@ is_detached(const DatagramObject *self, fastaio_state *st)
            *compat_socket_fd(sock) < 0;
 }
 
-/* A detached socket: the number is somebody else's now, and what it reports would never end. */
+/* End a transport whose socket is detached. The descriptor has another owner now, and the transport
+   does not read what it reports: the events would never end. Return 0, or -1 with what leaves the
+   loop. */
 static int
-give_up_detached(DatagramObject *self)
+fail_detached(DatagramObject *self)
 {
     errno = EBADF;
     PyErr_SetFromErrno(PyExc_OSError);
     return transport_fatal_error((PyObject *)self, "Fatal read error on datagram transport");
 }
 
+/* Pass a datagram to the protocol. Return 0, or -1 with an exception. */
 static int
-deliver(DatagramObject *self, fastaio_state *st, const char *data, ssize_t count,
+deliver_datagram(DatagramObject *self, fastaio_state *st, const char *data, ssize_t count,
         const SockAddr *from, socklen_t size)
 {
     PyObject *bytes = PyBytes_FromStringAndSize(data, count);
@@ -171,7 +180,7 @@ deliver(DatagramObject *self, fastaio_state *st, const char *data, ssize_t count
         Py_XDECREF(bytes);
         return transport_fatal_error((PyObject *)self, "Fatal read error on datagram transport");
     }
-    /* A reference of our own: the callback may put another protocol in its place. */
+    /* Own the protocol: the callback may set another one. */
     PyObject *protocol = self->core.protocol;
     PyObject *args[] = {Py_NewRef(protocol ? protocol : Py_None), bytes, address};
     PyObject *result = PyObject_VectorcallMethod(st->str_datagram_received, args, 3, NULL);
@@ -181,8 +190,10 @@ deliver(DatagramObject *self, fastaio_state *st, const char *data, ssize_t count
     return drop_result(result);
 }
 
+/* Receive one datagram and deliver it, or report the error of recvfrom(). RECEIVED stands for both,
+   NOTHING for EAGAIN, FAILED for an exception. */
 static Received
-receive(DatagramObject *self, fastaio_state *st, LoopObject *loop)
+receive_datagram(DatagramObject *self, fastaio_state *st, LoopObject *loop)
 {
     SockAddr from;
     socklen_t size = sizeof(from);
@@ -195,7 +206,7 @@ receive(DatagramObject *self, fastaio_state *st, LoopObject *loop)
     ssize_t count = recvfrom(fd, buffer, HOT_BUFFER_SIZE, MSG_DONTWAIT, &from.any, &size);
     if (count >= 0) {
         loop->metrics.bytes_received += (uint64_t)count;
-        return deliver(self, st, buffer, count, &from, size) < 0 ? FAILED : RECEIVED;
+        return deliver_datagram(self, st, buffer, count, &from, size) < 0 ? FAILED : RECEIVED;
     }
     if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
         return NOTHING;
@@ -214,44 +225,44 @@ datagram_read_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (self->core.conn_lost) {
         Py_RETURN_NONE;
     }
-    int received = 0, most = self->burst > 1 ? self->burst : 1;
+    int received = 0, most = self->burst_count > 1 ? self->burst_count : 1;
     Received last = RECEIVED;
     while (last == RECEIVED && received < most && !self->core.conn_lost && !self->core.closing &&
            !self->core.paused) {
         if (is_detached(self, st)) {
-            return give_up_detached(self) < 0 ? NULL : Py_NewRef(Py_None);
+            return fail_detached(self) < 0 ? NULL : Py_NewRef(Py_None);
         }
-        int plain = is_plain(self, st);
+        int plain = check_plain(self, st);
         LoopObject *loop = plain > 0 ? transport_loop(&self->core, st) : NULL;
         if (loop == NULL || self->core.protocol == NULL) {
             return plain < 0 ? NULL
                              : transport_call_base(st->asyncio_DatagramTransport,
                                                    st->str__read_ready, op, NULL, 0);
         }
-        last = receive(self, st, loop);
+        last = receive_datagram(self, st, loop);
         received += last == RECEIVED;
     }
     if (last == NOTHING) {
-        self->burst = received;
+        self->burst_count = received;
     }
-    else if (received == most) { /* the loop is told again of what is left */
-        self->burst = most < MAX_PER_TURN / 2 ? 2 * most : MAX_PER_TURN;
+    else if (received == most) { /* the poller reports the rest again: it is level-triggered */
+        self->burst_count = most < MAX_PER_TURN / 2 ? 2 * most : MAX_PER_TURN;
     }
     return last == FAILED ? NULL : Py_NewRef(Py_None);
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-/* Find out where a datagram for `*address` goes, and set that to the only address that this transport
-   sends to; *to is unused (size 0) with the socket's own peer. False for what is asyncio's to look
-   into. */
+/* Find the target of a datagram for *address. Set *address to the transport's own address if that
+   is the only one. Set *to and *size; *size 0 stands for the peer of the socket. Return false,
+   without an exception, if asyncio's method has to look at the address. */
 static bool
 find_target(DatagramObject *self, PyObject **address, SockAddr *to, socklen_t *size)
 {
     PyObject *only = self->address;
     if (only != NULL && only != Py_None && only != *address) {
         if (*address != Py_None) {
-            return false; /* equal, or an error */
+            return false; /* an equal address, or one that asyncio refuses */
         }
         *address = only;
     }
@@ -263,9 +274,10 @@ find_target(DatagramObject *self, PyObject **address, SockAddr *to, socklen_t *s
     return *size != 0;
 }
 
-/* Handle what an audit hook has raised as asyncio handles what sock.sendto() raises. */
+/* Handle the raised exception of an audit hook as asyncio handles one of sock.sendto(). Return 0,
+   or -1 with an exception. */
 static int
-refused_by_hook(DatagramObject *self, fastaio_state *st)
+report_hook_error(DatagramObject *self, fastaio_state *st)
 {
     if (!PyErr_ExceptionMatches(PyExc_Exception)) {
         return -1;
@@ -280,11 +292,11 @@ refused_by_hook(DatagramObject *self, fastaio_state *st)
     return drop_result(result);
 }
 
-/* Raise the audit event of sock.sendto(). 0, or -1 where a hook has raised. */
+/* Raise the audit event of sock.sendto(). Return 0, or -1 with the exception of a hook. */
 static int
 audit_sendto(DatagramObject *self, PyObject *address)
 {
-    PyObject *sock = Py_NewRef(self->core.file); /* a hook is Python, which may close us */
+    PyObject *sock = Py_NewRef(self->core.file); /* a hook may close the transport */
     Py_INCREF(address);
     int rc = PySys_Audit("socket.sendto", "OO", sock, address);
     Py_DECREF(address);
@@ -292,8 +304,8 @@ audit_sendto(DatagramObject *self, PyObject *address)
     return rc;
 }
 
-/* Send a datagram. Return 1 if it is sent, or refused and reported; 0 if asyncio's method is to send
-   it; -1 with an exception. */
+/* Send a datagram. Return 1 if it is sent, or refused and reported; 0 if asyncio's method is to
+   send it; -1 with an exception. */
 static int
 send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *data,
          PyObject *address)
@@ -311,12 +323,13 @@ send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *da
     }
     if (size != 0 && audit_sendto(self, address) < 0) { /* as in CPython, send() has no event */
         PyBuffer_Release(&view);
-        return refused_by_hook(self, st) < 0 ? -1 : 1;
+        return report_hook_error(self, st) < 0 ? -1 : 1;
     }
     PyObject *sock = self->core.file;
     bool same = sock != NULL && Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
     fd = same ? *compat_socket_fd(sock) : -1;
-    ssize_t sent = sendto(fd, view.buf, (size_t)view.len, MSG_DONTWAIT, size ? &to.any : NULL, size);
+    ssize_t sent =
+        sendto(fd, view.buf, (size_t)view.len, MSG_DONTWAIT, size ? &to.any : NULL, size);
     int error = errno;
     PyBuffer_Release(&view);
     if (sent >= 0) {
@@ -331,6 +344,8 @@ send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *da
     return report_errno(self, st) < 0 ? -1 : 1;
 }
 
+/* Return whether the transport is open, nothing is queued, and data is of a type that asyncio
+   takes. */
 static bool
 may_send_now(DatagramObject *self, PyObject *data)
 {
@@ -351,6 +366,7 @@ may_send_now(DatagramObject *self, PyObject *data)
     return queued == 0;
 }
 
+/* transport.sendto(data, address). Return None, or NULL with an exception. */
 static PyObject *
 send_datagram(PyObject *op, PyObject *data, PyObject *address)
 {
@@ -360,11 +376,11 @@ send_datagram(PyObject *op, PyObject *data, PyObject *address)
         return NULL;
     }
     LoopObject *ours = transport_loop(&self->core, st);
-    if (ours != NULL && loop_flush_before(ours) < 0) { /* it stays behind what was written before */
+    if (ours != NULL && loop_flush_before(ours) < 0) { /* earlier output goes first */
         return NULL;
     }
     if (may_send_now(self, data)) {
-        int plain = is_plain(self, st);
+        int plain = check_plain(self, st);
         LoopObject *loop = plain > 0 ? transport_loop(&self->core, st) : NULL;
         int sent = loop != NULL ? send_now(self, st, loop, data, address) : plain < 0 ? -1 : 0;
         if (sent != 0) {
@@ -422,7 +438,7 @@ datagram_clear(PyObject *op)
 static PyMethodDef datagram_methods[] = {
     {"sendto", KEYWORDS(datagram_sendto), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("sendto($self, data, addr=None)\n--\n\n"
-               "Send a datagram to addr, or to the peer that the endpoint has.")},
+               "Send a datagram to addr, or to the peer of the endpoint.")},
     {"_read_ready", datagram_read_ready, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

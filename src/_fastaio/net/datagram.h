@@ -4,6 +4,7 @@
 
 #include "loop/loop.h"
 
+/* Add the type DatagramCore. Return 0, or -1 with an exception. */
 int datagram_types_init(PyObject *module);
 
 #endif

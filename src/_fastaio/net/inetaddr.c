@@ -1,8 +1,9 @@
+/* inetaddr.c: addresses of peers in the kernel's form and in Python's; a cache of recent peers. */
 #include "net/inetaddr.h"
 
 #include <arpa/inet.h>
 
-/* ---- who was seen lately --------------------------------------------------------------------- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 int
 address_cache_traverse(AddressCache *cache, visitproc visit, void *arg)
@@ -45,11 +46,12 @@ make_key(const SockAddr *from, InetKey *key)
     return false;
 }
 
-/* Where the key has its place: port and the last bytes of the address tell peers apart. */
+/* Return the place of a key in the cache. The hash is of the port and the last bytes of the
+   address. */
 static KnownAddress *
-place_of(AddressCache *cache, const InetKey *key)
+find_place(AddressCache *cache, const InetKey *key)
 {
-    unsigned hash = ntohs(key->in4.sin_port); /* which lies where that of the other has its own */
+    unsigned hash = ntohs(key->in4.sin_port); /* in6.sin6_port has the same offset */
     if (key->in4.sin_family == AF_INET) {
         hash ^= ntohl(key->in4.sin_addr.s_addr);
     }
@@ -60,8 +62,9 @@ place_of(AddressCache *cache, const InetKey *key)
     return &cache->known[hash % ADDRESS_CACHE_SIZE];
 }
 
+/* Store a pair in the cache. */
 static void
-remember(KnownAddress *place, const InetKey *key, PyObject *address)
+remember_address(KnownAddress *place, const InetKey *key, PyObject *address)
 {
     place->key = *key;
     Py_XSETREF(place->address, Py_NewRef(address));
@@ -70,7 +73,7 @@ remember(KnownAddress *place, const InetKey *key, PyObject *address)
 /* ---- from the kernel ------------------------------------------------------------------------- */
 
 static PyObject *
-inet_address(const SockAddr *from)
+inet_to_python(const SockAddr *from)
 {
     char host[INET6_ADDRSTRLEN];
     bool v6 = from->any.sa_family == AF_INET6;
@@ -87,12 +90,12 @@ inet_address(const SockAddr *from)
 }
 
 static PyObject *
-unix_address(const SockAddr *from, socklen_t size)
+unix_to_python(const SockAddr *from, socklen_t size)
 {
     const socklen_t offset = offsetof(struct sockaddr_un, sun_path);
     const char *path = from->un.sun_path;
     socklen_t length = size > offset ? size - offset : 0;
-    if (length > 0 && path[0] == 0) { /* in the abstract name space */
+    if (length > 0 && path[0] == 0) { /* a name in the abstract name space */
         return PyBytes_FromStringAndSize(path, length);
     }
     return PyUnicode_DecodeFSDefaultAndSize(path, (Py_ssize_t)strnlen(path, length));
@@ -101,7 +104,7 @@ unix_address(const SockAddr *from, socklen_t size)
 PyObject *
 address_new(const SockAddr *from, socklen_t size)
 {
-    return from->any.sa_family == AF_UNIX ? unix_address(from, size) : inet_address(from);
+    return from->any.sa_family == AF_UNIX ? unix_to_python(from, size) : inet_to_python(from);
 }
 
 PyObject *
@@ -112,25 +115,25 @@ address_to_python(AddressCache *cache, const SockAddr *from, socklen_t size)
         Py_RETURN_NONE; /* a Unix socket without a name */
     }
     if (!make_key(from, &key)) {
-        return unix_address(from, size);
+        return unix_to_python(from, size);
     }
-    KnownAddress *place = place_of(cache, &key);
+    KnownAddress *place = find_place(cache, &key);
     if (place->address != NULL && memcmp(&place->key, &key, sizeof(key)) == 0) {
         return Py_NewRef(place->address);
     }
-    PyObject *address = inet_address(from);
+    PyObject *address = inet_to_python(from);
     if (address != NULL) {
-        remember(place, &key, address);
+        remember_address(place, &key, address);
     }
     return address;
 }
 
 /* ---- to the kernel --------------------------------------------------------------------------- */
 
-/* The number at `index` of a tuple, where it is there and no larger than `most`; 0 where it is
-   missing. */
+/* Set *value to the number at `index` of a tuple, or to 0 behind its end. Return false, without an
+   exception, for an object that is not exactly an int from 0 to `most`. */
 static bool
-number_at(PyObject *tuple, Py_ssize_t index, unsigned long most, unsigned long *value)
+get_number(PyObject *tuple, Py_ssize_t index, unsigned long most, unsigned long *value)
 {
     *value = 0;
     if (index >= PyTuple_GET_SIZE(tuple)) {
@@ -155,8 +158,8 @@ inet_from_python(int family, PyObject *address, SockAddr *to)
     unsigned long port, flowinfo, scope;
     if (size < 2 || size > (family == AF_INET ? 2 : 4) ||
         !PyUnicode_CheckExact(PyTuple_GET_ITEM(address, 0)) ||
-        !number_at(address, 1, 65535, &port) || !number_at(address, 2, 0xfffff, &flowinfo) ||
-        !number_at(address, 3, UINT32_MAX, &scope)) {
+        !get_number(address, 1, 65535, &port) || !get_number(address, 2, 0xfffff, &flowinfo) ||
+        !get_number(address, 3, UINT32_MAX, &scope)) {
         return 0;
     }
     Py_ssize_t length;
@@ -165,7 +168,7 @@ inet_from_python(int family, PyObject *address, SockAddr *to)
         PyErr_Clear();
         return 0;
     }
-    if ((size_t)length != strlen(host)) {
+    if ((size_t)length != strlen(host)) { /* a null character within */
         return 0;
     }
     if (family == AF_INET) {
@@ -204,6 +207,7 @@ unix_from_python(PyObject *address, SockAddr *to)
     return size;
 }
 
+/* Copy a key to *to. Return its size. */
 static socklen_t
 copy_key(const InetKey *key, SockAddr *to)
 {
@@ -230,7 +234,7 @@ address_from_python(AddressCache *cache, int family, PyObject *address, SockAddr
     socklen_t size = inet_from_python(family, address, to);
     InetKey key;
     if (size != 0 && make_key(to, &key)) {
-        remember(&cache->sent, &key, address);
+        remember_address(&cache->sent, &key, address);
     }
     return size;
 }

@@ -16,13 +16,14 @@ typedef union {
     struct sockaddr_storage storage;
 } SockAddr;
 
-/* Return the address as socket.accept() gives it, for AF_INET, AF_INET6 and AF_UNIX; NULL with an
-   exception. */
+/* Return the address as socket.accept() does, for AF_INET, AF_INET6 and AF_UNIX; NULL with an
+   exception. size: of *from, in bytes. */
 PyObject *address_new(const SockAddr *from, socklen_t size);
 
 #define ADDRESS_CACHE_SIZE 16
 
-/* An IPv4 or IPv6 address. Bytes that the kernel leaves undefined are 0, so memcmp() compares it. */
+/* An IPv4 or IPv6 address. Bytes that the kernel leaves undefined are 0, so memcmp() compares
+   keys. */
 typedef union {
     struct sockaddr_in in4;
     struct sockaddr_in6 in6;
@@ -30,22 +31,24 @@ typedef union {
 
 typedef struct {
     InetKey key;
-    PyObject *address; /* the tuple for it; NULL: unused */
+    PyObject *address; /* the tuple for `key`; NULL: unused */
 } KnownAddress;
 
 /* The peers of recent datagrams. A known address costs a comparison instead of a conversion. */
 typedef struct {
-    KnownAddress known[ADDRESS_CACHE_SIZE]; /* as socket.recvfrom() gives them */
-    KnownAddress sent;                      /* as the user has written it */
+    KnownAddress known[ADDRESS_CACHE_SIZE]; /* tuples that address_to_python() has made */
+    KnownAddress sent;                      /* the last tuple that the user has sent to */
 } AddressCache;
 
+/* Visit and drop the tuples, for tp_traverse and tp_clear. */
 int address_cache_traverse(AddressCache *cache, visitproc visit, void *arg);
 void address_cache_clear(AddressCache *cache);
 
-/* Return the address as socket.recvfrom() gives it, for the same families; NULL with an exception. */
+/* Return the address as socket.recvfrom() does, for the same families; NULL with an exception. */
 PyObject *address_to_python(AddressCache *cache, const SockAddr *from, socklen_t size);
-/* Convert a plain address: a tuple with a numeric host, or the path of a Unix socket. Return the size
-   of *to, or 0 without an exception for any other address that socket.sendto() may understand. */
+/* Convert a plain address: a tuple with a numeric host, or the path of a Unix socket. Return the
+   size of *to in bytes; 0 without an exception for any other object, which socket.sendto() may
+   understand. */
 socklen_t address_from_python(AddressCache *cache, int family, PyObject *address, SockAddr *to);
 
 #endif

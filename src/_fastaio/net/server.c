@@ -1,7 +1,8 @@
-/* server.c: Listener: accepts the connections of one listening socket and makes their transports.
+/* server.c: the type Listener, which accepts the connections of one listening socket and makes
+ * their transports.
  *
- * Forked workers may share the socket. It is watched level-triggered, and the kernel wakes one of the
- * processes. A turn accepts a bounded number of connections.
+ * Forked workers may share the socket. The socket is watched level-triggered, and the kernel wakes
+ * one of the processes. A turn accepts a bounded number of connections.
  */
 #include "net/server.h"
 #include "base/error.h"
@@ -13,39 +14,41 @@
 #include <structmember.h>
 #include <unistd.h>
 
-/* One turn accepts at most this many connections, whatever the backlog. */
+/* The most connections that a turn accepts, whatever the backlog. */
 #define MAX_ACCEPTS 128
-/* asyncio.constants.ACCEPT_RETRY_DELAY, in seconds. */
+/* Seconds, as asyncio.constants.ACCEPT_RETRY_DELAY. */
 #define RETRY_DELAY 1
 
 typedef struct {
     PyObject_HEAD
     LoopObject *loop;
     PyObject *sock;
-    PyObject *factory;
-    PyObject *server;  /* or NULL */
-    PyObject *context; /* of the start: each connection runs in a copy */
-    PyObject *retry;   /* the timer that starts it again once resources are back; or NULL */
-    PyObject *family;  /* of the connections, as socket.socket() takes it */
+    PyObject *factory; /* makes the protocol of a connection */
+    PyObject *server;  /* asyncio.Server, or NULL */
+    PyObject *context; /* of start(), NULL before: each connection runs in a copy */
+    PyObject *retry;   /* the timer that ends pause_accepting(), or NULL */
+    PyObject *family;  /* the arguments of socket.socket() for the connections */
     PyObject *type;
     PyObject *proto;
     PyObject *weakrefs;
-    const int *sock_fd; /* where sock keeps its descriptor; NULL where that is not known */
+    const int *sock_fd; /* where `sock` keeps its descriptor; NULL if that is not known */
     IoWatcher io;
-    int fd;
-    int most;           /* accepts in one turn, at most */
-    int accepts;        /* in this turn: grows while turn after turn finds somebody waiting */
-    uint64_t last_poll; /* the poll that reported the socket last */
+    int fd;             /* the number that is watched */
+    int accept_limit;   /* the most accepts in a turn: the backlog, up to MAX_ACCEPTS */
+    int accept_count;   /* accepts in this turn: doubles while turn after turn reports the socket */
+    uint64_t last_poll; /* metrics.polls when the socket was last reported */
     bool foreign;       /* not exactly socket.socket: its own accept() is called */
-    bool serving;
+    bool serving;       /* start() was called, stop() not since */
 } ListenerObject;
 
 /* ---- accepting ------------------------------------------------------------------------------- */
 
+/* The result of one accept(). ERROR: an exception is raised. NOTHING: no connection waits. AGAIN:
+   the call was interrupted, or its connection aborted. */
 enum { ACCEPT_ERROR = -1, ACCEPT_NOTHING = 0, ACCEPT_DONE = 1, ACCEPT_AGAIN = 2 };
 
-/* Return a socket object for the descriptor of a connection. On error close the descriptor and return
-   NULL with an exception. */
+/* Return a socket object for the descriptor of a connection. On error close the descriptor and
+   return NULL with an exception. */
 static PyObject *
 wrap_connection(ListenerObject *self, int fd)
 {
@@ -62,8 +65,9 @@ wrap_connection(ListenerObject *self, int fd)
     return conn;
 }
 
+/* Return the peer's address as socket.accept() does; NULL with an exception. */
 static PyObject *
-peer_address(fastaio_state *st, PyObject *conn, const SockAddr *address, socklen_t size)
+get_peer_address(fastaio_state *st, PyObject *conn, const SockAddr *address, socklen_t size)
 {
     switch (address->any.sa_family) {
     case AF_INET:
@@ -75,6 +79,7 @@ peer_address(fastaio_state *st, PyObject *conn, const SockAddr *address, socklen
     }
 }
 
+/* Accept by system call. Return an ACCEPT_ value; set *conn and *peer on ACCEPT_DONE. */
 static int
 accept_native(ListenerObject *self, PyObject **conn, PyObject **peer)
 {
@@ -94,7 +99,7 @@ accept_native(ListenerObject *self, PyObject **conn, PyObject **peer)
         return ACCEPT_ERROR;
     }
     *conn = wrap_connection(self, fd);
-    *peer = *conn ? peer_address(self->loop->st, *conn, &address, length) : NULL;
+    *peer = *conn ? get_peer_address(self->loop->st, *conn, &address, length) : NULL;
     if (*peer == NULL) {
         Py_CLEAR(*conn);
         return ACCEPT_ERROR;
@@ -102,6 +107,7 @@ accept_native(ListenerObject *self, PyObject **conn, PyObject **peer)
     return ACCEPT_DONE;
 }
 
+/* Accept by the socket's own method. Return like accept_native(). */
 static int
 accept_foreign(ListenerObject *self, PyObject **conn, PyObject **peer)
 {
@@ -137,19 +143,21 @@ accept_foreign(ListenerObject *self, PyObject **conn, PyObject **peer)
     return ACCEPT_DONE;
 }
 
+/* Log a new connection, as asyncio does in debug mode. Return 0, or -1 with an exception. */
 static int
-debug_accepted(ListenerObject *self, PyObject *conn, PyObject *peer)
+log_accepted(ListenerObject *self, PyObject *conn, PyObject *peer)
 {
     return drop_result(PyObject_CallMethod(self->loop->st->logger, "debug", "sOOO",
                                            "%r got a new connection from %r: %r",
                                            self->server ? self->server : Py_None, peer, conn));
 }
 
-/* ---- a connection ---------------------------------------------------------------------------- */
+/* ---- setting up a connection ----------------------------------------------------------------- */
 
-/* Report the raised exception in debug mode only, like asyncio. */
+/* Close a connection whose set-up has raised. Report the exception in debug mode only, like
+   asyncio. protocol: NULL if none was made. Return 0, or -1 with what leaves the loop. */
 static int
-connection_failed(ListenerObject *self, PyObject *conn, PyObject *protocol)
+fail_connection(ListenerObject *self, PyObject *conn, PyObject *protocol)
 {
     if (raised_leaves_loop()) {
         return -1;
@@ -175,7 +183,8 @@ connection_failed(ListenerObject *self, PyObject *conn, PyObject *protocol)
     return rc;
 }
 
-/* Make the protocol and the transport of a new connection, in a context of its own. */
+/* Make the protocol and the transport of a new connection, in a context of its own. Return 0, or -1
+   with what leaves the loop. */
 static int
 set_up_connection(ListenerObject *self, PyObject *conn, PyObject *peer)
 {
@@ -184,7 +193,7 @@ set_up_connection(ListenerObject *self, PyObject *conn, PyObject *peer)
     PyObject *context = PyContext_Copy(self->context);
     if (context == NULL || PyContext_Enter(context) < 0) {
         Py_XDECREF(context);
-        return connection_failed(self, conn, NULL);
+        return fail_connection(self, conn, NULL);
     }
     PyObject *protocol = PyObject_CallNoArgs(self->factory);
     PyObject *extra = protocol != NULL ? PyDict_New() : NULL;
@@ -192,7 +201,7 @@ set_up_connection(ListenerObject *self, PyObject *conn, PyObject *peer)
         transport = stream_transport_new(loop, conn, protocol, NULL, extra, self->server);
     }
     Py_XDECREF(extra);
-    int rc = transport == NULL ? connection_failed(self, conn, protocol) : 0;
+    int rc = transport == NULL ? fail_connection(self, conn, protocol) : 0;
     Py_XDECREF(protocol);
     Py_XDECREF(transport);
     if (PyContext_Exit(context) < 0) {
@@ -204,7 +213,7 @@ set_up_connection(ListenerObject *self, PyObject *conn, PyObject *peer)
 
 /* ---- watching -------------------------------------------------------------------------------- */
 
-static int listener_ready(LoopObject *loop, PyObject *op);
+static int accept_waiting(LoopObject *loop, PyObject *op);
 
 static int
 listener_watch(ListenerObject *self)
@@ -225,8 +234,9 @@ listener_unwatch(ListenerObject *self)
     io_hold(&self->io, false);
 }
 
-/* Stop listening for a while. Used when descriptors or memory are exhausted: the kernel would report
-   the socket as ready again and again. */
+/* Report the raised exception, and stop to watch the socket for RETRY_DELAY. Used when descriptors
+   or memory are exhausted: the kernel would report the socket as ready in every turn. Return 0, or
+   -1 with an exception. */
 static int
 pause_accepting(ListenerObject *self)
 {
@@ -261,8 +271,10 @@ pause_accepting(ListenerObject *self)
     return self->retry != NULL ? rc : -1;
 }
 
+/* Return whether the raised exception is an OSError that stands for exhausted descriptors or
+   memory. */
 static bool
-raised_lack_of_resources(void)
+raised_exhaustion(void)
 {
     if (!PyErr_ExceptionMatches(PyExc_OSError)) {
         return false;
@@ -276,18 +288,18 @@ raised_lack_of_resources(void)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* Accept one connection. Return an ACCEPT_ value. */
+/* Accept one connection and set it up. Return an ACCEPT_ value. */
 static int
 accept_one(ListenerObject *self)
 {
     PyObject *conn = NULL, *peer = NULL;
     int rc = self->foreign ? accept_foreign(self, &conn, &peer) : accept_native(self, &conn, &peer);
     if (rc != ACCEPT_DONE) {
-        return rc == ACCEPT_ERROR && raised_lack_of_resources() && pause_accepting(self) == 0
+        return rc == ACCEPT_ERROR && raised_exhaustion() && pause_accepting(self) == 0
                    ? ACCEPT_NOTHING
                    : rc;
     }
-    if ((self->loop->watchdog.debug && debug_accepted(self, conn, peer) < 0) ||
+    if ((self->loop->watchdog.debug && log_accepted(self, conn, peer) < 0) ||
         set_up_connection(self, conn, peer) < 0) {
         rc = ACCEPT_ERROR;
     }
@@ -296,25 +308,30 @@ accept_one(ListenerObject *self)
     return rc;
 }
 
+/* IoWatcher.lost_fd: return whether the user has closed or detached the socket. */
 static bool
-listener_lost_fd(PyObject *op)
+listener_has_lost_fd(PyObject *op)
 {
     const ListenerObject *self = (ListenerObject *)op;
     return self->sock_fd != NULL && *self->sock_fd != self->fd;
 }
 
+/* IoWatcher.run: accept connections of the backlog. Return 0, or -1 with what leaves the loop. */
 static int
-listener_ready(LoopObject *loop, PyObject *op)
+accept_waiting(LoopObject *loop, PyObject *op)
 {
     ListenerObject *self = (ListenerObject *)op;
     (void)io_take_events(&self->io);
-    /* A lone connection is not worth a second call that finds nobody: who else waits is reported
-       by the next poll. In a storm, each turn takes twice what the last one took. */
+    /* After a quiet poll one accept() is enough: a second one would mostly find no connection, and
+       the next poll reports the rest. If polls in a row report the socket, each turn accepts twice
+       as many. */
     uint64_t poll = loop->metrics.polls;
-    bool again = poll - self->last_poll <= 1;
+    bool in_a_row = poll - self->last_poll <= 1;
     self->last_poll = poll;
-    self->accepts = !again ? 1 : 2 * self->accepts < self->most ? 2 * self->accepts : self->most;
-    for (int i = 0; i < self->accepts && self->serving; i++) {
+    self->accept_count = !in_a_row                                     ? 1
+                         : 2 * self->accept_count < self->accept_limit ? 2 * self->accept_count
+                                                                       : self->accept_limit;
+    for (int i = 0; i < self->accept_count && self->serving; i++) {
         int rc = accept_one(self);
         if (rc == ACCEPT_ERROR || rc == ACCEPT_NOTHING) {
             return rc;
@@ -325,8 +342,9 @@ listener_ready(LoopObject *loop, PyObject *op)
 
 /* ---- the type -------------------------------------------------------------------------------- */
 
+/* Return an int attribute with `flags` set; NULL with an exception. */
 static PyObject *
-int_of(PyObject *obj, PyObject *name, long flags)
+get_int(PyObject *obj, PyObject *name, long flags)
 {
     PyObject *value = PyObject_GetAttr(obj, name);
     long number = value != NULL ? PyLong_AsLong(value) : -1;
@@ -337,14 +355,15 @@ int_of(PyObject *obj, PyObject *name, long flags)
     return PyLong_FromLong(number | flags);
 }
 
-/* What each connection's socket object is made with. With SOCK_NONBLOCK in its type it knows that
-   it does not block, without a system call. */
+/* Get the arguments of socket.socket() for the connections. SOCK_NONBLOCK in the type tells
+   socket.socket() that the descriptor does not block, which spares a system call. Return 0, or -1
+   with an exception. */
 static int
 learn_kind(ListenerObject *self, fastaio_state *st)
 {
-    return (self->family = int_of(self->sock, st->str_family, 0)) == NULL ||
-                   (self->type = int_of(self->sock, st->str_type, SOCK_NONBLOCK)) == NULL ||
-                   (self->proto = int_of(self->sock, st->str_proto, 0)) == NULL
+    return (self->family = get_int(self->sock, st->str_family, 0)) == NULL ||
+                   (self->type = get_int(self->sock, st->str_type, SOCK_NONBLOCK)) == NULL ||
+                   (self->proto = get_int(self->sock, st->str_proto, 0)) == NULL
                ? -1
                : 0;
 }
@@ -365,14 +384,16 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    self->io = (IoWatcher){
-        .owner = (PyObject *)self, .run = listener_ready, .lost_fd = listener_lost_fd, .fd = -1};
+    self->io = (IoWatcher){.owner = (PyObject *)self,
+                           .run = accept_waiting,
+                           .lost_fd = listener_has_lost_fd,
+                           .fd = -1};
     self->fd = -1;
     self->loop = (LoopObject *)Py_NewRef(loop);
     self->sock = Py_NewRef(sock);
     self->factory = Py_NewRef(factory);
     self->server = server != Py_None ? Py_NewRef(server) : NULL;
-    self->most = backlog < 1 ? 1 : backlog < MAX_ACCEPTS ? backlog : MAX_ACCEPTS;
+    self->accept_limit = backlog < 1 ? 1 : backlog < MAX_ACCEPTS ? backlog : MAX_ACCEPTS;
     PyObject *number = PyObject_CallMethodNoArgs(sock, st->str_fileno);
     long fd = number != NULL ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
@@ -481,7 +502,7 @@ listener_stop(PyObject *op, PyObject *Py_UNUSED(ignored))
     return result;
 }
 
-/* Listen again. A timer calls this. */
+/* Watch the socket again. The timer of pause_accepting() calls this. */
 static PyObject *
 listener_retry(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -495,9 +516,9 @@ listener_retry(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef listener_methods[] = {
     {"start", listener_start, METH_NOARGS,
-     PyDoc_STR("start($self, /)\n--\n\nAccept connections from now on.")},
+     PyDoc_STR("start($self, /)\n--\n\nStart to accept connections.")},
     {"stop", listener_stop, METH_NOARGS,
-     PyDoc_STR("stop($self, /)\n--\n\nAccept no more; the socket stays open.")},
+     PyDoc_STR("stop($self, /)\n--\n\nAccept no more connections. The socket stays open.")},
     {"_retry", listener_retry, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

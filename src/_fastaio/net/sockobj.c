@@ -1,4 +1,4 @@
-/* sockobj.c: the count that socket.socket keeps of who holds it open. */
+/* sockobj.c: sock._io_refs, the count of leases that socket.socket keeps. */
 #include "net/sockobj.h"
 
 int
@@ -7,9 +7,9 @@ sockobj_lease(fastaio_state *st, PyObject *sock)
     if (!PyObject_TypeCheck(sock, (PyTypeObject *)st->socket_type)) {
         return 0;
     }
-    PyObject *holders = PyObject_GetAttr(sock, st->str__io_refs);
-    long count = holders != NULL ? PyLong_AsLong(holders) : -1;
-    Py_XDECREF(holders);
+    PyObject *leases = PyObject_GetAttr(sock, st->str__io_refs);
+    long count = leases != NULL ? PyLong_AsLong(leases) : -1;
+    Py_XDECREF(leases);
     if (count == -1 && PyErr_Occurred()) {
         return -1;
     }

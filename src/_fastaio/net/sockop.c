@@ -1,4 +1,4 @@
-/* sockop.c: SockOp, a coroutine in C that waits for a socket. */
+/* sockop.c: the type SockOp, a coroutine that waits for a socket. */
 #include "net/sockop.h"
 #include "base/error.h"
 #include "loop/readers.h"
@@ -6,7 +6,7 @@
 #include "net/sockobj.h"
 
 int
-sockop_fd(SockOp *op)
+sockop_fileno(SockOp *op)
 {
     PyObject *number = PyObject_CallMethodNoArgs(sockop_sock(op), op->loop->st->str_fileno);
     long fd = number ? PyLong_AsLong(number) : -1;
@@ -21,6 +21,7 @@ sockop_fd(SockOp *op)
     return (int)fd;
 }
 
+/* CoroKind.finish: end the wait, and release what only a running operation needs. */
 static void
 op_finish(Coro *coro)
 {
@@ -41,25 +42,27 @@ op_finish(Coro *coro)
     }
 }
 
-/* Take a lease: the number of the descriptor is not reused while the operation waits. */
+/* Take a lease, once, so that the number of the descriptor is not reused while the operation waits.
+   Return 0, or -1 with an exception. */
 static int
 lease_socket(SockOp *op)
 {
     if (op->has_lease) {
         return 0;
     }
-    int held = sockobj_lease(op->loop->st, sockop_sock(op));
-    op->has_lease = held > 0;
-    return held < 0 ? -1 : 0;
+    int leased = sockobj_lease(op->loop->st, sockop_sock(op));
+    op->has_lease = leased > 0;
+    return leased < 0 ? -1 : 0;
 }
 
-static int op_ready(LoopObject *loop, PyObject *obj);
+static int op_run_ready(LoopObject *loop, PyObject *obj);
 
-/* Watch the socket and return the future to be yielded. */
+/* Watch the socket and set op->future to the future that is to be yielded. Return 0, or -1 with an
+   exception. */
 static int
 op_wait(SockOp *op)
 {
-    int fd = sockop_fd(op);
+    int fd = sockop_fileno(op);
     if (fd == -1) {
         PyErr_SetString(PyExc_ValueError, "Invalid file descriptor: -1");
     }
@@ -71,7 +74,7 @@ op_wait(SockOp *op)
         return -1;
     }
     op->fd = fd;
-    if (watch_wait(op->loop, fd, op->kind->side, (PyObject *)op, op_ready) < 0) {
+    if (watch_wait(op->loop, fd, op->kind->side, (PyObject *)op, op_run_ready) < 0) {
         Py_DECREF(future);
         return -1;
     }
@@ -81,6 +84,7 @@ op_wait(SockOp *op)
     return 0;
 }
 
+/* Make the system call. Set *result and return as am_send does. */
 static PySendResult
 op_attempt(SockOp *op, PyObject **result)
 {
@@ -97,14 +101,15 @@ op_attempt(SockOp *op, PyObject **result)
     return outcome == DONE ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
-/* End the wait. The loop calls this when the socket is ready. */
+/* End the wait, or make the call of an eager operation. The loop calls this when the socket is
+   ready. Return 0, or -1 with what leaves the loop. */
 static int
-op_ready(LoopObject *loop, PyObject *obj)
+op_run_ready(LoopObject *loop, PyObject *obj)
 {
     SockOp *op = (SockOp *)obj;
     FutureCore *core = op->future ? future_core(loop->st, op->future) : NULL;
     if (core == NULL || !future_is_pending(core) || op->coro.running) {
-        return 0; /* cancelled since */
+        return 0; /* the wait was cancelled */
     }
     if (!op->kind->eager) {
         return future_set_result(core, Py_None);
@@ -115,12 +120,12 @@ op_ready(LoopObject *loop, PyObject *obj)
     Outcome outcome = op->kind->attempt(op, &result);
     op->coro.running = false;
     if (outcome == WAIT) {
-        int rc = watch_wait(loop, op->fd, op->kind->side, obj, op_ready);
+        int rc = watch_wait(loop, op->fd, op->kind->side, obj, op_run_ready);
         outcome = rc < 0 ? FAILED : WAIT;
     }
     int rc = 0;
     if (!future_is_pending(core)) {
-        /* A method of the user's has cancelled it. */
+        /* A method of a foreign socket has ended the future. */
         PyErr_Clear();
     }
     else if (outcome == DONE) {
@@ -139,12 +144,13 @@ op_ready(LoopObject *loop, PyObject *obj)
     return rc;
 }
 
+/* Check the socket as asyncio does. Return 0, or -1 with TypeError or ValueError. */
 static int
 check_socket(SockOp *op)
 {
     fastaio_state *st = op->loop->st;
     if ((PyObject *)Py_TYPE(sockop_sock(op)) != st->socket_type) {
-        /* Without the ssl module there is no such socket. */
+        /* A program that has not imported ssl has no SSLSocket. */
         PyObject *modules = PyImport_GetModuleDict();                          /* borrowed */
         PyObject *ssl = modules ? PyDict_GetItemString(modules, "ssl") : NULL; /* borrowed */
         PyObject *type = ssl ? PyObject_GetAttrString(ssl, "SSLSocket") : NULL;
@@ -176,7 +182,7 @@ check_socket(SockOp *op)
     return 0;
 }
 
-/* Return the address of the first result of a look-up. */
+/* Return the first address in a result of getaddrinfo(); NULL with an exception. */
 static PyObject *
 first_address(PyObject *infos)
 {
@@ -186,9 +192,10 @@ first_address(PyObject *infos)
     return address;
 }
 
-/* What the look-up came to. */
+/* CoroKind.inner_sent: pass on what the look-up yields. At its end set the address, and make the
+   call. */
 static PySendResult
-op_looked_up(Coro *coro, PySendResult sent, PyObject **result)
+op_pass_lookup(Coro *coro, PySendResult sent, PyObject **result)
 {
     SockOp *op = (SockOp *)coro;
     if (sent == PYGEN_NEXT) {
@@ -205,6 +212,7 @@ op_looked_up(Coro *coro, PySendResult sent, PyObject **result)
     return op_attempt(op, result);
 }
 
+/* Run the first step. */
 static PySendResult
 op_start(SockOp *op, PyObject **result)
 {
@@ -213,14 +221,14 @@ op_start(SockOp *op, PyObject **result)
     if (check_socket(op) < 0) {
         goto error;
     }
-    /* What is sent now stays behind what transports were given before. */
+    /* Output that transports have queued goes first. */
     if (op->kind->side == SIDE_WRITE && loop_flush_before(op->loop) < 0) {
         goto error;
     }
     if (op->kind->look_up != NULL) {
         op->lookup = op->kind->look_up(op);
         if (op->lookup != NULL) {
-            return op_looked_up(&op->coro, PyIter_Send(op->lookup, Py_None, result), result);
+            return op_pass_lookup(&op->coro, PyIter_Send(op->lookup, Py_None, result), result);
         }
         if (PyErr_Occurred()) {
             goto error;
@@ -233,7 +241,7 @@ error:
     return PYGEN_ERROR;
 }
 
-/* A resumed wait. */
+/* Run a step after a wait. */
 static PySendResult
 op_resume(SockOp *op, PyObject **result)
 {
@@ -269,7 +277,7 @@ op_send(PyObject *self, PyObject *value, PyObject **result)
         sent = op_start(op, result);
     }
     else if (op->lookup != NULL) {
-        sent = op_looked_up(&op->coro, PyIter_Send(op->lookup, value, result), result);
+        sent = op_pass_lookup(&op->coro, PyIter_Send(op->lookup, value, result), result);
     }
     else {
         sent = op_resume(op, result);
@@ -295,10 +303,10 @@ static const CoroKind op_coro = {
     .name = op_name,
     .finish = op_finish,
     .inner = op_inner,
-    .inner_sent = op_looked_up,
+    .inner_sent = op_pass_lookup,
 };
 
-/* The type */
+/* ---- the type -------------------------------------------------------------------------------- */
 
 SockOp *
 sockop_new(LoopObject *loop, const OpKind *kind)

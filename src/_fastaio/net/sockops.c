@@ -1,4 +1,4 @@
-/* sockops.c: loop.sock_recv and its kin: what each of them tries, and the loop's methods. */
+/* sockops.c: the loop's methods sock_recv(), sock_sendall() and their kin, and their system calls. */
 #include "net/sockops.h"
 #include "base/kernel.h"
 #include "net/sockop.h"
@@ -7,10 +7,11 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-/* Attempts by the socket's own methods */
+/* ---- calls of the socket's own methods ------------------------------------------------------- */
 
+/* Return true, and clear the raised exception, if that says that the call would block. */
 static bool
-would_block(void)
+clear_would_block(void)
 {
     if (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
         PyErr_ExceptionMatches(PyExc_InterruptedError)) {
@@ -20,7 +21,8 @@ would_block(void)
     return false;
 }
 
-/* sock.name(...): args has the socket in front, and `count` counts it. */
+/* Call sock.name(*args). args[0] is the socket, `count` includes it. Return the outcome; set
+   *result. */
 static Outcome
 call_method(PyObject *name, PyObject *const *args, size_t count, PyObject **result)
 {
@@ -28,15 +30,15 @@ call_method(PyObject *name, PyObject *const *args, size_t count, PyObject **resu
     if (*result != NULL) {
         return DONE;
     }
-    return would_block() ? WAIT : FAILED;
+    return clear_would_block() ? WAIT : FAILED;
 }
 
-/* Attempts by system call */
+/* ---- system calls ---------------------------------------------------------------------------- */
 
-/* Return whether sock.name is the socket module's own method: the type is exactly socket.socket, and
-   the method is not replaced. Otherwise the method is called. */
+/* Return whether sock.name is the socket module's own method: the type is exactly socket.socket,
+   and nobody has replaced the method. */
 static bool
-method_is_native(SockOp *op, PyObject *name)
+is_method_native(SockOp *op, PyObject *name)
 {
     PyObject *type = op->loop->st->socket_type;
     if ((PyObject *)Py_TYPE(sockop_sock(op)) != type) {
@@ -52,7 +54,8 @@ method_is_native(SockOp *op, PyObject *name)
     return native;
 }
 
-/* Return the outcome of a system call: DONE for 0 and more. Set *repeat if it was interrupted. */
+/* Return the outcome of a system call by its result: DONE for 0 and more. Set *repeat if a signal
+   has interrupted the call. */
 static Outcome
 system_outcome(ssize_t count, bool *repeat)
 {
@@ -71,11 +74,11 @@ system_outcome(ssize_t count, bool *repeat)
     return FAILED;
 }
 
-/* These never block, whatever mode the socket is in. */
+/* Receive without blocking, whatever mode the socket is in. Return the outcome; set *count. */
 static Outcome
 system_recv(SockOp *op, char *buffer, size_t size, ssize_t *count)
 {
-    int fd = sockop_fd(op);
+    int fd = sockop_fileno(op);
     Outcome outcome;
     bool repeat;
     do {
@@ -92,10 +95,11 @@ system_recv(SockOp *op, char *buffer, size_t size, ssize_t *count)
     return outcome;
 }
 
+/* Send like system_recv(). */
 static Outcome
 system_send(SockOp *op, const char *data, size_t size, ssize_t *count)
 {
-    int fd = sockop_fd(op);
+    int fd = sockop_fileno(op);
     Outcome outcome;
     bool repeat;
     do {
@@ -112,10 +116,10 @@ system_send(SockOp *op, const char *data, size_t size, ssize_t *count)
     return outcome;
 }
 
-/* Receiving */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
-/* Return whether the bytes that a read leaves are there for the next read. The rest of a message is
-   not. */
+/* Return whether the bytes that a read leaves are there for the next read. The rest of a datagram
+   is lost. */
 static bool
 is_stream(SockOp *op)
 {
@@ -133,8 +137,8 @@ attempt_recv(SockOp *op, PyObject **result)
     if (size == -1) {
         PyErr_Clear();
     }
-    /* What makes no sense gets the method's own exception. */
-    if (size < 0 || !method_is_native(op, st->str_recv) ||
+    /* sock.recv() raises its own exception for a size that is no size. */
+    if (size < 0 || !is_method_native(op, st->str_recv) ||
         (size > HOT_BUFFER_SIZE && !is_stream(op))) {
         return call_method(st->str_recv, op->args, 2, result);
     }
@@ -143,7 +147,7 @@ attempt_recv(SockOp *op, PyObject **result)
     if (buffer == NULL) {
         return FAILED;
     }
-    /* Nothing asked for: the method does not ask the kernel either. */
+    /* A read of size 0 makes no system call, as in sock.recv(). */
     if (size > 0) {
         size = size < HOT_BUFFER_SIZE ? size : HOT_BUFFER_SIZE;
         Outcome outcome = system_recv(op, buffer, (size_t)size, &count);
@@ -159,7 +163,7 @@ static Outcome
 attempt_recv_into(SockOp *op, PyObject **result)
 {
     fastaio_state *st = op->loop->st;
-    if (!method_is_native(op, st->str_recv_into)) {
+    if (!is_method_native(op, st->str_recv_into)) {
         return call_method(st->str_recv_into, op->args, 2, result);
     }
     Py_buffer view;
@@ -209,9 +213,9 @@ attempt_recvfrom_into(SockOp *op, PyObject **result)
     return outcome;
 }
 
-/* Sending */
+/* ---- sending --------------------------------------------------------------------------------- */
 
-/* Send by sock.send(), like asyncio: lengths are those of len(). */
+/* Send by sock.send(), like asyncio: sizes are those of len(). */
 static Outcome
 sendall_by_method(SockOp *op, PyObject **result)
 {
@@ -221,7 +225,7 @@ sendall_by_method(SockOp *op, PyObject **result)
         if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
             return FAILED;
         }
-        PyErr_Clear(); /* send() has the better message */
+        PyErr_Clear(); /* send() raises for it */
     }
     if (op->sent == 0) {
         rest = Py_NewRef(op->args[1]);
@@ -258,7 +262,7 @@ static Outcome
 attempt_sendall(SockOp *op, PyObject **result)
 {
     if (op->view.obj == NULL) {
-        if (!method_is_native(op, op->loop->st->str_send)) {
+        if (!is_method_native(op, op->loop->st->str_send)) {
             return sendall_by_method(op, result);
         }
         if (PyObject_GetBuffer(op->args[1], &op->view, PyBUF_SIMPLE) < 0) {
@@ -286,7 +290,7 @@ attempt_sendto(SockOp *op, PyObject **result)
     return call_method(op->loop->st->str_sendto, op->args, 3, result);
 }
 
-/* Accepting and connecting */
+/* ---- accepting and connecting ---------------------------------------------------------------- */
 
 static Outcome
 attempt_accept(SockOp *op, PyObject **result)
@@ -308,7 +312,7 @@ attempt_accept(SockOp *op, PyObject **result)
     return DONE;
 }
 
-/* Finish a connect() that was in progress. */
+/* Get the result of a connect() that was in progress. */
 static Outcome
 finish_connect(SockOp *op, PyObject **result)
 {
@@ -359,10 +363,11 @@ attempt_connect(SockOp *op, PyObject **result)
     return outcome;
 }
 
-/* (host, port) and, for IPv6, what follows, where host is a literal of this family, the way
-   asyncio's own resolution completes it; NULL without an exception for all else. */
+/* Return an address whose host is a literal of the family, with the fields that asyncio's
+   resolution adds: (host, port), or (host, port, flowinfo, scope_id) for IPv6. Return NULL without
+   an exception for any other address, NULL with MemoryError. */
 static PyObject *
-literal_address(PyObject *address, long family)
+complete_literal(PyObject *address, long family)
 {
     if (!PyTuple_CheckExact(address)) {
         return NULL;
@@ -392,7 +397,8 @@ literal_address(PyObject *address, long family)
     return whole;
 }
 
-/* loop._ensure_resolved(address, family=, type=, proto=, loop=): a coroutine. */
+/* Call loop._ensure_resolved(address, family=, type=, proto=, loop=). Return its coroutine, or the
+   iterator of another awaitable; NULL with an exception. */
 static PyObject *
 ensure_resolved(SockOp *op, PyObject *family)
 {
@@ -416,7 +422,8 @@ ensure_resolved(SockOp *op, PyObject *family)
     return coro;
 }
 
-/* Names are looked up where the socket is one of the Internet's; a literal is taken as it is. */
+/* OpKind.look_up of sock_connect(): look up host names for IPv4 and IPv6 sockets. Literals need no
+   look-up. */
 static PyObject *
 look_up_connect(SockOp *op)
 {
@@ -428,7 +435,7 @@ look_up_connect(SockOp *op)
     long number = PyLong_Check(family) ? PyLong_AsLong(family) : AF_UNSPEC;
     PyObject *coro = NULL;
     if (number == AF_INET || number == AF_INET6) {
-        PyObject *literal = literal_address(op->args[1], number);
+        PyObject *literal = complete_literal(op->args[1], number);
         if (literal != NULL) {
             Py_SETREF(op->args[1], literal);
         }
@@ -440,8 +447,9 @@ look_up_connect(SockOp *op)
     return coro;
 }
 
-/* The loop's methods */
+/* ---- the loop's methods ---------------------------------------------------------------------- */
 
+/* Return the index of a parameter, or -1 with TypeError. */
 static int
 find_param(const OpKind *kind, PyObject *name)
 {
@@ -455,6 +463,8 @@ find_param(const OpKind *kind, PyObject *name)
     return -1;
 }
 
+/* Store the arguments of a call, `count` by position and those of `names` by keyword. Return 0, or
+   -1 with TypeError. */
 static int
 take_args(SockOp *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
@@ -485,7 +495,7 @@ take_args(SockOp *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
         }
         op->args[index] = Py_NewRef(args[count + i]);
     }
-    for (int i = 0; i < kind->required; i++) {
+    for (int i = 0; i < kind->required_count; i++) {
         if (op->args[i] == NULL) {
             PyErr_Format(PyExc_TypeError, "Loop.%s() missing required argument: '%s'", kind->name,
                          kind->params[i]);
@@ -495,6 +505,7 @@ take_args(SockOp *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
     return 0;
 }
 
+/* Return the coroutine of a sock_*() method; NULL with an exception. */
 static PyObject *
 make_op(PyObject *self, const OpKind *kind, PyObject *const *args, Py_ssize_t count,
         PyObject *names)
@@ -505,7 +516,7 @@ make_op(PyObject *self, const OpKind *kind, PyObject *const *args, Py_ssize_t co
     }
     if (take_args(op, args, count, names) < 0 ||
         (op->loop->watchdog.debug && coro_keep_origin(&op->coro) < 0)) {
-        op->coro.phase = CORO_CLOSED; /* never handed out: nobody is to be warned */
+        op->coro.phase = CORO_CLOSED; /* no warning that it was never awaited */
         Py_DECREF(op);
         return NULL;
     }
@@ -528,7 +539,7 @@ make_op(PyObject *self, const OpKind *kind, PyObject *const *args, Py_ssize_t co
     static const OpKind op_name##_kind = {                                                   \
         .name = "sock_" #op_name,                                                            \
         .params = {__VA_ARGS__},                                                             \
-        .required = needed,                                                                  \
+        .required_count = needed,                                                                  \
         .side = wait_side,                                                                   \
         .eager = goes_on,                                                                    \
         .attempt = attempt_##op_name,                                                        \
@@ -551,16 +562,16 @@ SOCKET_OPERATIONS(X)
 static PyMethodDef sockops_methods[] = {
     METHOD(recv, "sock_recv($self, sock, n)\n--\n\nReceive at most n bytes."),
     METHOD(recv_into, "sock_recv_into($self, sock, buf)\n--\n\n"
-                      "Receive into a buffer; gives the number of bytes."),
+                      "Receive into a buffer; return the number of bytes."),
     METHOD(recvfrom, "sock_recvfrom($self, sock, bufsize)\n--\n\n"
-                     "Receive a datagram; gives (bytes, address)."),
+                     "Receive a datagram; return (bytes, address)."),
     METHOD(recvfrom_into, "sock_recvfrom_into($self, sock, buf, nbytes=0)\n--\n\n"
-                          "Receive a datagram into a buffer; gives (number of bytes, address)."),
+                          "Receive a datagram into a buffer; return (number of bytes, address)."),
     METHOD(sendall, "sock_sendall($self, sock, data)\n--\n\nSend all of data."),
     METHOD(sendto, "sock_sendto($self, sock, data, address)\n--\n\n"
-                   "Send a datagram; gives the number of bytes."),
+                   "Send a datagram; return the number of bytes."),
     METHOD(connect, "sock_connect($self, sock, address)\n--\n\nConnect to address."),
-    METHOD(accept, "sock_accept($self, sock)\n--\n\nAccept a connection; gives (sock, address)."),
+    METHOD(accept, "sock_accept($self, sock)\n--\n\nAccept a connection; return (sock, address)."),
     {NULL, NULL, 0, NULL},
 };
 

@@ -7,12 +7,12 @@
 
 #include "net/stream_object.h"
 
-/* Call fn(self) in `context`, or in a copy of `context` if the context is entered already. Return the
-   result of fn. */
+/* Call fn(self) in `context`, or in a copy of `context` if the context is entered already. Return
+   the result of fn. */
 int stream_run_in(StreamObject *self, PyObject *context, int (*fn)(StreamObject *));
 
-/* Pass {message, exception, transport, protocol} to the loop's exception handler. Do nothing once the
-   connection is lost. */
+/* Pass {message, exception, transport, protocol} to the loop's exception handler. Do nothing once
+   the connection is lost. */
 int stream_report(StreamObject *self, const char *message, PyObject *exc);
 /* Call logger.debug(format, self) if the loop is in debug mode. */
 int stream_debug(StreamObject *self, const char *format);

@@ -121,8 +121,8 @@ stream_call_lost(StreamObject *self)
     return 0;
 }
 
-/* Report the raised exception of connection_lost() as a failure of the handle that asyncio would have
-   queued. Return 0, or -1 with what leaves the loop. */
+/* Report the raised exception of connection_lost() as a failure of the handle that asyncio would
+   have queued. Return 0, or -1 with what leaves the loop. */
 static int
 report_lost(LoopObject *loop, PyObject *op, PyObject *exc, PyObject *context)
 {
@@ -148,7 +148,7 @@ report_lost(LoopObject *loop, PyObject *op, PyObject *exc, PyObject *context)
 }
 
 static int
-stream_lost(LoopObject *loop, PyObject *op)
+run_connection_lost(LoopObject *loop, PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
     PyObject *context = self->life.lost_context;
@@ -198,5 +198,5 @@ stream_lose(StreamObject *self, PyObject *exc)
     if (self->life.lost_context == NULL) {
         return -1;
     }
-    return loop_call_native(loop, stream_lost, (PyObject *)self);
+    return loop_call_native(loop, run_connection_lost, (PyObject *)self);
 }

@@ -1,10 +1,10 @@
 /* stream_flush.c: when the queue is sent, and what follows: flow control, a failure, closing.
  *
- * The loop sends the queues of all transports once per turn, in the order of the calls. asyncio sends
- * at once. Where a program could see the difference, the queues are sent at once, too.
+ * The loop sends the queues of all transports once per turn, in the order of the calls. asyncio
+ * sends at once. Where a program could see the difference, the queues are sent at once, too.
  *
- * One recursion: a write that fails ends the connection, and ending flushes first. It ends because the
- * failed write has dropped the queue.
+ * One recursion: a write that fails ends the connection, and ending flushes first. It ends because
+ * the failed write has dropped the queue.
  */
 #include "net/stream_flush.h"
 
@@ -113,7 +113,7 @@ stream_fatal_raised(StreamObject *self, const char *message)
 }
 
 static int
-write_failed(StreamObject *self)
+fail_write(StreamObject *self)
 {
     if (raised_leaves_loop()) {
         return -1;
@@ -132,7 +132,7 @@ int
 stream_fail_scattered(StreamObject *self)
 {
     PyErr_SetString(PyExc_BufferError, "memoryview: underlying buffer is not C-contiguous");
-    return write_failed(self);
+    return fail_write(self);
 }
 
 /* ---- flushing -------------------------------------------------------------------------------- */
@@ -172,7 +172,7 @@ finish_drain(StreamObject *self)
         return self->life.conn_lost ? 0 : stream_lose(self, Py_None);
     }
     if (self->out.eof && stream_shut_down_writing(self) < 0) {
-        return write_failed(self);
+        return fail_write(self);
     }
     return 0;
 }
@@ -190,16 +190,16 @@ send_queued(StreamObject *self)
         stream_drop_output(self);
     }
     if (stream_take_kept(self) < 0) {
-        return write_failed(self);
+        return fail_write(self);
     }
     if (self->out.writable && stream_send_queue(self) < 0) {
-        return write_failed(self);
+        return fail_write(self);
     }
     if (self->loop == NULL) { /* a foreign socket's method has ended the connection */
         return 0;
     }
     if (!self->out.writable && self->life.started && !self->out.watched && stream_watch(self) < 0) {
-        return write_failed(self);
+        return fail_write(self);
     }
     if (maybe_resume(self) < 0) { /* which may write more */
         return -1;

@@ -1,7 +1,7 @@
 /* stream_flush.h: when the queue is sent; flow control, failure and closing.
  *
- * Every function returns 0, or -1 with an exception. A failed send is no error of the caller: it ends
- * the connection.
+ * Every function returns 0, or -1 with an exception. A failed send is no error of the caller: it
+ * ends the connection.
  */
 #ifndef FASTAIO_STREAM_FLUSH_H
 #define FASTAIO_STREAM_FLUSH_H
@@ -22,8 +22,8 @@ int stream_shut_down_writing(StreamObject *self);
 int stream_fatal_error(StreamObject *self, PyObject *exc, const char *message);
 /* Do the same with the raised exception. KeyboardInterrupt and SystemExit stay raised: -1. */
 int stream_fatal_raised(StreamObject *self, const char *message);
-/* Drop the queue and end the connection with the BufferError that sock.send() raises for a view that
-   is not contiguous. */
+/* Drop the queue and end the connection with the BufferError that sock.send() raises for a view
+   that is not contiguous. */
 int stream_fail_scattered(StreamObject *self);
 /* Flush, drop what the kernel refuses, and queue connection_lost(exc). */
 int stream_force_close(StreamObject *self, PyObject *exc);

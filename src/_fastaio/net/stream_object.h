@@ -18,8 +18,8 @@
 
 /* The slots of asyncio.transports._FlowControlMixin behind BaseTransport's one. */
 #define FLOW_CONTROL_SLOTS 4
-/* A write of this size is sent immediately. After a read of this size the next one receives straight
-   into a bytes object. A turn reads this much ahead of the tasks behind stream readers. */
+/* A write of this size is sent immediately. After a read of this size the next one receives
+   straight into a bytes object. A turn reads this much ahead of the tasks behind stream readers. */
 #define STREAM_LARGE (64 * 1024)
 
 /* The kinds of sockets by what can cut a read before the data ends: see stream_read.c. */
@@ -58,7 +58,7 @@ typedef struct {
     bool has_room;        /* EPOLLOUT was reported; the refused output has not been offered again */
     bool watched;         /* EPOLLOUT is asked for */
     bool leftover;        /* foreign: what is queued was refused before */
-    bool scattered;       /* the refused queue has a view that no system call takes: see write() */
+    bool scattered;       /* the refused queue has a view with gaps: the next send fails */
     bool protocol_paused; /* pause_writing() was called, resume_writing() not yet */
     bool eof;             /* write_eof() was called */
     bool drains_each;     /* drain() has followed the last write(): the next one is sent at once */
@@ -129,9 +129,9 @@ typedef struct {
     StreamLife life;
 } StreamObject;
 
-/* Return true if somebody else holds the socket, and may shut it down, close it or send by it: what is
-   written then must not wait. The transport and `shown` hold `obj`, the transport and `extra` hold
-   `shown`. */
+/* Return true if somebody else holds the socket, and may shut it down, close it or send by it: what
+   is written then must not wait. The transport and `shown` hold `obj`, the transport and `extra`
+   hold `shown`. */
 static inline bool
 stream_socket_is_shared(const StreamObject *self)
 {

@@ -57,7 +57,7 @@ receive(StreamObject *self, void *buffer, size_t size, bool *cut)
 }
 
 static int
-recv_failed(StreamObject *self)
+fail_recv(StreamObject *self)
 {
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         self->in.readable = false;
@@ -67,8 +67,8 @@ recv_failed(StreamObject *self)
     return READ_ERROR;
 }
 
-/* Return whether a read that ended early proves that the input is exhausted, by the rules at the top
-   of this file. */
+/* Return whether a read that ended early proves that the input is exhausted, by the rules at the
+   top of this file. */
 static bool
 is_input_exhausted(const StreamObject *self, bool cut)
 {
@@ -102,7 +102,7 @@ recv_copying(StreamObject *self, PyObject **data)
     bool cut;
     ssize_t count = receive(self, buffer, HOT_BUFFER_SIZE, &cut);
     if (count < 0) {
-        return recv_failed(self);
+        return fail_recv(self);
     }
     conclude_read(self, count, count < HOT_BUFFER_SIZE, cut);
     *data = PyBytes_FromStringAndSize(buffer, count);
@@ -129,7 +129,7 @@ recv_straight(StreamObject *self, PyObject **data)
         int error = errno;
         Py_DECREF(bytes);
         errno = error;
-        return recv_failed(self);
+        return fail_recv(self);
     }
     conclude_read(self, count, all, cut);
     if (count < size && _PyBytes_Resize(&bytes, count) < 0) {
@@ -180,7 +180,7 @@ recv_foreign(StreamObject *self, PyObject **data)
 /* ---- the end --------------------------------------------------------------------------------- */
 
 static int
-received_eof(StreamObject *self)
+handle_eof(StreamObject *self)
 {
     self->in.eof = true;
     self->in.readable = false;
@@ -207,7 +207,7 @@ received_eof(StreamObject *self)
 
 /* After an error of the socket nothing more is sent: a failure to send would hide the cause. */
 static int
-read_failed(StreamObject *self)
+fail_read(StreamObject *self)
 {
     if (PyErr_ExceptionMatches(PyExc_OSError)) {
         PyObject *exc = PyErr_GetRaisedException();
@@ -234,12 +234,12 @@ read_data(StreamObject *self)
         rc = recv_copying(self, &data);
     }
     if (rc != READ_DONE) {
-        return rc == READ_ERROR ? read_failed(self) : 0;
+        return rc == READ_ERROR ? fail_read(self) : 0;
     }
     int some = PyBytes_Check(data) ? PyBytes_GET_SIZE(data) != 0 : PyObject_IsTrue(data);
     if (some <= 0) {
         Py_DECREF(data);
-        return some < 0 ? read_failed(self) : received_eof(self);
+        return some < 0 ? fail_read(self) : handle_eof(self);
     }
     if (self->loop == NULL) { /* a method of a foreign socket has ended the connection */
         Py_DECREF(data);
@@ -296,7 +296,7 @@ recv_into(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
     *count = receive(self, view.buf, (size_t)view.len, &cut);
     int rc = READ_DONE;
     if (*count < 0) {
-        rc = recv_failed(self);
+        rc = fail_recv(self);
     }
     else {
         conclude_read(self, *count, *count < view.len, cut);
@@ -342,13 +342,13 @@ read_into_protocol(StreamObject *self)
                                 : recv_into(self, buffer, &count);
     Py_DECREF(buffer);
     if (rc != READ_DONE) {
-        return rc == READ_ERROR ? read_failed(self) : 0;
+        return rc == READ_ERROR ? fail_read(self) : 0;
     }
     if (self->loop == NULL || self->sink.protocol == NULL) { /* so has dropping the buffer */
         return 0;
     }
     if (count == 0) {
-        return received_eof(self);
+        return handle_eof(self);
     }
     PyObject *number = PyLong_FromSsize_t(count);
     PyObject *result = NULL;
@@ -372,16 +372,16 @@ read_into_native(StreamObject *self)
 {
     char *buffer = loop_hot_buffer(self->loop);
     if (buffer == NULL) {
-        return read_failed(self);
+        return fail_read(self);
     }
     bool cut;
     ssize_t count = receive(self, buffer, HOT_BUFFER_SIZE, &cut);
     if (count < 0) {
-        return recv_failed(self) == READ_ERROR ? read_failed(self) : 0;
+        return fail_recv(self) == READ_ERROR ? fail_read(self) : 0;
     }
     conclude_read(self, count, count < HOT_BUFFER_SIZE, cut);
     if (count == 0) {
-        return received_eof(self);
+        return handle_eof(self);
     }
     PyObject *protocol = Py_NewRef(self->sink.protocol); /* feed() may drop it */
     int rc = self->sink.feed(protocol, buffer, count);
@@ -476,7 +476,8 @@ read_bulk(LoopObject *Py_UNUSED(loop), PyObject *op)
 
 static int serve_bulk(LoopObject *loop, PyObject *op);
 
-/* Queue an entry that serves the bulk queue, unless there is one. Return 0, or -1 with an exception. */
+/* Queue an entry that serves the bulk queue, unless there is one. Return 0, or -1 with an
+   exception. */
 static int
 schedule_bulk(LoopObject *loop)
 {

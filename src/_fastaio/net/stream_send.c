@@ -25,8 +25,8 @@ note_sent(StreamObject *self, size_t count)
     pieces_advance(&self->out.pieces, count);
 }
 
-/* Send the queue without its first `skip` bytes, as much as one call takes. Store the size offered to
-   the kernel in *asked. Return the count of bytes sent, or -1 with errno. Needs no GIL. */
+/* Send the queue without its first `skip` bytes, as much as one call takes. Store the size offered
+   to the kernel in *asked. Return the count of bytes sent, or -1 with errno. Needs no GIL. */
 static ssize_t
 send_vector(const Pieces *pieces, size_t skip, int fd, int flags, size_t *asked)
 {
@@ -70,7 +70,7 @@ send_native(StreamObject *self)
 
 /* Return the rest of the first piece as an object, or NULL with an exception. */
 static PyObject *
-first_piece(StreamObject *self)
+get_first_piece(StreamObject *self)
 {
     PyObject *piece = Py_NewRef(pieces_at(&self->out.pieces, 0));
     size_t offset = self->out.pieces.offset;
@@ -89,13 +89,13 @@ first_piece(StreamObject *self)
 
 /* Return the queue as a list for sendmsg(), or NULL with an exception. */
 static PyObject *
-all_pieces(StreamObject *self)
+list_pieces(StreamObject *self)
 {
     size_t count =
         self->out.pieces.count < PIECES_VECTORS ? self->out.pieces.count : PIECES_VECTORS;
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; list != NULL && i < count; i++) {
-        PyObject *piece = i ? Py_NewRef(pieces_at(&self->out.pieces, i)) : first_piece(self);
+        PyObject *piece = i ? Py_NewRef(pieces_at(&self->out.pieces, i)) : get_first_piece(self);
         if (piece == NULL) {
             Py_CLEAR(list);
             break;
@@ -123,7 +123,7 @@ call_send(StreamObject *self)
         goto done;
     }
     if (self->out.pieces.count) {
-        data = all ? all_pieces(self) : first_piece(self);
+        data = all ? list_pieces(self) : get_first_piece(self);
         result = data != NULL ? PyObject_CallOneArg(method, data) : NULL;
     }
 done:
@@ -182,8 +182,9 @@ current_fd(const int *sock_fd)
 }
 
 /* Return a duplicate of the socket's descriptor, or -1 with errno. The user may detach or close the
-   socket object at any moment, and then the number may be another file's. The object's field changes
-   before the number is free. So an unchanged field after dup() proves that dup() got the socket. */
+   socket object at any moment, and then the number may be another file's. The object's field
+   changes before the number is free. So an unchanged field after dup() proves that dup() got the
+   socket. */
 static int
 duplicate_fd(const int *sock_fd)
 {

@@ -26,7 +26,7 @@ flush_refused(StreamObject *self)
 }
 
 static int
-write_ready(LoopObject *Py_UNUSED(loop), PyObject *op)
+flush_if_room(LoopObject *Py_UNUSED(loop), PyObject *op)
 {
     StreamObject *self = (StreamObject *)op;
     return self->out.has_room ? stream_run_in(self, self->context, flush_refused) : 0;
@@ -38,7 +38,8 @@ static int
 read_and_flush(StreamObject *self)
 {
     /* This entry flushes if the read raises what leaves the loop, or runs the loop itself. */
-    if (loop_call_native(self->loop, write_ready, (PyObject *)self) < 0 || stream_read(self) < 0) {
+    if (loop_call_native(self->loop, flush_if_room, (PyObject *)self) < 0 ||
+        stream_read(self) < 0) {
         return -1;
     }
     return self->out.has_room ? flush_refused(self) : 0;
@@ -53,7 +54,7 @@ flush_and_read(StreamObject *self)
 }
 
 static bool
-stream_lost_fd(PyObject *op)
+stream_has_lost_fd(PyObject *op)
 {
     const StreamObject *self = (StreamObject *)op;
     return stream_fd(self) != self->sock.fd;
@@ -141,7 +142,7 @@ get_int(PyObject *obj, PyObject *name, bool call, long *value)
 }
 
 static int
-socket_option(int fd, int option)
+get_socket_option(int fd, int option)
 {
     int value;
     socklen_t size = sizeof(value);
@@ -152,18 +153,19 @@ socket_option(int fd, int option)
 static SocketKind
 ask_kind(int fd)
 {
-    switch (socket_option(fd, SO_DOMAIN)) {
+    switch (get_socket_option(fd, SO_DOMAIN)) {
     case AF_UNIX:
-        return socket_option(fd, SO_TYPE) == SOCK_STREAM ? SOCKET_UNIX : SOCKET_OTHER;
+        return get_socket_option(fd, SO_TYPE) == SOCK_STREAM ? SOCKET_UNIX : SOCKET_OTHER;
     case AF_INET:
     case AF_INET6:
-        return socket_option(fd, SO_PROTOCOL) == IPPROTO_TCP ? SOCKET_TCP : SOCKET_OTHER;
+        return get_socket_option(fd, SO_PROTOCOL) == IPPROTO_TCP ? SOCKET_TCP : SOCKET_OTHER;
     default:
         return SOCKET_OTHER;
     }
 }
 
-/* Find the kind of the socket. Set TCP_NODELAY where asyncio does. Return 0, or -1 with an exception. */
+/* Find the kind of the socket. Set TCP_NODELAY where asyncio does. Return 0, or -1 with an
+   exception. */
 static int
 inspect_socket(StreamObject *self, fastaio_state *st, PyObject *sock)
 {
@@ -327,7 +329,7 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
         return -1;
     }
     self->sock.io = (IoWatcher){
-        .owner = (PyObject *)self, .run = stream_io, .lost_fd = stream_lost_fd, .fd = -1};
+        .owner = (PyObject *)self, .run = stream_io, .lost_fd = stream_has_lost_fd, .fd = -1};
     self->out.flush =
         (FlushNode){.owner = (PyObject *)self, .flush = stream_flush_entry, .keep = stream_keep};
     self->sock.fd = -1;

@@ -31,8 +31,8 @@ push_listed(StreamObject *self, PyObject *piece, unsigned fork_count)
     return 0;
 }
 
-/* Append a piece to the queue. Take the reference, also on error. NULL stands for a raised exception.
-   Return 0, or -1 with an exception. */
+/* Append a piece to the queue. Take the reference, also on error. NULL stands for a raised
+   exception. Return 0, or -1 with an exception. */
 static int
 push_piece(StreamObject *self, PyObject *piece)
 {
@@ -49,8 +49,8 @@ push_piece(StreamObject *self, PyObject *piece)
 }
 
 /* Keep the order of output among transports. Call it before a piece is queued. Output that others
-   queued after this transport's last output is sent now, so that the new piece follows it. Before an
-   immediate send all queued output is sent. */
+   queued after this transport's last output is sent now, so that the new piece follows it. Before
+   an immediate send all queued output is sent. */
 static inline int
 flush_before(StreamObject *self, bool at_once)
 {
@@ -98,7 +98,7 @@ flush_soon(StreamObject *self, bool at_once)
 /* Return 1 if the connection is alive. Return 0 and count the write if it is lost, or -1 with an
    exception of the logger. */
 static int
-check_alive(StreamObject *self)
+admit_write(StreamObject *self)
 {
     if (self->life.conn_lost == 0 && self->loop != NULL) {
         return 1;
@@ -127,9 +127,9 @@ check_may_write(StreamObject *self, const char *eof_error, const char *sendfile_
     return -1;
 }
 
-/* Send a large mutable buffer directly; the queue must be empty. Only the bytes that the kernel does
-   not take are copied. Return 1 if the data is sent or queued, 0 if the caller is to queue it, -1 with
-   an exception. */
+/* Send a large mutable buffer directly; the queue must be empty. Only the bytes that the kernel
+   does not take are copied. Return 1 if the data is sent or queued, 0 if the caller is to queue it,
+   -1 with an exception. */
 static int
 send_large(StreamObject *self, PyObject *data)
 {
@@ -171,13 +171,13 @@ is_scattered(PyObject *view)
     return !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(view), 'C');
 }
 
-/* Write a view with gaps. As on asyncio, write() ends the connection where it calls sock.send(); where
-   refused output waits, the next send ends it. (asyncio of 3.11 copies the view in the second case.)
-   Take the reference to `copy`, the bytes of the view. Return 0, or -1 with an exception. */
+/* Write a view with gaps. As on asyncio, write() ends the connection where it calls sock.send();
+   where refused output waits, the next send ends it. (asyncio of 3.11 copies the view in the second
+   case.) Take the reference to `copy`, the bytes of the view. Return 0, or -1 with an exception. */
 static int
 write_scattered(StreamObject *self, PyObject *copy)
 {
-    int alive = stream_flush(self) < 0 ? -1 : check_alive(self);
+    int alive = stream_flush(self) < 0 ? -1 : admit_write(self);
     if (alive <= 0) {
         Py_DECREF(copy);
         return alive;
@@ -228,7 +228,7 @@ stream_write(PyObject *op, PyObject *data)
     if (flush_before(self, size >= STREAM_LARGE) < 0) {
         return NULL;
     }
-    int alive = check_alive(self);
+    int alive = admit_write(self);
     if (alive <= 0) {
         return alive < 0 ? NULL : Py_NewRef(Py_None);
     }
@@ -241,7 +241,7 @@ stream_write(PyObject *op, PyObject *data)
     }
     PyObject *piece = PyBytes_FromObject(data); /* exactly bytes: dropping it runs no code */
     if (piece != NULL && !PyBytes_CheckExact(data)) {
-        alive = check_alive(self); /* the object's own __buffer__() may have ended the connection */
+        alive = admit_write(self); /* the object's own __buffer__() may have ended the connection */
         if (alive <= 0) {
             Py_DECREF(piece);
             return alive < 0 ? NULL : Py_NewRef(Py_None);
@@ -256,10 +256,11 @@ stream_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
-/* Return the bytes of one item of writelines(), or NULL with TypeError for an item that is no buffer. Set
-   *scattered to whether the item has gaps. */
+/* Return the bytes of one item of writelines(), or NULL with TypeError for an item that is no
+ * buffer. Set
+ */
 static PyObject *
-piece_of(PyObject *data, bool *scattered)
+get_piece(PyObject *data, bool *scattered)
 {
     *scattered = false;
     if (PyBytes_CheckExact(data)) {
@@ -275,8 +276,8 @@ piece_of(PyObject *data, bool *scattered)
     return piece;
 }
 
-/* Fail as asyncio's writelines() does for the item at `index`, which has gaps. Before 3.12 asyncio joins
-   the items; since then one sendmsg() gets all of them. Return 0, or -1 with an exception. */
+/* Fail as asyncio's writelines() does for the item at `index`, which has gaps. Before 3.12 asyncio
+   joins the items; since then one sendmsg() gets all of them. Return 0, or -1 with an exception. */
 static int
 writelines_scattered(StreamObject *self, Py_ssize_t index)
 {
@@ -285,7 +286,7 @@ writelines_scattered(StreamObject *self, Py_ssize_t index)
                      "sequence item %zd: expected a bytes-like object, memoryview found", index);
         return -1;
     }
-    int alive = stream_flush(self) < 0 ? -1 : check_alive(self);
+    int alive = stream_flush(self) < 0 ? -1 : admit_write(self);
     return alive > 0 ? stream_fail_scattered(self) : alive;
 }
 
@@ -304,7 +305,7 @@ stream_writelines(PyObject *op, PyObject *lines)
     if (flush_before(self, false) < 0) {
         return NULL;
     }
-    int alive = check_alive(self);
+    int alive = admit_write(self);
     if (alive <= 0) {
         return alive < 0 ? NULL : Py_NewRef(Py_None);
     }
@@ -317,7 +318,7 @@ stream_writelines(PyObject *op, PyObject *lines)
     Py_ssize_t first_scattered = count;
     for (Py_ssize_t i = 0; i < count; i++) {
         bool scattered;
-        PyObject *piece = piece_of(PyList_GET_ITEM(list, i), &scattered);
+        PyObject *piece = get_piece(PyList_GET_ITEM(list, i), &scattered);
         if (piece == NULL) {
             Py_DECREF(list);
             return NULL;
@@ -389,8 +390,8 @@ stream_get_write_buffer_limits(PyObject *op, PyObject *Py_UNUSED(ignored))
     return Py_BuildValue("(nn)", self->out.low_water, self->out.high_water);
 }
 
-/* Store a limit in bytes. A number above PY_SSIZE_T_MAX becomes PY_SSIZE_T_MAX. Return 0, or -1 with
-   an exception. */
+/* Store a limit in bytes. A number above PY_SSIZE_T_MAX becomes PY_SSIZE_T_MAX. Return 0, or -1
+   with an exception. */
 static int
 parse_limit(PyObject *obj, Py_ssize_t *limit)
 {
@@ -436,7 +437,7 @@ set_limits(StreamObject *self, PyObject *high_obj, PyObject *low_obj)
 }
 
 static PyObject *
-limits_method(StreamObject *self, PyObject *args, PyObject *kwargs, bool pause)
+call_set_limits(StreamObject *self, PyObject *args, PyObject *kwargs, bool pause)
 {
     static char *names[] = {"high", "low", NULL};
     PyObject *high = Py_None, *low = Py_None;
@@ -454,13 +455,13 @@ limits_method(StreamObject *self, PyObject *args, PyObject *kwargs, bool pause)
 static PyObject *
 stream_set_write_buffer_limits(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    return limits_method((StreamObject *)op, args, kwargs, true);
+    return call_set_limits((StreamObject *)op, args, kwargs, true);
 }
 
 static PyObject *
 stream_set_limits_only(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    return limits_method((StreamObject *)op, args, kwargs, false);
+    return call_set_limits((StreamObject *)op, args, kwargs, false);
 }
 
 BY_KEYWORD_TOO(stream_write, "write", "data")

@@ -1,8 +1,8 @@
 /* pipe_read.c: the native half of the transport that reads from a pipe.
  *
- * A mixin in front of asyncio's read pipe transport. Data is read into the loop's receive buffer, or
- * straight into a bytes object where reads are large. It goes to the protocol, or natively to the
- * reader of a plain stream protocol.
+ * A mixin in front of asyncio's read pipe transport. Data is read into the loop's receive buffer,
+ * or straight into a bytes object where reads are large. It goes to the protocol, or natively to
+ * the reader of a plain stream protocol.
  */
 #include "pipe/pipe.h"
 #include "transport/half.h"
@@ -18,17 +18,18 @@
 
 typedef struct {
     TransportCore core;
-    ReaderCore *reader; /* of a stream protocol whose reader we feed; borrowed, or NULL */
-    ssize_t last_read;
-    bool adopted; /* the protocol has been looked at */
+    ReaderCore *reader; /* of a stream protocol whose reader is fed natively; borrowed, or NULL */
+    ssize_t last_read;  /* bytes */
+    bool adopted;       /* `reader` is what streamreader_adopt() has found for the protocol */
 } ReadPipeObject;
 
 static const char read_error[] = "Fatal read error on pipe transport";
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Read through the loop's receive buffer. Return the data, or NULL: with an exception, or without one
-   where read() has returned no data. *count is the result of read(): 0 at the end, -1 with errno. */
+/* Read through the loop's receive buffer. Return the data, or NULL: with an exception, or without
+   one where read() has returned no data. *count is the result of read(): 0 at the end, -1 with
+   errno. */
 static PyObject *
 read_copying(ReadPipeObject *self, LoopObject *loop, ssize_t *count)
 {
@@ -40,6 +41,7 @@ read_copying(ReadPipeObject *self, LoopObject *loop, ssize_t *count)
     return *count > 0 ? PyBytes_FromStringAndSize(buffer, *count) : NULL;
 }
 
+/* Read into a bytes object of the size that is available. Return like read_copying(). */
 static PyObject *
 read_straight(ReadPipeObject *self, LoopObject *loop, ssize_t *count)
 {
@@ -64,8 +66,9 @@ read_straight(ReadPipeObject *self, LoopObject *loop, ssize_t *count)
     return bytes;
 }
 
+/* Pass data to the protocol. Return 0, or -1 with an exception. */
 static int
-deliver(ReadPipeObject *self, fastaio_state *st, LoopObject *loop, PyObject *data)
+deliver_data(ReadPipeObject *self, fastaio_state *st, LoopObject *loop, PyObject *data)
 {
     if (!self->adopted) {
         self->adopted = true;
@@ -76,8 +79,10 @@ deliver(ReadPipeObject *self, fastaio_state *st, LoopObject *loop, PyObject *dat
     return sink_deliver(st, &self->core.protocol, self->reader, data);
 }
 
+/* End the transport with the raised exception, or with the OSError of errno; EAGAIN and EINTR are
+   no error. Return 0, or -1 with what leaves the loop. */
 static int
-read_failed(PyObject *op)
+fail_read(PyObject *op)
 {
     if (!PyErr_Occurred()) {
         if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
@@ -88,6 +93,7 @@ read_failed(PyObject *op)
     return transport_fatal_error(op, read_error);
 }
 
+/* Read once, and deliver the data or the end. Return 0, or -1 with an exception. */
 static int
 read_once(PyObject *op, fastaio_state *st, LoopObject *loop)
 {
@@ -98,12 +104,12 @@ read_once(PyObject *op, fastaio_state *st, LoopObject *loop)
     if (data != NULL) {
         self->last_read = count;
         loop->metrics.bytes_received += (uint64_t)count;
-        int rc = deliver(self, st, loop, data);
+        int rc = deliver_data(self, st, loop, data);
         Py_DECREF(data);
         return rc;
     }
     if (count != 0) {
-        return read_failed(op);
+        return fail_read(op);
     }
     PyObject *result = PyObject_CallMethodNoArgs(op, st->str__read_eof);
     return drop_result(result);

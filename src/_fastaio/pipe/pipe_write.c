@@ -1,9 +1,9 @@
 /* pipe_write.c: the native half of the transport that writes to a pipe.
  *
- * A mixin in front of asyncio's write pipe transport. write() writes at once, as
- * asyncio's does, and keeps what the kernel does not take. (To gather what a turn
- * writes was tried. But behind a pipe is a child that gets signals, and a file
- * object that its user may close: neither tells the loop.)
+ * A mixin in front of asyncio's write pipe transport. write() calls the kernel immediately, like
+ * asyncio, and queues the bytes that the kernel does not take. (Gathering the output of a turn is
+ * not possible: the child behind a pipe gets signals, and the user may close the file object.
+ * Neither tells the loop.)
  */
 #include "transport/pieces.h"
 #include "pipe/pipe.h"
@@ -26,20 +26,23 @@ static const char write_error[] = "Fatal write error on pipe transport";
 
 /* ---- the queue ------------------------------------------------------------------------------- */
 
+/* Return the size of core.buffer, asyncio's bytearray, in bytes. */
 static Py_ssize_t
-buffered(const WritePipeObject *self)
+get_buffer_size(const WritePipeObject *self)
 {
     PyObject *buffer = self->core.buffer;
     return buffer != NULL && PyByteArray_Check(buffer) ? PyByteArray_GET_SIZE(buffer) : 0;
 }
 
+/* Return the number of bytes that the kernel has not taken. */
 static inline Py_ssize_t
-queued(const WritePipeObject *self)
+get_queued_size(const WritePipeObject *self)
 {
-    return buffered(self) + self->pieces.size;
+    return get_buffer_size(self) + self->pieces.size;
 }
 
-/* Append a piece to the queue. Take the reference, also on error. NULL stands for a raised exception. */
+/* Append a piece to the queue. Take the reference, also on error. NULL stands for a raised
+   exception. Return 0, or -1 with an exception. */
 static int
 push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
 {
@@ -69,14 +72,15 @@ fill_buffer(WritePipeObject *self)
 
 /* ---- the system call ------------------------------------------------------------------------- */
 
-/* Write core.buffer and the pieces, as much as one call takes. Store the size offered to the kernel in
-   *asked. Return the count of bytes written, or -1 with errno. */
+/* Write core.buffer and the pieces, as much as one call takes. Store the size offered to the kernel
+ * in
+ */
 static ssize_t
 write_vector(WritePipeObject *self, size_t *asked)
 {
     struct iovec vectors[PIECES_VECTORS];
     size_t count = 0;
-    *asked = (size_t)buffered(self);
+    *asked = (size_t)get_buffer_size(self);
     if (*asked > 0) {
         vectors[count].iov_base = PyByteArray_AS_STRING(self->core.buffer);
         vectors[count++].iov_len = *asked;
@@ -85,9 +89,10 @@ write_vector(WritePipeObject *self, size_t *asked)
     return writev(self->core.fd, vectors, (int)count);
 }
 
-/* Remove the first bytes of what is gathered; runs no code, also in a subclass of bytearray. */
+/* Remove the first `count` bytes of core.buffer. Runs no Python code, also for a subclass of
+   bytearray. Return 0, or -1 with an exception. */
 static int
-drop_gathered(WritePipeObject *self, Py_ssize_t count)
+trim_buffer(WritePipeObject *self, Py_ssize_t count)
 {
     PyObject *buffer = self->core.buffer;
     Py_ssize_t left = PyByteArray_GET_SIZE(buffer) - count;
@@ -98,14 +103,15 @@ drop_gathered(WritePipeObject *self, Py_ssize_t count)
     return PyByteArray_Resize(buffer, left);
 }
 
+/* Remove the first `count` bytes of the queue. Return 0, or -1 with an exception. */
 static int
 note_written(WritePipeObject *self, LoopObject *loop, Py_ssize_t count)
 {
-    Py_ssize_t first = buffered(self);
+    Py_ssize_t first = get_buffer_size(self);
     loop->metrics.bytes_sent += (uint64_t)count;
     if (first > 0) {
         first = first < count ? first : count;
-        if (drop_gathered(self, first) < 0) {
+        if (trim_buffer(self, first) < 0) {
             return -1;
         }
         count -= first;
@@ -119,7 +125,7 @@ static int
 write_queued(WritePipeObject *self, LoopObject *loop)
 {
     loop_io_happened(loop);
-    while (queued(self) > 0) {
+    while (get_queued_size(self) > 0) {
         size_t asked;
         ssize_t written = write_vector(self, &asked);
         if (written < 0) {
@@ -144,9 +150,10 @@ write_queued(WritePipeObject *self, LoopObject *loop)
 
 /* ---- flushing -------------------------------------------------------------------------------- */
 
-/* Call loop._add_writer(fd, self._write_ready), or loop._remove_writer(fd) if not `wanted`. */
+/* Call loop._add_writer(fd, self._write_ready), or loop._remove_writer(fd) if not `wanted`. Return
+   0, or -1 with an exception. */
 static int
-watch(PyObject *op, fastaio_state *st, bool wanted)
+watch_room(PyObject *op, fastaio_state *st, bool wanted)
 {
     WritePipeObject *self = (WritePipeObject *)op;
     if (self->waiting == wanted || self->core.loop == NULL) {
@@ -166,17 +173,18 @@ watch(PyObject *op, fastaio_state *st, bool wanted)
     return drop_result(result);
 }
 
-/* Drop the queue and report the raised exception, like asyncio after a write() that failed. */
+/* Drop the queue and report the raised exception, like asyncio after a failed write(). Return 0, or
+   -1 with what leaves the loop. */
 static int
-write_failed(PyObject *op, fastaio_state *st)
+fail_write(PyObject *op, fastaio_state *st)
 {
     WritePipeObject *self = (WritePipeObject *)op;
     PyObject *exc = PyErr_GetRaisedException();
     pieces_drop(&self->pieces);
-    if (buffered(self) > 0 && PyByteArray_Resize(self->core.buffer, 0) < 0) {
+    if (get_buffer_size(self) > 0 && PyByteArray_Resize(self->core.buffer, 0) < 0) {
         PyErr_WriteUnraisable(op);
     }
-    if (watch(op, st, false) < 0) {
+    if (watch_room(op, st, false) < 0) {
         PyErr_WriteUnraisable(op);
     }
     self->core.conn_lost++;
@@ -184,9 +192,10 @@ write_failed(PyObject *op, fastaio_state *st)
     return transport_fatal_error(op, write_error);
 }
 
-/* Write the queue as far as the kernel takes it. Watch the descriptor for room for the rest. */
+/* Write the queue as far as the kernel takes it, and watch the descriptor for room for the rest.
+   Return 0, or -1 with what leaves the loop. */
 static int
-flush(PyObject *op, fastaio_state *st)
+flush_queue(PyObject *op, fastaio_state *st)
 {
     WritePipeObject *self = (WritePipeObject *)op;
     LoopObject *loop = transport_loop(&self->core, st);
@@ -196,16 +205,17 @@ flush(PyObject *op, fastaio_state *st)
     if (self->pieces.count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {
         return 0;
     }
-    if (write_queued(self, loop) < 0 || (queued(self) > 0 && watch(op, st, true) < 0)) {
-        return write_failed(op, st);
+    if (write_queued(self, loop) < 0 ||
+        (get_queued_size(self) > 0 && watch_room(op, st, true) < 0)) {
+        return fail_write(op, st);
     }
     return 0;
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */
 
-/* Return whether data is bytes, a bytearray or a memoryview without gaps. What asyncio makes of a view
-   with gaps, and of all else, is left to asyncio. */
+/* Return whether data is bytes, a bytearray or a memoryview without gaps. What asyncio makes of a
+   view with gaps, and of all else, is left to asyncio. */
 static inline bool
 is_plain_data(PyObject *data)
 {
@@ -236,10 +246,10 @@ pipe_write(PyObject *op, PyObject *data)
         Py_DECREF(piece);
         Py_RETURN_NONE;
     }
-    if (push_piece(self, st, piece) < 0 || flush(op, st) < 0) {
+    if (push_piece(self, st, piece) < 0 || flush_queue(op, st) < 0) {
         return NULL;
     }
-    if (queued(self) > 0 && !self->protocol_paused) {
+    if (get_queued_size(self) > 0 && !self->protocol_paused) {
         return PyObject_CallMethodNoArgs(op, st->str__maybe_pause_protocol);
     }
     Py_RETURN_NONE;
@@ -256,12 +266,12 @@ pipe_write_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
     }
     self->waiting = true; /* the loop calls this method only while the pipe is watched */
     if (write_queued(self, loop) < 0) {
-        return write_failed(op, st) < 0 ? NULL : Py_NewRef(Py_None);
+        return fail_write(op, st) < 0 ? NULL : Py_NewRef(Py_None);
     }
-    if (queued(self) > 0) {
+    if (get_queued_size(self) > 0) {
         Py_RETURN_NONE;
     }
-    if (watch(op, st, false) < 0) {
+    if (watch_room(op, st, false) < 0) {
         return NULL;
     }
     if (self->protocol_paused &&
@@ -278,10 +288,10 @@ static PyObject *
 pipe_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     fastaio_state *st = state_of_type(Py_TYPE(op));
-    if (st == NULL || flush(op, st) < 0) {
+    if (st == NULL || flush_queue(op, st) < 0) {
         return NULL;
     }
-    return PyLong_FromSsize_t(queued((WritePipeObject *)op));
+    return PyLong_FromSsize_t(get_queued_size((WritePipeObject *)op));
 }
 
 BY_KEYWORD_TOO(pipe_write, "write", "data")
@@ -293,7 +303,7 @@ get_buffer(PyObject *op, void *Py_UNUSED(closure))
 {
     WritePipeObject *self = (WritePipeObject *)op;
     fastaio_state *st = state_of_type(Py_TYPE(op));
-    if (st == NULL || flush(op, st) < 0 || fill_buffer(self) < 0) {
+    if (st == NULL || flush_queue(op, st) < 0 || fill_buffer(self) < 0) {
         return NULL;
     }
     return Py_NewRef(self->core.buffer != NULL ? self->core.buffer : Py_None);

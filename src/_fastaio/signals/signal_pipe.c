@@ -1,9 +1,10 @@
-/* signal_pipe.c: the pipe that signals of the process are written to while a loop runs.
+/* signal_pipe.c: the pipe that gets the signals of the process while a loop runs.
  *
- * CPython's C handler writes the number of each signal to the "wakeup descriptor" of the process. The
- * descriptor is a number without an owner: a pipe that is closed while its number stands there sends
- * later signals into whatever file gets the number next. So the pipe closes itself, and takes its
- * number away first. Both happen in C, between two bytecodes: no KeyboardInterrupt comes between.
+ * CPython's C handler writes the number of each signal to the wakeup descriptor of the process.
+ * That descriptor is a number without an owner. If a pipe were closed while the process has its
+ * number, later signals would be written into the next file that gets the number. So the pipe
+ * closes itself, and takes its number away first. Both steps are C code within one bytecode: no
+ * KeyboardInterrupt comes between.
  */
 #include "signals/signal_pipe.h"
 
@@ -13,25 +14,25 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* The size of one read(): a pipe holds as much by default. */
+/* Bytes of one read(): the default capacity of a pipe. */
 #define READ_SIZE 65536
 
 typedef struct SignalPipe {
     PyObject_HEAD
-    fastaio_state *st; /* NULL: not in the list of st->signal_pipes */
-    struct SignalPipe *next;
+    fastaio_state *st;       /* NULL: closed, and not in the list st->signal_pipes */
+    struct SignalPipe *next; /* in that list */
     struct SignalPipe *previous;
     int reader; /* -1: closed */
     int writer;
-    bool lent; /* the process may have the writer's number */
+    bool lent; /* the process may have the writer's number as its wakeup descriptor */
 } SignalPipeObject;
 
-/* ---- the process's descriptor ---------------------------------------------------------------- */
+/* ---- the wakeup descriptor ------------------------------------------------------------------- */
 
-/* Call signal.set_wakeup_fd(fd, warn_on_full_buffer=warns). Return the former descriptor, or -2 with an
-   exception. Only the main thread of the main interpreter may call it. */
+/* Call signal.set_wakeup_fd(fd, warn_on_full_buffer=warns). Return the former descriptor: -1 for
+   none; -2 with an exception, ValueError in any thread but the main thread of the main interpreter. */
 static int
-exchange(int fd, bool warns)
+exchange_fd(int fd, bool warns)
 {
     PyObject *module = PyImport_ImportModule("signal");
     PyObject *method = module ? PyObject_GetAttrString(module, "set_wakeup_fd") : NULL;
@@ -49,13 +50,13 @@ exchange(int fd, bool warns)
     return PyErr_Occurred() ? -2 : (int)previous;
 }
 
-/* Exchange the descriptor from any thread. Return the former one, or -2, without an exception, if that cannot
-   be done. Keeps the pending exception. */
+/* Exchange the descriptor in any thread. Return the former one, or -2 without an exception if that
+   is not possible. Keep the pending exception. */
 static int
-exchange_unchecked(int fd, bool warns)
+exchange_fd_anywhere(int fd, bool warns)
 {
     PyObject *pending = PyErr_GetRaisedException();
-    int previous = exchange(fd, warns);
+    int previous = exchange_fd(fd, warns);
     if (previous == -2) {
         PyErr_Clear(); /* not the main thread */
 #if HAS_SET_WAKEUP_FD
@@ -68,23 +69,24 @@ exchange_unchecked(int fd, bool warns)
     return previous;
 }
 
-/* Take the writer's number away from the process if it is the wakeup descriptor. Return false if it may
-   still be that. */
+/* Take the writer's number away from the process if that is the wakeup descriptor. Return false if
+   it may still be. */
 static bool
-take_away(SignalPipeObject *self)
+take_number_away(SignalPipeObject *self)
 {
     WakeupSlot slot;
     if (!self->lent) {
         return true;
     }
     if (!self->st->wakeup_slot_proved || !wakeup_slot_read(&slot) || slot.fd == self->writer) {
-        int previous = exchange_unchecked(-1, true);
+        int previous = exchange_fd_anywhere(-1, true);
         if (previous == -2) {
             return false;
         }
         if (previous != -1 && previous != self->writer) {
-            /* It is not known whether its owner wants warnings of a full buffer: use the default. */
-            exchange_unchecked(previous, true);
+            /* The descriptor of others goes back. Whether it warned of a full buffer is not known:
+               use the default. */
+            exchange_fd_anywhere(previous, true);
         }
     }
     self->lent = false;
@@ -107,7 +109,7 @@ pipe_claim(PyObject *op, PyObject *Py_UNUSED(ignored))
         Py_RETURN_FALSE;
     }
     self->lent = true;
-    int previous = exchange(self->writer, false);
+    int previous = exchange_fd(self->writer, false);
     if (previous == -2) {
         if (!PyErr_ExceptionMatches(PyExc_ValueError)) {
             return NULL;
@@ -120,7 +122,7 @@ pipe_claim(PyObject *op, PyObject *Py_UNUSED(ignored))
             before.fd == previous && after.fd == self->writer && !after.warns;
     }
     if (previous != -1 && previous != self->writer) {
-        exchange_unchecked(previous, st->wakeup_slot_proved ? before.warns : true);
+        exchange_fd_anywhere(previous, st->wakeup_slot_proved ? before.warns : true);
         self->lent = false;
         Py_RETURN_FALSE;
     }
@@ -132,7 +134,7 @@ pipe_release(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     SignalPipeObject *self = (SignalPipeObject *)op;
     if (self->st != NULL) {
-        take_away(self);
+        take_number_away(self);
     }
     Py_RETURN_NONE;
 }
@@ -167,6 +169,7 @@ pipe_fileno(PyObject *op, PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(self->writer);
 }
 
+/* Remove the pipe from the list of open ones. */
 static void
 unlink_pipe(SignalPipeObject *self)
 {
@@ -183,6 +186,7 @@ unlink_pipe(SignalPipeObject *self)
     self->st = NULL;
 }
 
+/* Take the number away and close both ends, once. */
 static void
 close_pipe(SignalPipeObject *self)
 {
@@ -190,13 +194,13 @@ close_pipe(SignalPipeObject *self)
     if (self->st == NULL) {
         return;
     }
-    bool gone = take_away(self);
-    if (self->st == NULL) { /* a set_wakeup_fd() in Python has closed it */
+    bool taken = take_number_away(self);
+    if (self->st == NULL) { /* a set_wakeup_fd() in Python has closed the pipe */
         return;
     }
     unlink_pipe(self);
     self->reader = self->writer = -1;
-    if (gone) { /* otherwise the pipe stays open, so that no other file gets the number */
+    if (taken) { /* otherwise the pipe stays open, so that no other file gets the number */
         close(writer);
         close(reader);
     }
@@ -213,7 +217,7 @@ void
 signal_pipe_after_fork(fastaio_state *st)
 {
     for (SignalPipeObject *pipe = st->signal_pipes; pipe != NULL; pipe = pipe->next) {
-        take_away(pipe);
+        take_number_away(pipe);
     }
 }
 
@@ -267,22 +271,23 @@ get_reader(PyObject *op, void *Py_UNUSED(closure))
 static PyMethodDef pipe_methods[] = {
     {"claim", pipe_claim, METH_NOARGS,
      PyDoc_STR("claim($self, /)\n--\n\n"
-               "Have signals written to the pipe; return False if somebody else has a wakeup\n"
-               "descriptor, or this is not the main thread of the main interpreter.")},
+               "Make the pipe the wakeup descriptor of the process. Return False if the program\n"
+               "has set one, or outside the main thread of the main interpreter.")},
     {"release", pipe_release, METH_NOARGS,
-     PyDoc_STR("release($self, /)\n--\n\nHave signals written to the pipe no longer.")},
+     PyDoc_STR("release($self, /)\n--\n\nTake the wakeup descriptor away, if it is the pipe.")},
     {"read", pipe_read, METH_NOARGS,
-     PyDoc_STR("read($self, /)\n--\n\nReturn the signals that came since the last call.")},
+     PyDoc_STR("read($self, /)\n--\n\n"
+               "Return the numbers of the signals since the last call, a byte each.")},
     {"fileno", pipe_fileno, METH_NOARGS,
      PyDoc_STR("fileno($self, /)\n--\n\n"
-               "Return the end to write to, which asyncio's add_signal_handler() asks for.")},
+               "Return the descriptor to write to. The caller makes it the wakeup descriptor.")},
     {"close", pipe_close, METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\nRelease the pipe and close both ends.")},
+     PyDoc_STR("close($self, /)\n--\n\nTake the wakeup descriptor away and close both ends.")},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef pipe_getset[] = {
-    {"reader", get_reader, NULL, PyDoc_STR("The descriptor to read; -1 once closed."), NULL},
+    {"reader", get_reader, NULL, PyDoc_STR("The descriptor to read from; -1 once closed."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -290,8 +295,8 @@ static PyType_Slot pipe_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR(
          "SignalPipe()\n--\n\n"
          "A non-blocking pipe of signal numbers.\n\n"
-         "One byte per signal, and a pipe packs them: by default 65,536 signals can wait, where\n"
-         "asyncio's pair of sockets holds a few hundred.")},
+         "A signal takes one byte, so by default the pipe holds 65,536 signals. asyncio's pair of\n"
+         "sockets holds a few hundred.")},
     {Py_tp_new, pipe_new},
     {Py_tp_dealloc, pipe_dealloc},
     {Py_tp_methods, pipe_methods},

@@ -1,5 +1,6 @@
-/* wakeup_slot.c: reads the signal wakeup descriptor. The only file that includes private headers of
- * CPython.
+/* wakeup_slot.c: reading the signal wakeup descriptor of the process.
+ *
+ * No other file includes private headers of CPython.
  */
 #ifndef Py_BUILD_CORE
 #define Py_BUILD_CORE 1

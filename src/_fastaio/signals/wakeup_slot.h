@@ -8,13 +8,13 @@
 #include <stdbool.h>
 
 typedef struct {
-    int fd; /* -1: none */
-    bool warns; /* on a full buffer */
+    int fd;     /* -1: none */
+    bool warns; /* warn_on_full_buffer of set_wakeup_fd() */
 } WakeupSlot;
 
-/* Read the descriptor into *slot. Return false if the interpreter's headers do not tell its place (3.11, or
-   an interpreter without internal headers). The layout is private: the caller compares the result with
-   that of set_wakeup_fd() before using it. */
+/* Read the descriptor into *slot. Return false if its place is not known: on 3.11, and if the
+   internal headers of CPython were missing at build time. The layout is private to CPython, so the
+   caller compares the result with that of set_wakeup_fd() before relying on it. */
 bool wakeup_slot_read(WakeupSlot *slot);
 
 #endif

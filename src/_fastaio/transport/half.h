@@ -1,8 +1,8 @@
 /* half.h: what the native halves of asyncio's datagram and pipe transports share.
  *
- * A half is a mixin in front of asyncio's own class; fastaio/transports.py joins the two. One-off work
- * runs the code of the installed asyncio. Hot paths are C. Attributes that both need are descriptors
- * into the struct, so each value exists once.
+ * A half is a mixin in front of asyncio's own class; fastaio/transports.py joins the two. One-off
+ * work runs the code of the installed asyncio. Hot paths are C. Attributes that both need are
+ * descriptors into the struct, so each value exists once.
  */
 #ifndef FASTAIO_TRANSPORT_H
 #define FASTAIO_TRANSPORT_H
@@ -56,8 +56,8 @@ LoopObject *transport_loop(TransportCore *self, fastaio_state *st);
    result, or NULL with an exception. */
 PyObject *transport_call_base(PyObject *owner, PyObject *name, PyObject *self,
                               PyObject *const *args, Py_ssize_t count);
-/* Call protocol.name(arg), or protocol.name() where arg is NULL. Return the result, None if there is
-   no protocol, or NULL with an exception. */
+/* Call protocol.name(arg), or protocol.name() where arg is NULL. Return the result, None if there
+   is no protocol, or NULL with an exception. */
 PyObject *transport_call_protocol(TransportCore *self, PyObject *name, PyObject *arg);
 /* Call self._fatal_error(the raised exception, message). Return 0, or -1 with an exception.
    KeyboardInterrupt and SystemExit stay raised: -1. */

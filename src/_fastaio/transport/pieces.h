@@ -24,7 +24,8 @@ typedef struct {
     unsigned fork_count;
 } Pieces;
 
-/* Return true in a forked child if the queue is the parent's, who sends it. fork_count: st->fork_count. */
+/* Return true in a forked child if the queue is the parent's, who sends it. fork_count:
+   st->fork_count. */
 static inline bool
 pieces_is_inherited(const Pieces *pieces, unsigned fork_count)
 {

@@ -6,9 +6,9 @@
 #include "reader/streamreader.h"
 
 /* Do what (*protocol).data_received(data) does. `protocol` is the field that has the protocol;
-   `reader` is what streamreader_adopt() has found for it, or NULL. Both run code of the user's, which
-   may change or clear the field: so the field is read again after the reader, and data without a
-   protocol is dropped. Return 0, or -1 with the exception of the protocol. */
+   `reader` is what streamreader_adopt() has found for it, or NULL. Both run code of the user's,
+   which may change or clear the field: so the field is read again after the reader, and data
+   without a protocol is dropped. Return 0, or -1 with the exception of the protocol. */
 static inline int
 sink_deliver(fastaio_state *st, PyObject *const *protocol, ReaderCore *reader, PyObject *data)
 {

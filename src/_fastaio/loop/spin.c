@@ -9,16 +9,19 @@
 #include "loop/spin.h"
 
 #include "loop/clock.h"
+#include <sys/resource.h>
 
 /* Waits that take longer, waking a halted CPU included, are never worth a spin. */
 #define SHORT_WAIT_NS 120000
 #define SHORT_SHARE_MIN 0.5
 #define STAGE_WAITS 64
-#define TRIAL_STAGES (2 * SPIN_LENGTHS)
+#define TRIAL_STAGES SPIN_LENGTHS
+/* If more than one in this many waits is preempted, others want the CPU: a spin would be at their cost. */
+#define CROWDED_WAITS 8
 /* This many quarters of a trial's costs count in the next one. */
 #define KEPT_QUARTERS 3
 /* A trial's result holds for so many times the trial's duration: more where it is confirmed. */
-#define PATIENCE_MIN 16
+#define PATIENCE_MIN 32
 #define PATIENCE_MAX 256
 /* A length has to spare this share of CPU time times wall time, so that noise does not choose it. */
 #define WORTH_SHARE 0.02
@@ -30,19 +33,25 @@
 
 static const int64_t lengths_ns[SPIN_LENGTHS] = {0, 15000, 50000};
 
-static int64_t
-thread_cpu_ns(void)
+/* Return the totals of this thread. */
+static SpinCost
+read_totals(int64_t now_ns, uint64_t work)
 {
     struct timespec time;
+    struct rusage usage;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return time.tv_sec * NS_PER_SECOND + time.tv_nsec;
+    getrusage(RUSAGE_THREAD, &usage);
+    return (SpinCost){.cpu_ns = time.tv_sec * NS_PER_SECOND + time.tv_nsec,
+                      .wall_ns = now_ns,
+                      .work = work,
+                      .preemptions = (uint64_t)usage.ru_nivcsw};
 }
 
 static void
 start_stage(Spin *spin, int64_t now_ns, uint64_t work)
 {
     spin->wait_count = 0;
-    spin->start = (SpinCost){.cpu_ns = thread_cpu_ns(), .wall_ns = now_ns, .work = work};
+    spin->start = read_totals(now_ns, work);
 }
 
 static void
@@ -50,8 +59,11 @@ start_trial(Spin *spin, int64_t now_ns, uint64_t work)
 {
     for (unsigned i = 0; i < SPIN_LENGTHS; i++) { /* one trial is short, so earlier ones count as well */
         SpinCost *cost = &spin->costs[i];
-        *cost = (SpinCost){cost->cpu_ns * KEPT_QUARTERS / 4, cost->wall_ns * KEPT_QUARTERS / 4,
-                           cost->work * KEPT_QUARTERS / 4};
+        cost->cpu_ns = cost->cpu_ns * KEPT_QUARTERS / 4;
+        cost->wall_ns = cost->wall_ns * KEPT_QUARTERS / 4;
+        cost->work = cost->work * KEPT_QUARTERS / 4;
+        cost->waits = cost->waits * KEPT_QUARTERS / 4;
+        cost->preemptions = cost->preemptions * KEPT_QUARTERS / 4;
     }
     spin->stage = spin->length = 0;
     spin->trial_ns = now_ns;
@@ -97,7 +109,8 @@ choose(Spin *spin)
         double scale = (double)blocking->work / (double)cost->work;
         double cpu = (double)cost->cpu_ns / (double)blocking->cpu_ns * scale;
         double wall = (double)cost->wall_ns / (double)blocking->wall_ns * scale;
-        double share = allowed_share(cpu, wall);
+        bool crowded = cost->preemptions * CROWDED_WAITS > cost->waits;
+        double share = crowded ? 0.0 : allowed_share(cpu, wall);
         double product = (1.0 + share * (cpu - 1.0)) * (1.0 + share * (wall - 1.0));
         if (product < least) {
             least = product;
@@ -135,9 +148,12 @@ static void
 end_stage(Spin *spin, int64_t now_ns, uint64_t work)
 {
     SpinCost *cost = &spin->costs[spin->length];
-    cost->cpu_ns += thread_cpu_ns() - spin->start.cpu_ns;
-    cost->wall_ns += now_ns - spin->start.wall_ns;
-    cost->work += work - spin->start.work;
+    SpinCost now = read_totals(now_ns, work);
+    cost->cpu_ns += now.cpu_ns - spin->start.cpu_ns;
+    cost->wall_ns += now.wall_ns - spin->start.wall_ns;
+    cost->work += now.work - spin->start.work;
+    cost->waits += STAGE_WAITS;
+    cost->preemptions += now.preemptions - spin->start.preemptions;
     if (++spin->stage == TRIAL_STAGES) {
         end_trial(spin, now_ns);
     }

@@ -13,6 +13,8 @@ typedef struct {
     int64_t cpu_ns;  /* CPU time of the loop's thread */
     int64_t wall_ns;
     uint64_t work;   /* callbacks that ran */
+    uint64_t waits;
+    uint64_t preemptions; /* of this thread, because another one wanted the CPU */
 } SpinCost;
 
 typedef struct {

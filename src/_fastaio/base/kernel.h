@@ -50,6 +50,48 @@ kernel_sendmsg(int fd, const struct msghdr *message, int flags)
 #endif
 }
 
+static inline ssize_t
+kernel_recvfrom(int fd, void *buffer, size_t size, int flags, struct sockaddr *from,
+                socklen_t *from_size)
+{
+#if CALLS_KERNEL
+    return syscall(SYS_recvfrom, fd, buffer, size, flags, from, from_size);
+#else
+    return recvfrom(fd, buffer, size, flags, from, from_size);
+#endif
+}
+
+static inline ssize_t
+kernel_sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *to,
+              socklen_t to_size)
+{
+#if CALLS_KERNEL
+    return syscall(SYS_sendto, fd, data, size, flags, to, to_size);
+#else
+    return sendto(fd, data, size, flags, to, to_size);
+#endif
+}
+
+static inline ssize_t
+kernel_read(int fd, void *buffer, size_t size)
+{
+#if CALLS_KERNEL
+    return syscall(SYS_read, fd, buffer, size);
+#else
+    return read(fd, buffer, size);
+#endif
+}
+
+static inline ssize_t
+kernel_write(int fd, const void *data, size_t size)
+{
+#if CALLS_KERNEL
+    return syscall(SYS_write, fd, data, size);
+#else
+    return write(fd, data, size);
+#endif
+}
+
 static inline int
 kernel_epoll_wait(int epoll_fd, struct epoll_event *events, int count, int timeout_ms)
 {

@@ -5,6 +5,7 @@
  * up. asyncio's methods serve all others: another type of socket, a full queue, a wrong argument.
  */
 #include "net/datagram.h"
+#include "base/kernel.h"
 #include "net/inetaddr.h"
 #include "transport/half.h"
 
@@ -203,7 +204,7 @@ receive_datagram(DatagramObject *self, fastaio_state *st, LoopObject *loop)
         return FAILED;
     }
     memset(&from, 0, sizeof(from.any));
-    ssize_t count = recvfrom(fd, buffer, HOT_BUFFER_SIZE, MSG_DONTWAIT, &from.any, &size);
+    ssize_t count = kernel_recvfrom(fd, buffer, HOT_BUFFER_SIZE, MSG_DONTWAIT, &from.any, &size);
     if (count >= 0) {
         loop->metrics.bytes_received += (uint64_t)count;
         return deliver_datagram(self, st, buffer, count, &from, size) < 0 ? FAILED : RECEIVED;
@@ -329,7 +330,7 @@ send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *da
     bool same = sock != NULL && Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
     fd = same ? *compat_socket_fd(sock) : -1;
     ssize_t sent =
-        sendto(fd, view.buf, (size_t)view.len, MSG_DONTWAIT, size ? &to.any : NULL, size);
+        kernel_sendto(fd, view.buf, (size_t)view.len, MSG_DONTWAIT, size ? &to.any : NULL, size);
     int error = errno;
     PyBuffer_Release(&view);
     if (sent >= 0) {

@@ -5,6 +5,7 @@
  * the reader of a plain stream protocol.
  */
 #include "pipe/pipe.h"
+#include "base/kernel.h"
 #include "transport/half.h"
 #include "transport/sink.h"
 
@@ -37,7 +38,7 @@ read_copying(ReadPipeObject *self, LoopObject *loop, ssize_t *count)
     if (buffer == NULL) {
         return NULL;
     }
-    *count = read(self->core.fd, buffer, HOT_BUFFER_SIZE);
+    *count = kernel_read(self->core.fd, buffer, HOT_BUFFER_SIZE);
     return *count > 0 ? PyBytes_FromStringAndSize(buffer, *count) : NULL;
 }
 
@@ -54,7 +55,7 @@ read_straight(ReadPipeObject *self, LoopObject *loop, ssize_t *count)
     if (bytes == NULL) {
         return NULL;
     }
-    *count = read(self->core.fd, PyBytes_AS_STRING(bytes), (size_t)size);
+    *count = kernel_read(self->core.fd, PyBytes_AS_STRING(bytes), (size_t)size);
     int error = errno;
     if (*count <= 0) {
         Py_CLEAR(bytes);

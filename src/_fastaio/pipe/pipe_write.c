@@ -6,6 +6,7 @@
  * Neither tells the loop.)
  */
 #include "transport/pieces.h"
+#include "base/kernel.h"
 #include "pipe/pipe.h"
 #include "transport/half.h"
 
@@ -72,9 +73,8 @@ fill_buffer(WritePipeObject *self)
 
 /* ---- the system call ------------------------------------------------------------------------- */
 
-/* Write core.buffer and the pieces, as much as one call takes. Store the size offered to the kernel
- * in
- */
+/* Write core.buffer and the pieces, as much as one call takes. Store the size offered to the kernel in
+   *asked. Return the count of bytes written, or -1 with errno. */
 static ssize_t
 write_vector(WritePipeObject *self, size_t *asked)
 {
@@ -86,7 +86,8 @@ write_vector(WritePipeObject *self, size_t *asked)
         vectors[count++].iov_len = *asked;
     }
     count = pieces_gather(&self->pieces, 0, vectors, count, asked);
-    return writev(self->core.fd, vectors, (int)count);
+    return count == 1 ? kernel_write(self->core.fd, vectors[0].iov_base, vectors[0].iov_len)
+                      : writev(self->core.fd, vectors, (int)count);
 }
 
 /* Remove the first `count` bytes of core.buffer. Runs no Python code, also for a subclass of

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import sys
+import threading
 import weakref
 
 import pytest
@@ -145,6 +147,20 @@ def future_result(env, log):
         return fut
 
     env.kept = env.task(waits(), name="waits")
+
+
+def future_result_that_is_the_task(env, log):
+    """The future that wakes the task has the last reference to the task."""
+
+    async def waits(futures):
+        await futures.pop()
+        return Seen(env, log)
+
+    def start():
+        fut = env.future()
+        env.loop.call_soon(fut.set_result, env.task(waits([fut]), name="waits"))
+
+    start()
 
 
 def future_weak_reference(env, log):
@@ -304,6 +320,7 @@ PLACES = [
     awaited_context_at_once,
     awaited_weak_reference,
     future_result,
+    future_result_that_is_the_task,
     future_weak_reference,
     thrown_exception,
     callback_arguments,
@@ -393,3 +410,94 @@ def test_a_nested_run_within_a_task_of_asyncio(loop, monkeypatch):
 
     loop.run_until_complete(asyncio.Task(outer(), loop=loop, name="outer"))
     assert seen == ["inner", "outer"]
+
+
+@pytest.mark.fastaio_only
+@pytest.mark.skipif(not PYTHON_312, reason="eager tasks are new in 3.12")
+def test_a_turn_within_an_eager_task_of_asyncio_within_a_callback(loop):
+    seen = []
+
+    async def eager():
+        loop._run_once()
+
+    def done(fut):
+        sys.modules["_asyncio"].Task(eager(), loop=loop, eager_start=True)
+        seen.append(asyncio.current_task())
+
+    def start():
+        fut = loop.create_future()
+        fut.add_done_callback(references[0])
+        fut.set_result(None)  # from here on only the loop has the future
+
+    references = [done] * 3
+    loop.call_soon(start)
+    loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+    assert seen == [None]
+
+
+@pytest.mark.skipif(not PYTHON_312, reason="eager tasks are new in 3.12")
+def test_an_eager_task_from_another_thread(same_outcome):
+    def scenario(env):
+        log = []
+
+        async def nop():
+            log.append("ran")
+
+        def start():
+            coro = nop()
+            try:
+                env.Task(coro, loop=env.loop, eager_start=True)
+            except RuntimeError:  # from 3.14 on: the loop does not run in this thread
+                coro.close()
+
+        async def main():
+            thread = threading.Thread(target=start)
+            thread.start()
+            thread.join()
+            log.append(current(env))
+            env.loop.call_soon(lambda: log.append(current(env)))
+
+        env.run(env.task(main(), name="main"))
+        env.turn(2)
+        return log
+
+    result, _ = same_outcome(scenario)
+    assert result[0] == "returned"
+
+
+@pytest.mark.fastaio_only
+def test_turns_in_a_thread_that_ends_within_a_run(loop):
+    """From 3.14 on the current task is a word of the thread state, which is freed."""
+    seen = []
+
+    async def nop():
+        await asyncio.sleep(0)
+
+    def turns():
+        asyncio._set_running_loop(loop)
+        loop.create_task(nop())
+        for _ in range(3):
+            loop.call_soon(lambda: None)
+            loop._run_once()
+        asyncio._set_running_loop(None)
+
+    async def main():
+        for _ in range(3):
+            thread = threading.Thread(target=turns)
+            thread.start()
+            thread.join()
+        del thread
+        for _ in range(3):
+            await asyncio.sleep(0)
+            seen.append(asyncio.current_task().get_name())
+
+    async def other():
+        for _ in range(12):
+            await asyncio.sleep(0)
+            seen.append(asyncio.current_task().get_name())
+
+    tasks = [loop.create_task(main(), name="main"), loop.create_task(other(), name="other")]
+    loop.run_until_complete(asyncio.wait(tasks))
+    assert [task.exception() for task in tasks] == [None, None]
+    assert (seen.count("main"), seen.count("other")) == (3, 12)

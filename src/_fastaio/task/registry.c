@@ -257,10 +257,18 @@ swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previ
 int
 registry_swap_current(fastaio_state *st, PyObject *loop, PyObject *task, PyObject **previous)
 {
-    if (loop_is_native(st, loop)) {
-        ((LoopObject *)loop)->current_task = task;
+    LoopObject *native = loop_is_native(st, loop) ? (LoopObject *)loop : NULL;
+    PyObject *before = native ? native->current_task : NULL;
+    if (native != NULL) {
+        native->current_task = task;
     }
-    return swap_current(st, loop, task, previous);
+    if (swap_current(st, loop, task, previous) == 0) {
+        return 0;
+    }
+    if (native != NULL) {
+        native->current_task = before; /* for example, another thread runs the loop */
+    }
+    return -1;
 }
 
 /* From 3.14 on the current task is one word of the thread state. That it is the right one is seen at the

@@ -425,15 +425,17 @@ task_wakeup(TaskObject *task, PyObject *future)
 
 /* ---- the end of an entry --------------------------------------------------------------------- */
 
-/* Return true if dropping a reference to the future that woke a task may run code of others. */
+/* Return true if dropping a reference to the future that woke a task may run code of others, or drops
+   a reference to that task. */
 static bool
-dropping_runs_code(fastaio_state *st, PyObject *future)
+dropping_runs_code(TaskObject *task, PyObject *future)
 {
     if (Py_REFCNT(future) > 1) {
         return false;
     }
-    return !Py_IS_TYPE(future, st->FutureType) || compat_may_have_attributes(future)
-           || !future_core_is_inert(&((FutureObject *)future)->core);
+    const FutureCore *core = &((FutureObject *)future)->core;
+    return !Py_IS_TYPE(future, task->core.st->FutureType) || compat_may_have_attributes(future)
+           || !future_core_is_inert(core) || core->result == (PyObject *)task;
 }
 
 bool
@@ -441,6 +443,5 @@ task_entry_runs_code(const ReadyEntry *entry)
 {
     /* The entry and asyncio's note of the current task: if nobody else has the task, it ends now. */
     return Py_REFCNT(entry->obj) <= 2
-           || (entry->arg != NULL
-               && dropping_runs_code(((TaskObject *)entry->obj)->core.st, entry->arg));
+           || (entry->arg != NULL && dropping_runs_code((TaskObject *)entry->obj, entry->arg));
 }

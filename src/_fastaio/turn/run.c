@@ -218,7 +218,9 @@ run_batch(LoopObject *loop)
             leave_task(loop);
             result = loop_report_entry(loop, &entry);
         }
-        if (loop->current_task != NULL && task_entry_runs_code(&entry)) {
+        /* Another task is left over from a nested run within a task of asyncio's own. */
+        if (loop->current_task != NULL
+            && (loop->current_task != entry.obj || task_entry_runs_code(&entry))) {
             leave_task(loop);
         }
         ready_drop(&entry);

@@ -85,7 +85,7 @@ static int
 enter_turns(LoopObject *loop, PyObject **outer_task)
 {
     *outer_task = NULL;
-    loop->current_field = NULL; /* this thread may be another than before */
+    loop->current_field = NULL; /* in a nested run this thread may be another than the outer run's */
     return loop->run_count == 0
                ? set_current_task(loop, NULL)
                : registry_swap_current(loop->st, (PyObject *)loop, NULL, outer_task);
@@ -101,6 +101,7 @@ leave_turns(LoopObject *loop, PyObject *outer_task, PyObject **error)
     if (left < 0) {
         keep_first(error, NULL);
     }
+    loop->current_field = NULL; /* this thread may end before the next turn */
     Py_XDECREF(outer_task);
 }
 

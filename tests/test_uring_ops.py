@@ -1,38 +1,20 @@
-"""Operations on a ring, below Python: c/uring_ops.c, built with the room that it tests."""
-
-import re
-import shutil
-import subprocess
-from pathlib import Path
+"""Operations on a ring, below Python: c/uring_ops.c, built with the source that it tests."""
 
 import pytest
 
+from .cprogram import build, cases_of, check_case, needs_compiler
 from .ringutil import needs_io_uring
 
-HERE = Path(__file__).parent
-PROGRAM = HERE / "c" / "uring_ops.c"
-ROOM = HERE.parent / "src" / "_fastaio"
-CASES = re.findall(r'^    \{"(\w+)", \w+\},$', PROGRAM.read_text(), re.MULTILINE)
-COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+PROGRAM = "uring_ops.c"
+CASES = cases_of(PROGRAM)
 
-pytestmark = [
-    pytest.mark.fastaio_only,
-    needs_io_uring,
-    pytest.mark.skipif(COMPILER is None, reason="there is no C compiler here"),
-]
+pytestmark = [pytest.mark.fastaio_only, needs_io_uring, needs_compiler]
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    """The program, with sanitizers where the compiler has them."""
-    binary = tmp_path_factory.mktemp("uring_ops") / "uring_ops"
-    command = [COMPILER, "-std=c11", "-D_GNU_SOURCE", "-UNDEBUG", "-g", f"-I{ROOM}", "-pthread"]
-    command += [str(PROGRAM), str(ROOM / "poll" / "uring.c"), "-o", str(binary)]
-    for sanitizers in (["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"], []):
-        done = subprocess.run([*command, *sanitizers], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return binary
-    pytest.fail(done.stderr)
+    directory = tmp_path_factory.mktemp("uring_ops")
+    return build(directory, PROGRAM, "poll/uring.c", flags=["-pthread"])
 
 
 def test_there_are_cases():
@@ -41,12 +23,4 @@ def test_there_are_cases():
 
 @pytest.mark.parametrize("case", CASES)
 def test_operations(program, case):
-    # Without what a sanitized interpreter preloads: the program has its own.
-    done = subprocess.run(
-        [program, case],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"ASAN_OPTIONS": "detect_leaks=0"},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    check_case(program, case)

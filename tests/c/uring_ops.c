@@ -1,25 +1,16 @@
-/* uring_ops: operations on a ring by themselves, without Python: one case per run, named by argv[1].
+/* uring_ops.c: operations on a ring by themselves, without Python: one case per run, named by argv[1].
  *
  * Built with uring.c, assertions and sanitizers by test_uring_ops.py. Exit status 0: the case holds;
  * 77: there is no io_uring here.
  */
+#include "check.h"
+#include "poll/uring.h"
 #include "poll/uring_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
 
 typedef struct {
     UringOp op;
@@ -328,10 +319,7 @@ opcodes(void)
     CHECK(!uring_supports(ring, 254) && !uring_supports(ring, 100000));
 }
 
-static const struct {
-    const char *name;
-    void (*run)(void);
-} cases[] = {
+static const Case cases[] = {
     {"read_and_write", read_and_write},
     {"a_chain", a_chain},
     {"more_than_the_queue_holds", more_than_the_queue_holds},
@@ -354,14 +342,7 @@ main(int argc, char **argv)
     if (ring == NULL) {
         return 77;
     }
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        if (argc < 2) {
-            puts(cases[i].name);
-        }
-        else if (strcmp(cases[i].name, argv[1]) == 0) {
-            cases[i].run();
-        }
-    }
+    run_case(cases, sizeof(cases) / sizeof(*cases), argc, argv);
     if (ring != NULL) {
         uring_destroy(ring);
     }

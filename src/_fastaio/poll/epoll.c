@@ -1,4 +1,4 @@
-/* epoll.c: poller.h by epoll: one epoll descriptor and one eventfd for wake-ups. */
+/* epoll.c: the epoll poller: one epoll descriptor, and one eventfd for wake-ups. */
 #include "poll/poller.h"
 
 #include "base/kernel.h"
@@ -21,9 +21,10 @@ typedef struct {
     Poller base;
     int epoll_fd;
     int wake_fd;
-    bool no_pwait2; /* the kernel (before 5.11) or a seccomp filter does not have it */
+    bool no_pwait2; /* the kernel (before 5.11) or a seccomp filter refuses epoll_pwait2() */
 } EpollPoller;
 
+/* Call epoll_ctl(). Return 0 or a negative errno. */
 static int
 control(EpollPoller *self, int op, int fd, uint32_t events, uint64_t token)
 {
@@ -31,7 +32,7 @@ control(EpollPoller *self, int op, int fd, uint32_t events, uint64_t token)
     return epoll_ctl(self->epoll_fd, op, fd, &event) < 0 ? -errno : 0;
 }
 
-/* Make an epoll descriptor that watches the eventfd only. */
+/* Make an epoll descriptor that watches the eventfd only. Return 0 or a negative errno. */
 static int
 open_epoll(EpollPoller *self)
 {
@@ -77,7 +78,8 @@ mode_bits(WatchMode mode)
     return 0;
 }
 
-/* Remove and add a registration: the kernel refuses to modify one to or from EPOLLEXCLUSIVE. */
+/* Remove and add a registration: the kernel refuses to change one to or from EPOLLEXCLUSIVE. Return 0 or a
+   negative errno. */
 static int
 add_again(EpollPoller *self, int fd, uint32_t events, uint64_t token)
 {
@@ -132,7 +134,7 @@ wait_ns(EpollPoller *self, struct epoll_event *batch, int size, int64_t ns)
     }
 #ifdef SYS_epoll_pwait2
     if (ns > 0 && !self->no_pwait2) {
-        /* The kernel's own layout, whatever the C library makes of time_t. */
+        /* The kernel's own layout: time_t of the C library may be smaller. */
         struct {
             int64_t sec;
             int64_t nsec;

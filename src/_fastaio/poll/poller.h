@@ -56,7 +56,7 @@ typedef struct {
     void (*stopped)(Poller *poller);
     /* End operations and polls, so that destroy() does not block. Called without the GIL. */
     void (*quiesce)(Poller *poller);
-    /* Let go, in a forked child, of everything that would affect the parent. Called by os.fork(). */
+    /* Drop, in a forked child, everything that would affect the parent. Called by os.fork(). */
     void (*forked)(Poller *poller);
 } PollerMethods;
 
@@ -71,9 +71,9 @@ Poller *epoll_poller_create(int *error);
    this kernel or sandbox has none. */
 Poller *uring_poller_create(int *error);
 #ifndef NDEBUG
-/* For tests: the next `times` calls of a kind ("setup", "enter", "register") fail with `error`; of
-   "submit": take no more than `error` requests; "queue": a new ring has room for no more than
-   `error` completions. -EINVAL: no ring, or no such kind. */
+/* For tests: make the next `times` calls of a kind fail with `error` ("setup", "enter", "register"), take
+   no more than `error` requests ("submit"), or make a ring for no more than `error` completions ("queue").
+   Return 0, or -EINVAL if there is no ring or no such kind. */
 int uring_poller_fault(Poller *poller, const char *kind, int error, unsigned times);
 #endif
 

@@ -1,12 +1,14 @@
-/* uring.c: the ring: set-up, the two queues, operations, and its end.
+/* uring.c: the ring: set-up, the two queues, operations, the end.
  *
  * A ring is made disabled, and belongs to the thread that first enters the kernel with it. Only that
  * thread may submit, and completions are delivered only when it enters (DEFER_TASKRUN). Another thread
  * needs uring_renew().
  *
- * A forked child has neither the mappings nor the memory that `here` points to, so uring_is_ours() is
- * false there.
+ * A forked child gets no mapping of a ring, and the page that `here` points to reads as zero there, so
+ * uring_is_ours() is false.
  */
+#include "poll/uring.h"
+
 #include "poll/uring_impl.h"
 
 #include <errno.h>
@@ -30,7 +32,7 @@
 
 /* ---- system calls ---------------------------------------------------------------------------- */
 
-/* Return the negative errno that a test has asked for instead of the call, or 0. */
+/* Return 0; or the negative errno that a test has asked for in place of the call. */
 static inline int
 fault(Uring *ring, FaultKind kind)
 {
@@ -46,7 +48,7 @@ fault(Uring *ring, FaultKind kind)
     return 0;
 }
 
-/* Return the number, or a smaller one that a test has asked for. */
+/* Return the number, or the limit that a test has asked for if that is smaller. */
 static inline uint32_t
 limited(Uring *ring, FaultKind kind, uint32_t number)
 {
@@ -122,7 +124,7 @@ close_ring(Uring *ring)
     unmap(ring);
 }
 
-/* Map a part of the ring. A forked child does not get the mapping, which would keep the parent's ring
+/* Map a part of the ring. A forked child does not inherit the mapping, which would keep the parent's ring
    alive. Return 0 or a negative errno. */
 static int
 map(int fd, uint64_t offset, size_t size, void **mapping)
@@ -141,6 +143,7 @@ map(int fd, uint64_t offset, size_t size, void **mapping)
     return 0;
 }
 
+/* Set the pointers into the mapped queues. */
 static void
 find_queues(Uring *ring, const UringParams *params)
 {
@@ -162,7 +165,7 @@ find_queues(Uring *ring, const UringParams *params)
     }
 }
 
-/* Make a ring of the kernel and fill in its fields. Return 0 or a negative errno. */
+/* Make and map a ring, and fill in the fields that depend on it. Return 0 or a negative errno. */
 static int
 open_ring(Uring *ring)
 {
@@ -199,6 +202,7 @@ open_ring(Uring *ring)
     return 0;
 }
 
+/* Make the page that tells this process from a forked child. Return 0 or a negative errno. */
 static int
 mark_as_ours(Uring *ring)
 {
@@ -437,6 +441,7 @@ op_of(uint64_t user_data)
     return (user_data & TAG_MASK) == TAG_OPERATION ? (UringOp *)(uintptr_t)user_data : NULL;
 }
 
+/* Note the result of an operation that the kernel no longer has. */
 static void
 op_finish(UringOp *op, int32_t result)
 {
@@ -474,8 +479,8 @@ all_finished(const Uring *ring)
     return true;
 }
 
-/* Mark operations as lost that the kernel has, on a ring that this thread cannot enter: their results never
-   arrive. A run ends all its operations (uring_finish_all()), so this happens only if a loop is
+/* Mark the operations that the kernel still has as lost: this thread cannot enter the ring, so their results
+   never arrive. A run ends all its operations (uring_finish_all()), so this happens only if a loop is
    abandoned in the middle of a run. */
 static void
 lose_unfinished(Uring *ring)
@@ -497,8 +502,9 @@ is_poll(const UringSqe *sqe)
            (sqe->opcode == URING_OP_ASYNC_CANCEL && (sqe->addr & TAG_MASK) != TAG_OPERATION);
 }
 
-/* Take requests that have not been submitted off the queue. Copy all but polls to `kept`, and mark
-   operations among them as finished, since nobody needs to wait for them. Return the number kept. */
+/* Take requests that have not been submitted off the queue. Copy all but polls to `kept`, unless that is
+   NULL, and mark operations among them as finished: the kernel does not know them. Return the number
+   kept. */
 static uint32_t
 take_back(Uring *ring, UringSqe *kept)
 {

@@ -1,18 +1,22 @@
-/* uring_impl.h: the struct of a ring, for uring.c and uring_poller.c only. */
+/* uring_impl.h: the struct of a ring, and what its poller calls. For uring.c and uring_poll*.c only. */
 #ifndef FASTAIO_URING_IMPL_H
 #define FASTAIO_URING_IMPL_H
 
-#include "poll/uring.h"
+#include "poll/uring_abi.h"
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
-/* The last three bits of user_data tell the kind of a completion. */
+typedef struct Uring Uring;     /* uring.h */
+typedef struct UringOp UringOp; /* uring.h */
+
+/* The last three bits of user_data are the kind of a completion. */
 #define TAG_MASK      UINT64_C(7)
-#define TAG_OPERATION UINT64_C(0) /* the address of a UringOp; all zero: nobody waits for it */
+#define TAG_OPERATION UINT64_C(0) /* the address of a UringOp; 0: of a request without one */
 #define TAG_POLL      UINT64_C(1) /* this bit: serial << 32 | fd << 1 | 1 */
 #define TAG_WAKE      UINT64_C(2) /* serial << 32 | 2 */
-#define TAG_LEVELS    UINT64_C(4) /* serial << 32 | 4 */
+#define TAG_EPOLL     UINT64_C(4) /* serial << 32 | 4 */
 
 /* Faults that tests inject in builds with assertions: the next calls of a kind fail. */
 typedef enum {
@@ -31,8 +35,8 @@ typedef struct {
 
 struct Uring {
     int fd; /* -1: there is no ring, as in a forked child */
-    bool enabled;
-    pthread_t owner; /* once enabled */
+    bool enabled;    /* `owner` has entered the ring */
+    pthread_t owner; /* the only thread that may enter the ring */
     uint32_t features;
 
     /* the submission queue */
@@ -58,8 +62,8 @@ struct Uring {
     unsigned renewals; /* the number of rings before this one */
     UringOp *in_flight;
     UringOp *finished; /* ended with an earlier ring, not reported yet */
-    unsigned count;
-    UringProbe *probe; /* or NULL, before anybody has asked */
+    unsigned count;    /* of operations in both lists */
+    UringProbe *probe; /* NULL: not asked for yet */
 #ifndef NDEBUG
     Fault faults[FAULT_KINDS];
 #endif
@@ -104,7 +108,7 @@ uring_is_idle(const Uring *ring)
 
 /* Return a ring that is not enabled yet; NULL with *error set to an errno. */
 Uring *uring_create(int *error);
-/* Let go, in a forked child, of the copy of the parent's ring. Harmless when repeated. */
+/* Drop a forked child's copy of the parent's ring. Harmless when repeated. */
 void uring_abandon(Uring *ring);
 /* Replace the ring by a new one, without polls. Operations that have not been submitted move to the new
    ring; submitted ones are lost. Return 0 or a negative errno. */

@@ -1,4 +1,4 @@
-/* module.c: the front door: makes the module's state and its types, each room in turn. */
+/* module.c: the front door: the module's definition, and the rooms that make its types. */
 #include "net/datagram.h"
 #include "files/file_now.h"
 #include "files/file_op.h"
@@ -17,11 +17,10 @@
 #include "tls/tls.h"
 #include "turn/turn.h"
 
-/* Each room makes its types and methods, from low to high: a room may add methods to the types of those
-   before it. */
+/* The rooms' initialisers, from low to high: a room may add methods to the types of earlier ones. Each
+   returns 0, or -1 with an exception. */
 static int (*const rooms[])(PyObject *module) = {
     fork_init,
-    replaced_init,
     registry_init,
     handle_types_init,
     future_types_init,
@@ -44,7 +43,7 @@ static int (*const rooms[])(PyObject *module) = {
 static int
 module_exec(PyObject *module)
 {
-    if (state_init_names(state_of_module(module)) < 0) {
+    if (state_init(state_of_module(module)) < 0) {
         return -1;
     }
     for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {

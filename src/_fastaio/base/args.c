@@ -1,8 +1,8 @@
+/* args.c: parsing of arguments that may be given by position or by keyword. */
 #include "base/args.h"
 
 static int
-keyword_argument(const char *method, const NamedArgument *known, PyObject *keyword,
-                 PyObject *value)
+parse_keyword(const char *method, const NamedArgument *known, PyObject *keyword, PyObject *value)
 {
     while (known->name != NULL && PyUnicode_CompareWithASCIIString(keyword, known->name) != 0) {
         known++;
@@ -19,12 +19,12 @@ keyword_argument(const char *method, const NamedArgument *known, PyObject *keywo
 }
 
 int
-keyword_arguments(const char *method, const NamedArgument *known, PyObject *keywords,
-                  PyObject *const *values)
+parse_keywords(const char *method, const NamedArgument *known, PyObject *keywords,
+               PyObject *const *values)
 {
     Py_ssize_t count = keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0;
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (keyword_argument(method, known, PyTuple_GET_ITEM(keywords, i), values[i]) < 0) {
+        if (parse_keyword(method, known, PyTuple_GET_ITEM(keywords, i), values[i]) < 0) {
             return -1;
         }
     }
@@ -38,7 +38,7 @@ parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, Py
     *name = count > 0 ? args[0] : NULL;
     *fallback = count > 1 ? args[1] : NULL;
     const NamedArgument known[] = {{"name", name}, {"default", fallback}, {NULL, NULL}};
-    if (keyword_arguments("get_extra_info", known, keywords, args + count) < 0) {
+    if (parse_keywords("get_extra_info", known, keywords, args + count) < 0) {
         return -1;
     }
     if (*name == NULL || count > 2) {

@@ -1,22 +1,22 @@
-/* args.h: arguments that asyncio's methods in Python take by position or by keyword. */
+/* args.h: parsing of arguments that may be given by position or by keyword, as to asyncio's methods. */
 #ifndef FASTAIO_ARGS_H
 #define FASTAIO_ARGS_H
 
 #include "base/compat.h"
 
-/* An argument that may be given by keyword: *slot is NULL until it is known. */
+/* An argument that may be given by keyword. *slot is NULL until the argument is known. */
 typedef struct {
-    const char *name; /* NULL ends a list of these */
+    const char *name; /* NULL ends a list of arguments */
     PyObject **slot;
 } NamedArgument;
 
 /* Put keyword arguments into the slots of their names, as borrowed references. `keywords`: a tuple of names,
    or NULL for none. Return 0; or -1 with TypeError for an unknown name, or a slot that has a value. */
-int keyword_arguments(const char *method, const NamedArgument *known, PyObject *keywords,
-                      PyObject *const *values);
+int parse_keywords(const char *method, const NamedArgument *known, PyObject *keywords,
+                   PyObject *const *values);
 
-/* Return the only argument, called `name` in asyncio, of a METH_FASTCALL | METH_KEYWORDS method; borrowed.
-   NULL with TypeError. */
+/* Return the only argument of a METH_FASTCALL | METH_KEYWORDS method, borrowed; NULL with TypeError. `name`:
+   the keyword that asyncio has for the argument. */
 static inline PyObject *
 only_argument(const char *method, const char *name, PyObject *const *args, Py_ssize_t count,
               PyObject *keywords)
@@ -35,7 +35,7 @@ only_argument(const char *method, const char *name, PyObject *const *args, Py_ss
     return args[0];
 }
 
-/* Defines function_call, the METH_FASTCALL | METH_KEYWORDS form of a METH_O function. */
+/* Define function_call(), the METH_FASTCALL | METH_KEYWORDS form of a METH_O function. */
 #define BY_KEYWORD_TOO(function, method, name)                                                     \
     static PyObject *function##_call(PyObject *self, PyObject *const *args, Py_ssize_t count,      \
                                      PyObject *keywords)                                           \
@@ -44,10 +44,11 @@ only_argument(const char *method, const char *name, PyObject *const *args, Py_ss
         return argument ? function(self, argument) : NULL;                                         \
     }
 
+/* Cast a METH_FASTCALL | METH_KEYWORDS function for a PyMethodDef. */
 #define KEYWORDS(function) (PyCFunction)(void (*)(void))(function)
 
-/* Parse get_extra_info(name, default=None): borrowed references, *fallback may become NULL. Return 0, or
-   -1 with TypeError. */
+/* Parse get_extra_info(name, default=None) into borrowed references; *fallback is NULL if the call gives no
+   default. Return 0, or -1 with TypeError. */
 int parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **name,
                      PyObject **fallback);
 

@@ -1,10 +1,10 @@
 /* base_layout.h: where asyncio's own Task keeps some of its fields.
  *
- * The base of our tasks is never initialised, but some of its fields are read by others: by the
- * base's getters when they are called unbound, and from 3.14 on by `python -m asyncio ps` from
- * another process. The offsets are taken from a probe task (and, from 3.14 on, from the
- * interpreter's own debug section, checked against the probe); an unknown one is 0, and then only
- * that onlooker loses.
+ * The base of a native task is never initialised, but others read some of its fields: the base's own
+ * getters, when they are called unbound, and from 3.14 on `python -m asyncio ps`, from another process.
+ * So the native task fills these fields. Their offsets come from a probe task, and from 3.14 on from
+ * the interpreter's debug section, checked against the probe. An unknown offset is 0: the field stays
+ * empty, and only its readers miss something.
  */
 #ifndef FASTAIO_BASE_LAYOUT_H
 #define FASTAIO_BASE_LAYOUT_H
@@ -17,11 +17,11 @@ typedef struct {
     uint16_t name;         /* 3.14 */
     uint16_t awaited_by;   /* 3.14 */
     uint16_t is_task;      /* 3.14: one byte */
-    uint16_t node;         /* 3.14: in the list of tasks that the thread state has */
-    uint16_t tasks_head;   /* 3.14: of that list, in the thread state */
+    uint16_t node;         /* 3.14: the task's TaskNode in the thread state's list of tasks */
+    uint16_t tasks_head;   /* 3.14: the head of that list, in the thread state */
     uint16_t running_loop; /* 3.14: in the thread state */
     uint16_t running_task; /* 3.14: in the thread state */
-    bool thread_checked;   /* the last two have been seen to be right */
+    bool thread_checked;   /* running_loop and running_task have proved right for a running loop */
 } BaseLayout;
 
 /* A link of asyncio's circular lists. */
@@ -42,7 +42,8 @@ base_field(void *obj, uint16_t offset)
     return (PyObject **)((char *)obj + offset);
 }
 
-/* Puts a strong reference into a field of the base, which drops it with its own fields. */
+/* Put a strong reference into a field of the base, whose dealloc drops it. No effect if the offset is
+   unknown. */
 static inline void
 base_field_set(void *obj, uint16_t offset, PyObject *value)
 {

@@ -1,8 +1,8 @@
 /* bulk.h: memory of arrays that a burst makes large.
  *
- * malloc keeps what is freed: each large block that is freed raises the size from which it asks the
- * system for more, up to 64 MB that stay in the process. So a large array has a mapping of its own,
- * which goes back to the system as soon as the array is freed.
+ * malloc() keeps freed memory: each large block that is freed raises the sizes from which malloc() maps
+ * blocks and trims the heap, until 64 MB may stay in the process. So a large array has a mapping of its
+ * own, which goes back to the system as soon as the array is freed.
  */
 #ifndef FASTAIO_BULK_H
 #define FASTAIO_BULK_H
@@ -10,12 +10,14 @@
 #include "base/compat.h"
 #include <sys/mman.h>
 
+/* Arrays of this many bytes or more have a mapping of their own. */
 #define BULK_MAPPED_SIZE (256 * 1024)
-/* How many times larger than its content an array is before it is made smaller. */
-#define BULK_SPARE 8
-/* Arrays of no more items than this stay as they are. */
-#define BULK_KEPT_COUNT 4096
+/* An array shrinks when its capacity is more than this many times its content. */
+#define BULK_SHRINK_RATIO 8
+/* An array of this capacity or less never shrinks. */
+#define BULK_KEPT_CAPACITY 4096
 
+/* Free the memory of bulk_new() or bulk_resize(). `size`: its size there. */
 static inline void
 bulk_free(void *memory, size_t size)
 {
@@ -38,7 +40,8 @@ bulk_new(size_t size)
     return memory != MAP_FAILED ? memory : NULL;
 }
 
-/* Return the memory with another size, as realloc() does; NULL without an exception. */
+/* Return the memory with another size, as realloc() does; NULL without an exception, and the memory is
+   as before. */
 static inline void *
 bulk_resize(void *memory, size_t old_size, size_t size)
 {
@@ -60,15 +63,15 @@ bulk_resize(void *memory, size_t old_size, size_t size)
     return copy;
 }
 
-/* Return the capacity that an array of `count` items is to have: as it is, or a smaller power of two
-   that leaves room for as many again. */
+/* Return the capacity for an array of `count` items: the present one; or, for an array that is to shrink, a
+   power of two, at least twice the count. */
 static inline size_t
 bulk_fitting_capacity(size_t capacity, size_t count)
 {
-    if (capacity <= BULK_KEPT_COUNT || count >= capacity / BULK_SPARE) {
+    if (capacity <= BULK_KEPT_CAPACITY || count >= capacity / BULK_SHRINK_RATIO) {
         return capacity;
     }
-    size_t fitting = BULK_KEPT_COUNT;
+    size_t fitting = BULK_KEPT_CAPACITY;
     while (fitting < 2 * count) {
         fitting *= 2;
     }

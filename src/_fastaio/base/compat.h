@@ -1,7 +1,5 @@
-/* compat.h: all that depends on the version of CPython.
- *
- * It gives the size of asyncio's own (opaque) Future and Task, which are in front of our fields, and newer
- * public C API on older versions.
+/* compat.h: everything that depends on the version of CPython: the sizes and layouts of its objects, and
+ * newer public C API on older versions.
  */
 #ifndef FASTAIO_COMPAT_H
 #define FASTAIO_COMPAT_H
@@ -17,16 +15,16 @@
 #error "fastaio needs CPython 3.11 or newer"
 #endif
 
-/* Words that _asyncio.Task, the larger of the two bases, has behind the object header, with a little
-   room to grow. future_base_check() refuses to load if the interpreter's own types are larger. */
+/* The words for the fields of the base, _asyncio.Future or the larger _asyncio.Task, in front of our own
+   fields, with a little room to grow. future_base_check() refuses to load if a base is larger. */
 #if PY_VERSION_HEX >= 0x030E0000 || PY_VERSION_HEX < 0x030D0000
 #define BASE_ROOM_WORDS 20
 #else
 #define BASE_ROOM_WORDS 17
 #endif
 
-/* 3.11's _asyncio types are static: they leave the type's reference count, and its traversal, to
-   the subclass. */
+/* False on 3.11, where asyncio's types are static: a subclass itself drops and traverses the reference from
+   an object to its type. */
 #define BASE_OWNS_TYPE_REF (PY_VERSION_HEX >= 0x030C0000)
 
 /* From 3.15 on all callbacks of a connection run in one context. Before that, connection_made(), reading
@@ -52,9 +50,9 @@
     } while (0)
 #endif
 
-/* Return true if nobody holds the object any more. The interpreter puts off deallocations that are nested
-   too deeply, and code runs meanwhile. A borrowed pointer to such an object must not become a reference:
-   dropping that reference would free the object a first time. */
+/* Return true if the object's last reference is gone, but its deallocation is put off. The interpreter does
+   that to deallocations that are nested too deeply, and code runs meanwhile. A borrowed pointer to such
+   an object must not become a reference: to drop the reference would free the object a first time. */
 static inline bool
 is_dying(PyObject *obj)
 {
@@ -66,7 +64,7 @@ is_dying(PyObject *obj)
 static inline int
 dealloc_finalize(PyObject *self)
 {
-    PyObject_GC_Track(self); /* the finalizer may keep it */
+    PyObject_GC_Track(self); /* the finalizer may make a reference that lasts */
     if (PyObject_CallFinalizerFromDealloc(self) < 0) {
         return -1;
     }
@@ -95,7 +93,7 @@ compat_inline_values_are_blank(PyObject *obj)
     const PyTypeObject *type = Py_TYPE(obj);
     if (type->tp_flags & Py_TPFLAGS_INLINE_VALUES) {
 #if defined(Py_GIL_DISABLED) || PY_VERSION_HEX >= 0x03100000
-        return false; /* not known */
+        return false; /* the layout is unknown */
 #else
         const struct {
             uint8_t capacity, size, embedded, valid;
@@ -109,8 +107,8 @@ compat_inline_values_are_blank(PyObject *obj)
 }
 
 /* Return true if the words in front of an object of asyncio's types hold no attributes and no weak
-   references. Also true on versions that keep both among the fields, where the caller looks; false on
-   versions that are not known. */
+   references. Always true on versions that keep both among the fields, where the caller looks; always
+   false on unknown versions. */
 static inline bool
 compat_prefix_is_blank(PyObject *obj)
 {

@@ -1,4 +1,4 @@
-/* error.h: what rooms share in dealing with raised exceptions. */
+/* error.h: raising, classifying and keeping exceptions. */
 #ifndef FASTAIO_ERROR_H
 #define FASTAIO_ERROR_H
 
@@ -22,8 +22,8 @@ raise_errno(int error)
     return -1;
 }
 
-/* Raise an exception object, whose reference is taken over, as the statement `raise` does: what is
-   being handled becomes its __context__. PyErr_SetRaisedException() puts back what was raised. */
+/* Raise an exception object as the statement `raise` does: the exception that is being handled becomes its
+   __context__, unlike with PyErr_SetRaisedException(). Takes over the reference. */
 static inline void
 raise_object(PyObject *exception)
 {
@@ -31,8 +31,8 @@ raise_object(PyObject *exception)
     Py_DECREF(exception);
 }
 
-/* Take the raised exception into *first, unless an earlier one is there. A later one is written as
-   unraisable in `where`, or dropped where that is NULL. */
+/* Move the raised exception to *first if that is NULL. Otherwise write the exception as unraisable in
+   `where`, or drop it if `where` is NULL. */
 static inline void
 keep_first(PyObject **first, PyObject *where)
 {

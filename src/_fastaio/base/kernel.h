@@ -1,8 +1,9 @@
-/* kernel.h: the hot system calls, without libc's thread cancellation.
+/* kernel.h: the hot system calls, without libc's cancellation points.
  *
- * In a process with more than one thread, and the keeper is one, glibc makes recv() and its like points at
- * which a thread may be cancelled. That costs about 30 ns a call. No thread that runs a loop is cancelled.
- * Sanitizers watch libc's functions, so they get these.
+ * In a process with several threads (the keeper is one), glibc's recv() and its kin are points where
+ * pthread_cancel() may end the thread. That costs about 30 ns a call, and nobody cancels a thread that
+ * runs a loop. So these functions enter the kernel directly. They return as libc's do: -1 with errno on
+ * error. Sanitizers check the arguments of libc's functions, so a build with one calls libc.
  */
 #ifndef FASTAIO_KERNEL_H
 #define FASTAIO_KERNEL_H
@@ -15,15 +16,15 @@
 
 #if defined(SYS_recvfrom) && defined(SYS_sendto) && defined(SYS_sendmsg) && defined(SYS_epoll_pwait)   \
     && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define CALLS_KERNEL 1
+#define ENTERS_KERNEL 1
 #else
-#define CALLS_KERNEL 0
+#define ENTERS_KERNEL 0
 #endif
 
 static inline ssize_t
 kernel_recv(int fd, void *buffer, size_t size, int flags)
 {
-#if CALLS_KERNEL
+#if ENTERS_KERNEL
     return syscall(SYS_recvfrom, fd, buffer, size, flags, NULL, NULL);
 #else
     return recv(fd, buffer, size, flags);
@@ -33,7 +34,7 @@ kernel_recv(int fd, void *buffer, size_t size, int flags)
 static inline ssize_t
 kernel_send(int fd, const void *data, size_t size, int flags)
 {
-#if CALLS_KERNEL
+#if ENTERS_KERNEL
     return syscall(SYS_sendto, fd, data, size, flags, NULL, (size_t)0);
 #else
     return send(fd, data, size, flags);
@@ -43,7 +44,7 @@ kernel_send(int fd, const void *data, size_t size, int flags)
 static inline ssize_t
 kernel_sendmsg(int fd, const struct msghdr *message, int flags)
 {
-#if CALLS_KERNEL
+#if ENTERS_KERNEL
     return syscall(SYS_sendmsg, fd, message, flags);
 #else
     return sendmsg(fd, message, flags);
@@ -95,7 +96,7 @@ kernel_write(int fd, const void *data, size_t size)
 static inline int
 kernel_epoll_wait(int epoll_fd, struct epoll_event *events, int count, int timeout_ms)
 {
-#if CALLS_KERNEL
+#if ENTERS_KERNEL
 #ifdef SYS_epoll_wait
     return (int)syscall(SYS_epoll_wait, epoll_fd, events, count, timeout_ms);
 #else

@@ -1,6 +1,7 @@
 /* pool.h: freed objects of one size, kept for reuse.
  *
- * Small objects are made and freed with every callback; a pool spares the allocator's work. */
+ * Small objects are made and freed with every callback. A pool spares the allocator's work.
+ */
 #ifndef FASTAIO_POOL_H
 #define FASTAIO_POOL_H
 
@@ -11,7 +12,7 @@
 typedef struct {
     PyObject *items[POOL_CAPACITY];
     size_t count;
-    bool closed; /* keeps no object any more, since their types are being freed */
+    bool closed; /* keeps no more objects: their types are being freed */
 } Pool;
 
 /* Return a new, untracked object of `type`, whose fields are not initialised; NULL with MemoryError. */
@@ -24,8 +25,8 @@ pool_take(Pool *pool, PyTypeObject *type)
     return PyObject_GC_New(PyObject, type);
 }
 
-/* Return a new object of `type`, zeroed and tracked, as tp_alloc does; NULL with MemoryError. Works for
-   subclasses of types with a managed dict, too: their dealloc clears the words before the object. */
+/* Return a new object of `type`, zeroed and tracked, as tp_alloc does; NULL with MemoryError. Also for types
+   with a managed dict: their dealloc has cleared the words in front of the object. */
 static inline PyObject *
 pool_alloc(Pool *pool, PyTypeObject *type)
 {
@@ -40,7 +41,8 @@ pool_alloc(Pool *pool, PyTypeObject *type)
     return obj;
 }
 
-/* Keeps or frees an untracked, cleared object; the type's reference is the caller's to drop. */
+/* Keep an untracked, cleared object, or free it if the pool is full, closed or NULL. The caller drops the
+   reference to the type. */
 static inline void
 pool_give(Pool *pool, PyObject *obj)
 {
@@ -52,6 +54,7 @@ pool_give(Pool *pool, PyObject *obj)
     }
 }
 
+/* Free the kept objects, and keep none from now on. */
 static inline void
 pool_close(Pool *pool)
 {

@@ -1,11 +1,9 @@
-/* replaced.c: looks at asyncio's classes and at the clock when something about them has changed. */
+/* replaced.c: looking at asyncio's classes and clock again after a change. */
 #include "base/replaced.h"
-
-#include "base/state.h"
 
 /* ---- attributes of classes ------------------------------------------------------------------- */
 
-/* Return the class's version, and never what an unknown version is compared with. */
+/* Return the version of a class to compare with; for an unknown version a number that never matches. */
 static unsigned
 known_tag(const PyTypeObject *type)
 {
@@ -31,6 +29,7 @@ watched_name_look(WatchedName *watched)
     return watched->replaced;
 }
 
+/* Take the present value of type.name as the original. Return 0, or -1 with an exception. */
 static int
 watch_name(WatchedName *watched, PyObject *type, const char *name)
 {
@@ -58,7 +57,7 @@ name_traverse(WatchedName *watched, visitproc visit, void *arg)
     return 0;
 }
 
-/* Clear a name. Code that still runs after that finds it not replaced. */
+/* Clear a name. Code that runs later finds the name not replaced. */
 static void
 name_clear(WatchedName *watched)
 {
@@ -75,7 +74,7 @@ bind_attribute(PyObject *type, PyObject *name, PyObject *instance)
 {
     PyObject *attribute = PyObject_GetAttr(type, name);
     descrgetfunc get = attribute ? Py_TYPE(attribute)->tp_descr_get : NULL;
-    if (get == NULL) { /* a mock is called without the instance, as asyncio calls it */
+    if (get == NULL) { /* no descriptor, as a mock: called without the instance, as by asyncio */
         return attribute;
     }
     PyObject *bound = get(attribute, instance, type);
@@ -89,8 +88,9 @@ bind_attribute(PyObject *type, PyObject *name, PyObject *instance)
 
 #define CHANGES_KEY "fastaio._fastaio.clock_changes"
 
-/* Return the count of changes. A watcher's callback does not know which copy of the module it serves, so the
-   count belongs to the interpreter, and every copy keeps it alive. */
+/* Return the interpreter's count of changes, and set *capsule to a new reference to its owner if `capsule` is
+   not NULL; NULL if there is no count. A watcher's callback does not know which copy of the module it
+   serves. So the count belongs to the interpreter, and every copy keeps the count alive. */
 static uint64_t *
 changes_of_interpreter(PyObject **capsule)
 {
@@ -105,6 +105,7 @@ changes_of_interpreter(PyObject **capsule)
     return PyCapsule_GetPointer(found, CHANGES_KEY);
 }
 
+/* The watcher's callback: count a change, unless it is of another name. */
 static int
 clock_changes(PyDict_WatchEvent event, PyObject *Py_UNUSED(dict), PyObject *key,
               PyObject *Py_UNUSED(value))
@@ -154,7 +155,7 @@ watch_clock(WatchedClock *clock)
         return -1;
     }
     clock->watcher = PyDict_AddWatcher(clock_changes);
-    if (clock->watcher < 0) { /* others have all that there are: the clock is looked up each time */
+    if (clock->watcher < 0) { /* all watchers are taken: the clock is looked up each time */
         PyErr_Clear();
         return 0;
     }
@@ -164,7 +165,7 @@ watch_clock(WatchedClock *clock)
                : 0;
 }
 
-/* Remove the watcher: it belongs to this copy of the module. */
+/* Remove the watcher, which belongs to this copy of the module. */
 static void
 unwatch_clock(WatchedClock *clock)
 {
@@ -185,7 +186,7 @@ unwatch_clock(WatchedClock *clock)
     Py_CLEAR(clock->capsule);
 }
 
-#else /* a dict knows its own version */
+#else /* a dict has a version */
 
 static int
 watch_clock(WatchedClock *clock)
@@ -233,20 +234,16 @@ init_clock(WatchedClock *clock)
     return clock->original ? watch_clock(clock) : -1;
 }
 
-/* ---- all of them ----------------------------------------------------------------------------- */
+/* ---- all names ------------------------------------------------------------------------------- */
 
 int
-replaced_init(PyObject *module)
+replaced_init(Replaced *replaced, PyObject *timer_handle, PyObject *guarded_handle,
+              PyObject *transport)
 {
-    fastaio_state *st = state_of_module(module);
-    Replaced *replaced = &st->replaced;
-    PyObject *guarded = st->asyncio_ThreadSafeHandle != Py_None ? st->asyncio_ThreadSafeHandle
-                                                                : st->asyncio_Handle;
     replaced->clock.watcher = -1;
-    return watch_name(&replaced->timer_run, st->asyncio_TimerHandle, "_run") < 0
-                   || watch_name(&replaced->guarded_run, guarded, "_run") < 0
-                   || watch_name(&replaced->extra_info, st->asyncio_Transport,
-                                 "get_extra_info") < 0
+    return watch_name(&replaced->timer_run, timer_handle, "_run") < 0
+                   || watch_name(&replaced->guarded_run, guarded_handle, "_run") < 0
+                   || watch_name(&replaced->extra_info, transport, "get_extra_info") < 0
                    || init_clock(&replaced->clock) < 0
                ? -1
                : 0;

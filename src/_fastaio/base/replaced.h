@@ -2,7 +2,7 @@
  *
  * Tracers, mocks and test tools replace functions of asyncio. Native code that stands in for such a
  * function calls the replacement instead. While nothing has changed, each question costs one
- * comparison: of the version of a type, or of the dicts that the clock is looked up in.
+ * comparison: of the version of a class, or of the dicts that the clock is looked up in.
  */
 #ifndef FASTAIO_REPLACED_H
 #define FASTAIO_REPLACED_H
@@ -15,18 +15,18 @@ typedef struct {
     PyObject *name;     /* owned */
     PyObject *original; /* owned: its value when the module was loaded */
     unsigned tag;       /* the version of the class at the last look */
-    bool replaced;
+    bool replaced;      /* the result of the last look */
 } WatchedName;
 
 /* The clock of asyncio's loops: the name `time` in base_events, and the name `monotonic` in that module. */
 typedef struct {
-    PyObject *time_dict;  /* owned: of the module time */
-    PyObject *base_dict;  /* owned: of asyncio.base_events */
-    PyObject *module;     /* owned: the module time */
-    PyObject *original;   /* owned: time.monotonic */
-    PyObject *capsule;    /* owned: the memory that `changes` points to (3.12 and newer) */
-    const uint64_t *changes; /* counts the changes of both dicts (3.12 and newer) */
-    int watcher;          /* of both dicts; -1: none, so changes go unnoticed by the version */
+    PyObject *time_dict;     /* owned: of the module time */
+    PyObject *base_dict;     /* owned: of asyncio.base_events */
+    PyObject *module;        /* owned: the module time */
+    PyObject *original;      /* owned: time.monotonic when the module was loaded */
+    PyObject *capsule;       /* owned: the memory that `changes` points to (3.12 and newer) */
+    const uint64_t *changes; /* the count of changes of both dicts (3.12 and newer) */
+    int watcher;             /* of both dicts; -1: none, so nothing counts the changes */
 } WatchedClock;
 
 typedef struct {
@@ -36,9 +36,10 @@ typedef struct {
     WatchedClock clock;
 } Replaced;
 
-/* Look at the class. Return true if the attribute is replaced. Keeps the exception that is set. */
+/* Look the attribute up. Return true if it is replaced. Keeps the exception that is set. */
 bool watched_name_look(WatchedName *watched);
 
+/* Return true if the attribute is replaced. Keeps the exception that is set. */
 static inline bool
 watched_name_is_replaced(WatchedName *watched)
 {
@@ -54,7 +55,8 @@ handle_run_is_replaced(Replaced *replaced)
            || watched_name_is_replaced(&replaced->guarded_run);
 }
 
-/* Return a number that changes with each change of the names that lead to the clock. */
+/* Return a number that changes with each change of the names that lead to the clock.
+   Void while `watcher` is -1. */
 static inline uint64_t
 watched_clock_version(const WatchedClock *clock)
 {
@@ -68,10 +70,13 @@ watched_clock_version(const WatchedClock *clock)
 /* Return true if asyncio's clock is no longer time.monotonic(). Keeps the exception that is set. */
 bool watched_clock_is_replaced(const WatchedClock *clock);
 
-/* Return `type.name` bound to an instance that only pretends to be of that type; NULL with an exception. */
+/* Return `type.name` bound to an object that need not be an instance of `type`; NULL with an exception. */
 PyObject *bind_attribute(PyObject *type, PyObject *name, PyObject *instance);
 
-int replaced_init(PyObject *module);
+/* Take asyncio's names as the originals. `guarded_handle`: the class whose _run() guarded handles call.
+   Return 0, or -1 with an exception. */
+int replaced_init(Replaced *replaced, PyObject *timer_handle, PyObject *guarded_handle,
+                  PyObject *transport);
 int replaced_traverse(Replaced *replaced, visitproc visit, void *arg);
 void replaced_clear(Replaced *replaced);
 

@@ -1,4 +1,4 @@
-/* state.c: makes, shows to the collector and drops what one copy of the module holds. */
+/* state.c: filling, traversing and clearing the state of one copy of the module. */
 #include "base/state.h"
 
 PyTypeObject *
@@ -39,6 +39,7 @@ state_import(const char *module_name, const char *name)
     return attribute;
 }
 
+/* As state_import(), but return None if the module lacks the attribute. */
 static PyObject *
 import_optional(const char *module_name, const char *name)
 {
@@ -50,8 +51,8 @@ import_optional(const char *module_name, const char *name)
     return attribute;
 }
 
-int
-state_init_names(fastaio_state *st)
+static int
+init_names(fastaio_state *st)
 {
 #define X(name)                                                                                    \
     if ((st->str_##name = PyUnicode_InternFromString(#name)) == NULL) {                            \
@@ -60,7 +61,7 @@ state_init_names(fastaio_state *st)
     FASTAIO_NAMES(X)
 #undef X
 #define X(field, module, attribute)                                                                \
-    if ((st->field = state_import(module, attribute)) == NULL) {                               \
+    if ((st->field = state_import(module, attribute)) == NULL) {                                   \
         return -1;                                                                                 \
     }
     FASTAIO_IMPORTS(X)
@@ -73,6 +74,18 @@ state_init_names(fastaio_state *st)
 #undef X
     st->context_kwname = PyTuple_Pack(1, st->str_context);
     return st->context_kwname ? 0 : -1;
+}
+
+int
+state_init(fastaio_state *st)
+{
+    if (init_names(st) < 0) {
+        return -1;
+    }
+    bool has_guarded = st->asyncio_ThreadSafeHandle != Py_None;
+    return replaced_init(&st->replaced, st->asyncio_TimerHandle,
+                         has_guarded ? st->asyncio_ThreadSafeHandle : st->asyncio_Handle,
+                         st->asyncio_Transport);
 }
 
 int

@@ -7,7 +7,7 @@
 #include "base/pool.h"
 #include "base/replaced.h"
 
-/* Names used on hot or repeated paths: X(name) for a name that is also its own text. */
+/* Interned strings for hot or repeated paths: X(name) makes st->str_name with the text "name". */
 #define FASTAIO_NAMES(X)                                                                           \
     X(__name__) X(__kwdefaults__) X(_asyncio_future_blocking) X(add_done_callback) X(accept)       \
     X(buffer_updated)                                                                              \
@@ -70,7 +70,7 @@
     X(asyncio_IncompleteReadError, "asyncio.exceptions", "IncompleteReadError")                    \
     X(asyncio_LimitOverrunError, "asyncio.exceptions", "LimitOverrunError")
 
-/* The same for objects that some versions of Python lack: then None. */
+/* The same for objects that some versions of Python lack: the field is None there. */
 #define FASTAIO_OPTIONAL_IMPORTS(X)                                                                \
     X(asyncio_ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle")                             \
     X(eager_task_factory, "asyncio.tasks", "eager_task_factory")
@@ -79,30 +79,30 @@ struct LoopObject;
 typedef struct TaskObject TaskObject;
 typedef struct TlsState TlsState;
 
-/* What protocol.get_buffer() and .buffer_updated() do, for a protocol whose data path is native: `size`
-   bytes have arrived. They are no longer needed once the first call into Python is made, so they may
-   lie in the loop's receive buffer. Return 0, or -1 with an exception. */
+/* Hand received bytes to a protocol whose data path is native, in place of its get_buffer() and
+   buffer_updated(). `data` may lie in the loop's receive buffer: the function uses the bytes before it
+   makes its first call into Python, not after. Return 0, or -1 with an exception. */
 typedef int (*native_feed_fn)(PyObject *protocol, const char *data, Py_ssize_t size);
 
 /* TLS is above the transports that feed it, so it registers its functions here. */
 typedef struct {
-    /* Return whether `protocol` takes its input by feed(): 1, 0, or -1 with an exception. */
+    /* Return 1 if `protocol` takes its input by feed(), 0, or -1 with an exception. */
     int (*takes)(struct LoopObject *loop, PyObject *protocol);
     native_feed_fn feed;
 } NativeFeed;
 
-/* asyncio's classes of streams: do they have the methods that they were loaded with? */
+/* The last look at StreamReader and StreamReaderProtocol of asyncio, whose methods others may replace. */
 typedef struct {
-    PyObject *functions;   /* what they were loaded with */
-    unsigned reader_tag;   /* versions of the two classes when they were looked at */
+    PyObject *functions;   /* owned: the methods when the module was loaded */
+    unsigned reader_tag;   /* the versions of the two classes at that look */
     unsigned protocol_tag;
-    bool intact;
+    bool intact;           /* both classes have the methods that they were loaded with */
 } ReaderClasses;
 
 typedef struct fastaio_state {
     PyTypeObject *FutureType;
     PyTypeObject *TaskType;
-    PyTypeObject *AwaitType; /* what `await future` iterates */
+    PyTypeObject *AwaitType; /* the iterator of future.__await__() */
     PyTypeObject *HandleType;
     PyTypeObject *TimerHandleType;
     PyTypeObject *LoopType;
@@ -135,15 +135,16 @@ typedef struct fastaio_state {
     PyObject *awaited_by_add;    /* from 3.14: asyncio's function */
     PyObject *awaited_by_discard;
     TaskObject *tasks;           /* up to 3.13: the newest of our living tasks */
-    unsigned fork_count; /* calls of os.fork() between the module's loading and this process */
-    struct LoopObject *fork_listeners; /* the loops whose pollers are told of a fork (fork.c) */
-    struct SignalPipe *signal_pipes; /* signal_pipe.c: those that are open */
-    bool wakeup_slot_proved;         /* signal_pipe.c: wakeup_slot_read() has proved to be right */
-    struct Keeper *keeper;              /* sends output while a callback blocks (keeper.h) */
     bool registry_ready;         /* fastaio._registry.prepare() has been called */
     BaseLayout layout;
     uint64_t *task_numbers;    /* the last "Task-<number>" of asyncio; NULL: not looked for yet */
     uint64_t own_task_numbers; /* the same where asyncio's is not found */
+
+    unsigned fork_count;               /* os.fork() calls between the module's loading and this process */
+    struct LoopObject *fork_listeners; /* fork.c: the loops whose pollers are told of a fork */
+    struct Keeper *keeper;             /* keeper.h: sends output while a callback blocks */
+    struct SignalPipe *signal_pipes;   /* signal_pipe.c: the open ones */
+    bool wakeup_slot_proved;           /* signal_pipe.c: wakeup_slot_read() has proved right */
 
     Pool handle_pool; /* of Handles and TimerHandles */
     Pool await_pool;
@@ -182,7 +183,7 @@ state_of_dying(PyTypeObject *type)
     return module ? state_of_module(module) : NULL;
 }
 
-/* Drop the result of a call. Return 0, or -1 if it is NULL. */
+/* Drop the result of a call. Return 0, or -1 if the result is NULL. */
 static inline int
 drop_result(PyObject *result)
 {
@@ -197,8 +198,8 @@ PyTypeObject *state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base
 /* Add methods to a type that another room has made. Return 0, or -1 with an exception. */
 int state_add_methods(PyTypeObject *type, PyMethodDef *methods);
 
-/* The parts of the module's life that concern the state itself. */
-int state_init_names(fastaio_state *st);
+/* Fill in names and imports, and note asyncio's originals. Return 0, or -1 with an exception. */
+int state_init(fastaio_state *st);
 int state_traverse(fastaio_state *st, visitproc visit, void *arg);
 void state_clear(fastaio_state *st);
 

@@ -15,6 +15,7 @@ check_callback(LoopObject *loop, PyObject *callback, const char *method)
 
 /* ---- call_soon and its kin ------------------------------------------------------------------- */
 
+/* Queue a handle, with a new reference. Return 0, or -1 with MemoryError. */
 static int
 push_handle(LoopObject *loop, HandleObject *handle)
 {
@@ -26,6 +27,7 @@ push_handle(LoopObject *loop, HandleObject *handle)
     return 0;
 }
 
+/* Note the stack in the handle, for debug mode. Return 0, or -1 with an exception. */
 static int
 keep_source_traceback(LoopObject *loop, HandleObject *handle)
 {
@@ -41,7 +43,7 @@ keep_source_traceback(LoopObject *loop, HandleObject *handle)
 /* The signature of a call_*() method: (callback, *args), or (time, callback, *args). */
 typedef struct {
     const char *method;
-    const char *time; /* the name of its first argument; NULL: it has no time */
+    const char *time; /* the name of the time, its first argument; NULL: it has none */
 } CallSignature;
 
 #define CLASS "BaseEventLoop." /* as asyncio names its methods */
@@ -81,7 +83,7 @@ parse_call(const CallSignature *sig, Call *call, PyObject *const *args, Py_ssize
                                        {"context", &call->context},
                                        {sig->time, &call->time},
                                        {NULL, NULL}};
-        if (keyword_arguments(sig->method, known, keywords, values) < 0) {
+        if (parse_keywords(sig->method, known, keywords, values) < 0) {
             return -1;
         }
         if (call->context == Py_None) {
@@ -105,15 +107,16 @@ parse_call(const CallSignature *sig, Call *call, PyObject *const *args, Py_ssize
     return 0;
 }
 
-/* Return a new handle for a call; NULL with an exception. `method`: its name in the messages of debug mode. */
+/* Return a new handle for a call; NULL with an exception. `method`: the name in messages of debug mode. */
 static HandleObject *
 make_handle(LoopObject *loop, const char *method, const Call *call, bool check_thread)
 {
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    if (loop->watchdog.debug && ((check_thread && loop_check_thread(loop) < 0)
-                        || check_callback(loop, call->callback, method) < 0)) {
+    if (loop->watchdog.debug
+        && ((check_thread && loop_check_thread(loop) < 0)
+            || check_callback(loop, call->callback, method) < 0)) {
         return NULL;
     }
     HandleObject *handle = handle_new(loop->st, (PyObject *)loop, call->callback, call->args,
@@ -237,6 +240,7 @@ loop_seconds(LoopObject *loop, double *seconds)
     return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
+/* Schedule a timer. Takes over the handle. Return it, or NULL with MemoryError. */
 static PyObject *
 schedule_timer(LoopObject *loop, HandleObject *handle, double when)
 {
@@ -272,9 +276,9 @@ PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, *args, context=
 "Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
 "Timers that are due together run in order of their deadline, then of creation.");
 
-/* Call a replaced self.call_at(when, callback, *args, context=context). */
+/* Call the replaced self.call_at(when, callback, *args, context=context). */
 static PyObject *
-call_overridden_call_at(LoopObject *loop, const Call *call, PyObject *when)
+call_replaced_call_at(LoopObject *loop, const Call *call, PyObject *when)
 {
     PyObject *timer = NULL;
     PyObject **stack = PyMem_New(PyObject *, call->arg_count + 4);
@@ -292,7 +296,7 @@ call_overridden_call_at(LoopObject *loop, const Call *call, PyObject *when)
     return timer;
 }
 
-/* Do call_later() for a delay that is no float, or with a replaced call_at(). */
+/* Do call_later() for a delay that is not a float, or with a replaced call_at(). */
 static PyObject *
 call_later_by_objects(LoopObject *loop, const Call *call, double now)
 {
@@ -303,7 +307,7 @@ call_later_by_objects(LoopObject *loop, const Call *call, double now)
         return NULL;
     }
     if (loop_overrides(loop) & OVERRIDE_CALL_AT) {
-        timer = call_overridden_call_at(loop, call, when);
+        timer = call_replaced_call_at(loop, call, when);
     }
     else {
         HandleObject *handle = make_handle(loop, "call_at", call, true);
@@ -356,7 +360,7 @@ loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject
 PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
 "Return the loop's clock (CLOCK_MONOTONIC) in seconds, a float.");
 
-/* Call asyncio's time(), which looks time.monotonic() up each time. */
+/* Call asyncio's own time(), which looks time.monotonic() up each time. */
 static PyObject *
 replaced_time(LoopObject *loop)
 {

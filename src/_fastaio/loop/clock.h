@@ -2,7 +2,8 @@
 #ifndef FASTAIO_CLOCK_H
 #define FASTAIO_CLOCK_H
 
-#include "base/compat.h"
+#include <stdbool.h>
+#include <stdint.h>
 #include <time.h>
 
 #define NS_PER_SECOND INT64_C(1000000000)
@@ -43,7 +44,7 @@ cycle_counter(void)
 #endif
 }
 
-/* Read the clock, where `counter` has just been read: now_ns is exact afterwards. */
+/* Read the clock: now_ns is exact afterwards. `counter`: cycle_counter(), just read. */
 void clock_read_at(LoopClock *clock, uint64_t counter);
 
 /* Read the clock: now_ns is exact afterwards. */
@@ -70,7 +71,7 @@ clock_refresh(LoopClock *clock)
     }
 }
 
-/* Return seconds in ns, rounded up and clamped to the range of int64_t. NaN becomes INT64_MIN. */
+/* Return seconds in ns, rounded up and clamped to the range of int64_t; INT64_MIN for NaN. */
 int64_t seconds_to_ns(double seconds);
 
 #endif

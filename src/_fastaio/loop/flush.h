@@ -15,6 +15,7 @@
 #ifndef FASTAIO_FLUSH_H
 #define FASTAIO_FLUSH_H
 
+#include "base/compat.h"
 #include "loop/clock.h"
 #include <stdatomic.h>
 

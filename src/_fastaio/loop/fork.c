@@ -92,7 +92,7 @@ after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* Finalizers may still write. From here on their output is sent at once. */
+/* End the keeper. Finalizers may still write; their output is sent immediately from now on. */
 static PyObject *
 at_exit(PyObject *module, PyObject *Py_UNUSED(ignored))
 {

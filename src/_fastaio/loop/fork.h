@@ -1,12 +1,12 @@
-/* fork.h: what os.fork() means for the loops of this process and of the child. */
+/* fork.h: the hooks of os.fork(), and the loops whose pollers are told of a fork. */
 #ifndef FASTAIO_FORK_H
 #define FASTAIO_FORK_H
 
 #include "loop/loop.h"
 
-/* Tell the loop's poller of each fork, in the child, until fork_unlisten(). */
+/* From now on, tell the loop's poller in the child of each fork. */
 void fork_listen(LoopObject *loop);
-/* Tell it no longer; harmless when it is not told. */
+/* End that; harmless when repeated. */
 void fork_unlisten(LoopObject *loop);
 
 /* Make the module state's keeper, and register the hooks of os.fork() and of the interpreter's end.

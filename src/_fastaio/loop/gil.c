@@ -1,34 +1,34 @@
 /* gil.c: how a busy loop shares the GIL with other threads.
  *
- * A thread that wants the GIL sleeps until its holder releases it, and needs some microseconds to wake
- * up. A holder that takes the GIL back at once is faster, so the other thread sleeps on, until after
- * sys.getswitchinterval() (5 ms) it gets the GIL by force. So the loop has to stay away for as long as
- * a wake-up takes, but only where somebody waits: CPython does not tell whether that is so. The time
- * that the release takes does: with a waiter it includes a system call that wakes a thread.
+ * A thread that waits for the GIL sleeps until the holder releases it, then needs some microseconds to
+ * wake up. A holder that takes the GIL back immediately is faster. The waiting thread then sleeps on,
+ * and gets the GIL by force after sys.getswitchinterval() (5 ms). So the loop stays away for as long as
+ * a wake-up takes, but only if a thread waits. CPython does not tell whether one does. The duration of
+ * the release does: with a waiting thread it includes the system call that wakes that thread.
  */
 #include "loop/gil.h"
 
 #include "loop/clock.h"
 #include <sched.h>
 
-/* How often a busy loop offers the GIL. */
+/* A busy loop offers the GIL this often. */
 #define OFFER_INTERVAL_NS 100000
-/* How soon it offers the GIL again after a thread has taken it: a thread that makes system calls wants it
-   back after each of them. */
+/* The loop offers the GIL again this soon after a thread has taken it: a thread that makes system calls wants
+   the GIL back after each of them. */
 #define OFFER_AGAIN_NS 25000
-/* A release that takes longer than this has woken a thread. Measured on two virtual CPUs: 30 to 600 ns
+/* A longer release has woken a thread. Measured on two virtual CPUs: 30 to 600 ns
    without a waiter, 4 to 30 us with one. */
 #define WAITER_RELEASE_NS 1200
-/* How long the loop stays away: a multiple of the time that the release took, since a machine that is
-   slow to send a wake-up is slow to receive it. */
+/* The loop stays away for this many times the duration of the release: a machine that is slow to send a
+   wake-up is slow to receive it. */
 #define AWAY_FACTOR 3
 #define AWAY_MIN_NS 10000
 #define AWAY_MAX_NS 60000
-/* The most that the loop keeps the GIL for because it has waited for it: CPython's switch interval. */
+/* The longest that the loop keeps the GIL in return for a wait: CPython's switch interval. */
 #define KEEP_MAX_NS 5000000
 
 void
-gil_was_released(GilShare *share, int64_t now_ns)
+gil_note_release(GilShare *share, int64_t now_ns)
 {
     share->due_ns = now_ns + OFFER_INTERVAL_NS;
 }
@@ -37,11 +37,11 @@ gil_was_released(GilShare *share, int64_t now_ns)
 void
 gil_offer(GilShare *share, int64_t *now_ns)
 {
-    gil_was_released(share, *now_ns);
+    gil_note_release(share, *now_ns);
 }
 #else
 
-/* Let the thread that has been woken run; return when it has had the time to take the GIL. */
+/* Give the woken thread the time to take the GIL. Return the time at which that has passed. */
 static int64_t
 stay_away(int64_t released_ns, int64_t release_took_ns)
 {
@@ -69,8 +69,8 @@ gil_offer(GilShare *share, int64_t *now_ns)
     }
     PyEval_RestoreThread(thread);
     *now_ns = clock_ns();
-    /* A thread that computes keeps the GIL until it loses it by force. The loop then keeps it as long,
-       or it would get a fiftieth of the time. */
+    /* A thread that computes keeps the GIL until it loses it by force. So the loop keeps the GIL as long:
+       otherwise it would get a fiftieth of the time. */
     int64_t keep_ns = *now_ns - asked_ns;
     keep_ns = keep_ns > KEEP_MAX_NS ? KEEP_MAX_NS : keep_ns;
     int64_t interval_ns = had_waiter ? OFFER_AGAIN_NS : OFFER_INTERVAL_NS;

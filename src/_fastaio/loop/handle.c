@@ -1,11 +1,12 @@
-/* handle.c: the types Handle and TimerHandle. Running a handle is in turn/run.c. */
+/* handle.c: the types Handle and TimerHandle. turn/run.c runs handles. */
 #include "loop/handle.h"
 
 #include "loop/loop.h"
 #include <structmember.h>
 
-/* ---- making ----------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
+/* Give a new handle its arguments. Return 0, or -1 with MemoryError. */
 static int
 handle_set_args(HandleObject *handle, PyObject *const *args, Py_ssize_t count)
 {
@@ -72,10 +73,10 @@ handle_notes(HandleObject *handle)
 
 /* ---- guarded handles ------------------------------------------------------------------------- */
 
-/* asyncio has a lock in each handle. Here a thread that has to wait makes one, so a call that no thread
+/* asyncio has a lock in each handle. Here a thread that has to wait makes the lock, so a call that no thread
    waits for costs two stores. The GIL guards all fields. */
 struct RunEnd {
-    PyThread_type_lock lock; /* held for the runner, which releases it at the end of the call */
+    PyThread_type_lock lock; /* taken when it is made; the runner releases it at the end of the call */
     int users;               /* the runner and the waiting threads; the last one frees the struct */
 };
 
@@ -163,8 +164,8 @@ handle_leave(HandleObject *handle)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* Give the handle `count` other arguments, whose references it takes over. The old ones are dropped last:
-   that may run code which reads the arguments or sets them again. */
+/* Give the handle `count` other arguments, whose references are taken over. Drop the old ones last: that may
+   run code which reads the arguments or sets them again. */
 static void
 handle_replace_args(HandleObject *handle, PyObject *const *args, int count, bool packed)
 {
@@ -258,7 +259,7 @@ base_class(HandleObject *handle)
     return handle->is_timer ? st->asyncio_TimerHandle : st->asyncio_Handle;
 }
 
-/* Return the class that `__class__` tells, borrowed. */
+/* Return the value of `__class__`, borrowed. */
 static PyObject *
 apparent_class(HandleObject *handle)
 {
@@ -278,7 +279,8 @@ handle_repr_info(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     return PyObject_CallMethod(base_class(handle), "_repr_info", "O", handle);
 }
 
-/* Keep the handle's repr(), for debug mode, before it is cancelled. Return 0, or -1 with an exception. */
+/* Keep the repr() of a handle that is about to lose its call, for debug mode. Return 0, or -1 with an
+   exception. */
 static int
 handle_keep_repr(HandleObject *handle)
 {
@@ -307,7 +309,7 @@ handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     handle->cancelled = true;
     /* Only the loops of this module make these handles. */
     LoopObject *loop = (LoopObject *)handle->loop;
-    /* This comes before any code runs: the timers must know the number of their cancelled ones. */
+    /* This comes before any code runs: the timers count their cancelled ones. */
     if (handle->scheduled) {
         timers_cancelled(&loop->timers, (PyObject *)handle);
     }
@@ -339,8 +341,8 @@ handle_get_context(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(handle->context ? handle->context : Py_None);
 }
 
-/* Call _run() of asyncio's class, or its replacement. It reports what the callback raises, and needs only the
-   attributes below. */
+/* Call _run() of asyncio's class, or its replacement. asyncio's reports exceptions of the callback, and uses
+   only attributes that this type has. */
 static PyObject *
 run_by_class(HandleObject *handle)
 {
@@ -370,8 +372,7 @@ handle_run_method(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     return result;
 }
 
-/* Return a lock without effect for asyncio's _ThreadSafeHandle._run: the caller of _run has entered the
-   handle already. */
+/* Return a lock without effect for asyncio's _ThreadSafeHandle._run(): its caller has entered the handle. */
 static PyObject *
 handle_get_lock(HandleObject *handle, void *Py_UNUSED(closure))
 {
@@ -442,7 +443,7 @@ handle_assign_args(HandleObject *handle, PyObject *value, void *Py_UNUSED(closur
     return 0;
 }
 
-/* Get or set a field of the notes. `closure` is its offset. */
+/* Get or set a field of the notes. `closure`: its offset. */
 static PyObject *
 handle_get_note(HandleObject *handle, void *closure)
 {

@@ -6,9 +6,9 @@
 #include "loop/handle_object.h"
 
 /* Return a new Handle, or a TimerHandle if `timer` is true; NULL with an exception. `loop` must be one
-   of this module's. The handle runs in `context`; NULL: in a copy of the current one. A handle that
-   is made while the loop runs is untracked: its maker calls handle_track() unless it queues the
-   handle. */
+   of this module's. The callback runs in `context`; NULL: in a copy of the current one. A handle that
+   is made while the loop runs is untracked: a caller that does not queue the handle must call
+   handle_track(). */
 HandleObject *handle_new(fastaio_state *st, PyObject *loop, PyObject *callback,
                          PyObject *const *args, Py_ssize_t arg_count, PyObject *context,
                          bool timer);
@@ -22,8 +22,8 @@ handle_guard(fastaio_state *st, HandleObject *handle)
     handle->guarded = st->asyncio_ThreadSafeHandle != Py_None;
 }
 
-/* Enter a guarded handle. Until handle_leave(), cancel() and cancelled() in other threads wait. Return
-   1; 0 if this thread had entered before, and must not leave; -1 with an exception. */
+/* Enter a guarded handle. Until handle_leave(), cancel() and cancelled() in other threads wait. Return 1; 0
+   if this thread has already entered, and must not leave again; or -1 with an exception. */
 int handle_enter(HandleObject *handle);
 void handle_leave(HandleObject *handle);
 

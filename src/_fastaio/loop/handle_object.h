@@ -1,9 +1,9 @@
-/* handle_object.h: a Handle as the loop's queues see it: the struct, and the garbage collector's view.
+/* handle_object.h: the struct of a Handle, for the loop's queues, and when the collector tracks one.
  *
- * The collector need not look at what a running loop has queued: such a handle cannot be garbage, and
- * it is gone soon. So a handle that is made while its loop runs is untracked. It is tracked when the
- * loop drops a handle that somebody else still has, when the run ends, and when it goes elsewhere than
- * into a queue.
+ * The garbage collector need not look at handles that a running loop has queued: such a handle cannot be
+ * garbage, and is gone soon. So a handle that is made while its loop runs is untracked. A handle is
+ * tracked when the loop drops it while another reference is left, when the run ends, and when it goes
+ * elsewhere than into a queue.
  */
 #ifndef FASTAIO_HANDLE_OBJECT_H
 #define FASTAIO_HANDLE_OBJECT_H
@@ -12,13 +12,13 @@
 
 #define HANDLE_INLINE_ARGS 4
 
-typedef struct RunEnd RunEnd; /* a lock for threads that wait for the end of the call (handle.c) */
+typedef struct RunEnd RunEnd; /* handle.c: a lock for threads that wait for the end of the call */
 
 /* Fields that few handles need, most of them in debug mode only. */
 typedef struct {
     PyObject *source_tb;
     PyObject *repr; /* repr() of the handle before it was cancelled */
-    PyObject *when; /* a timer's deadline as its caller gave it, if that was no float */
+    PyObject *when; /* a timer's deadline as its caller gave it, if that was not a float */
 } HandleNotes;
 
 typedef struct {
@@ -53,7 +53,7 @@ handle_track(PyObject *handle)
     }
 }
 
-/* Drop a queue's reference. Track the handle if somebody else has one. */
+/* Drop a queue's reference. Track the handle if another reference is left. */
 static inline void
 handle_release(PyObject *handle)
 {

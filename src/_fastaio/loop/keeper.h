@@ -51,6 +51,7 @@ keeper_is_ready(FlushList *list)
     return list->kept || keeper_take(list);
 }
 
+/* Wake the thread if it sleeps. */
 void keeper_wake(Keeper *keeper);
 /* Wake the list's keeper if it sleeps. To be called after an addition, without the list's lock. */
 static inline void

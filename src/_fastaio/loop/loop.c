@@ -1,4 +1,4 @@
-/* loop.c: what every room asks of a loop: its state, its receive buffer, its queued output. */
+/* loop.c: checks of a loop's state, its receive buffer, its queued output. */
 #include "loop/loop.h"
 
 int
@@ -56,11 +56,12 @@ loop_flush_cancel(FlushNode *node)
     }
 }
 
+/* Take the first node off the list and send its output. Return 0, or -1 with what must leave the loop. */
 static int
 flush_first(LoopObject *loop)
 {
     FlushNode *node = loop->output.first;
-    if (is_dying(node->owner)) { /* its finalizer sends */
+    if (is_dying(node->owner)) { /* the finalizer sends the output */
         loop_flush_cancel(node);
         return 0;
     }

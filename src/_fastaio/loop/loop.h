@@ -1,4 +1,4 @@
-/* loop.h: the struct of a loop, and what every room asks of it. */
+/* loop.h: the struct of a loop: its state, scheduling, output, reports, replaced methods. */
 #ifndef FASTAIO_LOOP_H
 #define FASTAIO_LOOP_H
 
@@ -36,15 +36,15 @@ typedef struct {
     unsigned tag;   /* the version of the loop's class at that look */
 } Overrides;
 
-/* Reads of connections whose stream readers get much at a time, the longest waiting first. */
+/* Queued reads of connections whose stream readers get much at a time, the longest waiting first. */
 typedef struct {
     ReadyQueue queue;
     uint64_t turn;   /* metrics.iterations of the turn that `size` belongs to */
-    Py_ssize_t size; /* bytes that such reads have brought in that turn */
+    Py_ssize_t size; /* bytes that such reads have received in that turn */
     bool scheduled;  /* an entry that serves the queue is in the ready queue */
 } BulkReads;
 
-/* Measuring of callbacks, in debug mode or asked for. */
+/* Timing of callbacks, in debug mode or on demand. */
 typedef struct {
     int64_t slow_ns; /* callbacks that take longer are logged */
     bool debug;
@@ -77,13 +77,13 @@ struct LoopObject {
     Poller *poller;         /* NULL once closed */
     FdTable *fds;
     FlushList output;       /* transports with queued output, the oldest first */
-    PyObject *current_task; /* what asyncio believes to be current; borrowed, NULL: none */
-    PyObject **current_field; /* the word where asyncio keeps that (3.14), while a run goes on; or NULL */
+    PyObject *current_task; /* the current task for asyncio; borrowed, NULL: none */
+    PyObject **current_field; /* 3.14: the word where asyncio keeps it, during a run; NULL: not known */
     PyObject *task_factory; /* or NULL */
     char *hot_buffer;       /* HOT_BUFFER_SIZE bytes, made at the first use */
     Metrics metrics;
-    BulkReads bulk;         /* reads that wait for their turn (stream_read.c) */
-    /* From here to `wait`: what each turn touches, in a few cache lines. */
+    BulkReads bulk;         /* stream_read.c */
+    /* The fields from here to `wait` are touched in each turn: few cache lines. */
     LoopClock clock;        /* read at the start of this turn, or a moment before */
     GilShare gil;           /* when other threads are let in next */
     Overrides overrides;
@@ -155,11 +155,11 @@ void loop_flush_later(LoopObject *loop, FlushNode *node);
 void loop_flush_cancel(FlushNode *node);
 /* Flush all listed transports, in order. Return 0, or -1 with what must leave the loop. */
 int loop_flush_now(LoopObject *loop);
-/* Flush up to and including a node that is listed; all of them if it is not, or NULL. For output that is
-   sent immediately and must not overtake. Does nothing in another thread than the loop's. Return 0,
-   or -1 with what must leave the loop. */
+/* Flush the list up to and including `node`; the whole list if `node` is NULL or not listed. For output
+   that is sent immediately and must not overtake queued output. Does nothing in another thread than the
+   loop's. Return 0, or -1 with what must leave the loop. */
 int loop_flush_through(LoopObject *loop, FlushNode *node);
-/* Flush all before output that bypasses the list. Return 0, or -1 with what must leave the loop. */
+/* Flush the whole list before output that bypasses it. Return 0, or -1 with what must leave the loop. */
 static inline int
 loop_flush_before(LoopObject *loop)
 {
@@ -181,7 +181,9 @@ int loop_report_handle(LoopObject *loop, HandleObject *handle);
 /* Look at the methods of the loop's class and at the loop's own attributes. Return OVERRIDE_*. Never
    fails, and keeps the exception that is set. */
 unsigned loop_refresh_overrides(LoopObject *loop);
+/* The tp_setattro of Loop: notices replaced methods. */
 int loop_setattro(PyObject *self, PyObject *name, PyObject *value);
+/* Keep the original methods. The Loop type must have been made. Return 0, or -1 with an exception. */
 int loop_overrides_init(fastaio_state *st);
 
 /* Return OVERRIDE_*. A change of the clock alone goes unnoticed: see loop_time_overrides(). */

@@ -15,11 +15,12 @@ typedef struct {
 #define X(name) uint64_t name;
     METRICS_COUNTERS(X)
 #undef X
-    /* Bucket i counts turns whose callbacks took less than 2**i microseconds (the last: more). */
+    /* Bucket i counts turns whose callbacks took less than 2**i microseconds; the last one, all longer
+       turns. */
     uint64_t lag[METRICS_LAG_BUCKETS];
 } Metrics;
 
-/* Count a turn that ran its callbacks for `ns`. */
+/* Count a turn whose callbacks took `ns`. */
 static inline void
 metrics_turn(Metrics *metrics, int64_t ns)
 {

@@ -123,7 +123,7 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     return 0;
 }
 
-/* Keep the original methods: one for each hook, then asyncio's time(). Return 0, or -1 with an exception. */
+/* loop_hooks has one method for each hook, then asyncio's time(). */
 int
 loop_overrides_init(fastaio_state *st)
 {

@@ -5,8 +5,8 @@
 #include "loop/loop.h"
 #include "loop/watch.h"
 
-/* Return the descriptor of a number or of an object with fileno(), as the selectors module does, sign
-   included. Return -1 with *failed set on error. */
+/* Return the number itself, or the result of the object's fileno(). As in the selectors module, either may be
+   negative. On error set *failed and return -1 with an exception. */
 static int
 fileno_of(PyObject *fileobj, bool *failed)
 {
@@ -44,7 +44,8 @@ fileno_of(PyObject *fileobj, bool *failed)
     return (int)fd;
 }
 
-/* Return the number under which a file object is watched, which may have been closed since. */
+/* Return the descriptor of a number or file object. A file object that has been closed has the number under
+   which it is watched. Return -1 with an exception. */
 static int
 number_of(LoopObject *loop, PyObject *fileobj)
 {
@@ -67,37 +68,37 @@ number_of(LoopObject *loop, PyObject *fileobj)
     return -1;
 }
 
-/* Look for a transport of asyncio's own that uses fd. Return 1 with a new reference, 0, or -1 with an
-   exception. */
+/* Look for a transport of asyncio's own that uses fd. Return 1 with a new reference, 0 if there is none, or
+   -1 with an exception. */
 static int
 foreign_transport(LoopObject *loop, int fd, PyObject **transport)
 {
     fastaio_state *st = loop->st;
-    PyObject *books, *refs = NULL;
+    PyObject *transports, *refs = NULL;
     *transport = NULL;
-    int rc = PyObject_GetOptionalAttr((PyObject *)loop, st->str__transports, &books);
+    int rc = PyObject_GetOptionalAttr((PyObject *)loop, st->str__transports, &transports);
     if (rc <= 0) {
         return rc;
     }
-    /* This is a WeakValueDictionary, whose methods are slow; it is nearly always empty. */
-    rc = PyObject_GetOptionalAttr(books, st->str_data, &refs);
+    /* `transports` is a WeakValueDictionary, whose methods are slow, and nearly always empty. */
+    rc = PyObject_GetOptionalAttr(transports, st->str_data, &refs);
     if (rc > 0 && !(PyDict_Check(refs) && PyDict_Size(refs) == 0)) {
-        *transport = PyObject_CallMethod(books, "get", "i", fd);
+        *transport = PyObject_CallMethod(transports, "get", "i", fd);
         rc = *transport == NULL ? -1 : 0;
     }
     Py_XDECREF(refs);
-    Py_DECREF(books);
+    Py_DECREF(transports);
     if (*transport == NULL || *transport == Py_None) {
         Py_CLEAR(*transport);
         return rc < 0 ? -1 : 0;
     }
     PyObject *closing = PyObject_CallMethod(*transport, "is_closing", NULL);
-    int closes = closing ? PyObject_IsTrue(closing) : -1;
+    int is_closing = closing ? PyObject_IsTrue(closing) : -1;
     Py_XDECREF(closing);
-    if (closes != 0) {
+    if (is_closing != 0) {
         Py_CLEAR(*transport);
     }
-    return closes < 0 ? -1 : !closes;
+    return is_closing < 0 ? -1 : !is_closing;
 }
 
 /* Raise RuntimeError for a descriptor that a transport uses. Return -1. */
@@ -112,10 +113,11 @@ raise_taken(int fd, PyObject *fileobj, PyObject *owner)
     return -1;
 }
 
+/* Return 0; or -1 with RuntimeError if a transport uses fd. `fileobj`: shown in the message, or NULL. */
 static int
 ensure_free(LoopObject *loop, int fd, PyObject *fileobj)
 {
-    PyObject *owner = watch_owner(loop, fd);
+    PyObject *owner = watch_find_owner(loop, fd);
     if (owner != NULL) {
         return raise_taken(fd, fileobj, owner);
     }
@@ -147,7 +149,7 @@ ensure_fd_no_transport(PyObject *self, PyObject *fileobj)
     return ensure_no_transport((LoopObject *)self, fileobj) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* Parse (fd, callback, *args, context=None); the first two may be given by keyword. */
+/* The arguments of add_reader() or add_writer(), borrowed: (fd, callback, *args, context=None). */
 typedef struct {
     PyObject *fd;
     PyObject *callback;
@@ -156,6 +158,7 @@ typedef struct {
     PyObject *context;
 } AddCall;
 
+/* Parse the arguments, of which fd and callback may be keywords. Return 0, or -1 with TypeError. */
 static int
 parse_add(const char *method, AddCall *call, PyObject *const *args, Py_ssize_t count,
           PyObject *keywords)
@@ -168,7 +171,7 @@ parse_add(const char *method, AddCall *call, PyObject *const *args, Py_ssize_t c
     };
     const NamedArgument known[] = {
         {"fd", &call->fd}, {"callback", &call->callback}, {"context", &call->context}, {NULL, NULL}};
-    if (keyword_arguments(method, known, keywords, args + count) < 0) {
+    if (parse_keywords(method, known, keywords, args + count) < 0) {
         return -1;
     }
     if (call->context == Py_None) {
@@ -182,6 +185,7 @@ parse_add(const char *method, AddCall *call, PyObject *const *args, Py_ssize_t c
     return 0;
 }
 
+/* Watch a side of call->fd for a new Handle. Return the Handle, or NULL with an exception. */
 static PyObject *
 add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
 {
@@ -203,7 +207,8 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
     return (PyObject *)handle;
 }
 
-/* The public methods return None, the underscored ones the handle. */
+/* The public methods refuse descriptors of transports and return None. The underscored ones return the
+   Handle. */
 #define ADD_METHODS(name, side)                                                                   \
     static PyObject *_##name(PyObject *self, PyObject *const *args, Py_ssize_t count,              \
                              PyObject *keywords)                                                   \
@@ -292,13 +297,13 @@ PyMethodDef readers_methods[] = {
                "Call callback(*args) whenever fd can be read.")},
     {"remove_reader", KEYWORDS(remove_reader_call), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("remove_reader($self, fd)\n--\n\n"
-               "Stop watching fd for reading; tell whether it was watched.")},
+               "Stop watching fd for reading. Return True if it was watched.")},
     {"add_writer", KEYWORDS(add_writer), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("add_writer($self, fd, callback, *args)\n--\n\n"
                "Call callback(*args) whenever fd can be written.")},
     {"remove_writer", KEYWORDS(remove_writer_call), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("remove_writer($self, fd)\n--\n\n"
-               "Stop watching fd for writing; tell whether it was watched.")},
+               "Stop watching fd for writing. Return True if it was watched.")},
     {"_add_reader", KEYWORDS(_add_reader), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_remove_reader", KEYWORDS(_remove_reader_call), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_add_writer", KEYWORDS(_add_writer), METH_FASTCALL | METH_KEYWORDS, NULL},

@@ -16,6 +16,7 @@ new_context(LoopObject *loop, PyObject *message, PyObject *exception)
     return context;
 }
 
+/* Call loop.call_exception_handler(context). Return 0, or -1 with what it raised. */
 static int
 call_handler(LoopObject *loop, PyObject *context)
 {
@@ -92,7 +93,7 @@ loop_report_handle(LoopObject *loop, HandleObject *handle)
     int result = -1;
     PyObject *exception = PyErr_GetRaisedException();
     PyObject *message = NULL, *context = NULL, *source = NULL, *args = NULL, *callback = NULL;
-    /* A callback that cancels its own handle and then raises has no name left. */
+    /* A callback that cancels its own handle and then raises is described as None. */
     args = PyObject_GetAttrString((PyObject *)handle, "_args");
     if (args == NULL) {
         goto done;

@@ -1,39 +1,45 @@
-/* spin.c: whether and for how long a wait asks the kernel again and again before it blocks.
+/* spin.c: how long a wait spins before it blocks: measuring, choosing, limiting the extra CPU time.
  *
- * A thread that blocks costs CPU time: the kernel takes it off its CPU and puts it back, and then the
- * caches are cold. A wait that is shorter than that cost is cheaper, and over sooner, if the thread
- * spins. How much blocking costs and how long the waits are depends on the machine, on the peers and
- * on who else wants the CPU. So the loop tries: for a few waits each it blocks at once, spins a little,
- * spins longer, and compares CPU time and wall time per callback. The best holds until the next trial.
+ * To block costs CPU time: the kernel takes the thread off its CPU and puts it back, and then the caches
+ * are cold. A wait that is shorter than that costs less CPU time, and ends sooner, if the thread spins.
+ * The cost of blocking and the length of the waits depend on the machine, on the peers and on other
+ * programs that want the CPU. So the loop tries. For some waits each it blocks immediately, spins for
+ * a little, spins for longer, and compares CPU time times wall time per callback. The best length holds
+ * until the next trial.
  */
 #include "loop/spin.h"
 
 #include "loop/clock.h"
+#include <string.h>
 #include <sys/resource.h>
 
-/* Waits that take longer, waking a halted CPU included, are never worth a spin. */
+/* A longer wait, the wake-up of a halted CPU included, is never worth a spin. */
 #define SHORT_WAIT_NS 120000
+/* No wait spins while the share of short waits is smaller. */
 #define SHORT_SHARE_MIN 0.5
+/* Waits in a stage of a trial, and in a group between trials. */
 #define STAGE_WAITS 64
 #define TRIAL_STAGES SPIN_LENGTHS
-/* If more than one in this many waits is preempted, others want the CPU: a spin would be at their cost. */
+/* If the thread is preempted more than once in this many waits of a length, other threads want the CPU: no
+   wait spins for that length. */
 #define CROWDED_WAITS 8
-/* This many quarters of a trial's costs count in the next one. */
+/* One trial is short and noisy, so trials add up: this many quarters of the earlier costs count in the next
+   one. */
 #define KEPT_QUARTERS 3
-/* A trial's result holds for so many times the trial's duration: more where it is confirmed. */
+/* A choice holds for this many times its trial's duration, longer each time that a trial confirms it. */
 #define PATIENCE_MIN 32
 #define PATIENCE_MAX 256
-/* A length has to spare this share of CPU time times wall time, so that noise does not choose it. */
+/* A length is chosen only if it spares this share of CPU time times wall time: noise must not choose. */
 #define WORTH_SHARE 0.02
-/* The loop may take this share of CPU time more than if it never spun. Where spinning costs more, but saves
-   much wall time, only some of the waits spin. */
+/* Spinning may raise the loop's CPU time by this share. Where it would raise the CPU time further, up to
+   MUCH_EXTRA_CPU, and shortens the wall time to MUCH_LESS_WALL or less, some of the waits spin. */
 #define EXTRA_CPU_MAX 0.03
 #define MUCH_EXTRA_CPU 0.25
 #define MUCH_LESS_WALL 0.75
 
 static const int64_t lengths_ns[SPIN_LENGTHS] = {0, 15000, 50000};
 
-/* Return the totals of this thread. */
+/* Return the totals of this thread up to now, but for `waits`. */
 static SpinCost
 read_totals(int64_t now_ns, uint64_t work)
 {
@@ -57,7 +63,7 @@ start_stage(Spin *spin, int64_t now_ns, uint64_t work)
 static void
 start_trial(Spin *spin, int64_t now_ns, uint64_t work)
 {
-    for (unsigned i = 0; i < SPIN_LENGTHS; i++) { /* one trial is short, so earlier ones count as well */
+    for (unsigned i = 0; i < SPIN_LENGTHS; i++) {
         SpinCost *cost = &spin->costs[i];
         cost->cpu_ns = cost->cpu_ns * KEPT_QUARTERS / 4;
         cost->wall_ns = cost->wall_ns * KEPT_QUARTERS / 4;
@@ -66,7 +72,7 @@ start_trial(Spin *spin, int64_t now_ns, uint64_t work)
         cost->preemptions = cost->preemptions * KEPT_QUARTERS / 4;
     }
     spin->stage = spin->length = 0;
-    spin->trial_ns = now_ns;
+    spin->trial_start_ns = now_ns;
     start_stage(spin, now_ns, work);
 }
 
@@ -75,13 +81,13 @@ spin_start_run(Spin *spin)
 {
     spin->stage = TRIAL_STAGES;
     spin->length = 0;
-    spin->until_ns = 0;
+    spin->next_trial_ns = 0;
     spin->patience = PATIENCE_MIN;
     memset(spin->costs, 0, sizeof(spin->costs));
 }
 
-/* Return the share of the waits that may spin, given the CPU time and the wall time of a turn that spins,
-   both relative to one that blocks. */
+/* Return the share of the waits that may spin. `cpu`, `wall`: the CPU time and the wall time per callback if
+   all waits spin, relative to those if all block. */
 static double
 allowed_share(double cpu, double wall)
 {
@@ -95,14 +101,14 @@ allowed_share(double cpu, double wall)
     return extra <= MUCH_EXTRA_CPU && wall <= MUCH_LESS_WALL ? EXTRA_CPU_MAX / extra : 0.0;
 }
 
-/* Choose the length, and the share of the waits that spin for it, with the least CPU time times wall
-   time. */
+/* Choose the length, and the share of the waits that spin for it, with the least CPU time times wall time
+   per callback. */
 static void
 choose(Spin *spin)
 {
     const SpinCost *blocking = &spin->costs[0];
     double least = 1.0 - WORTH_SHARE;
-    spin->chosen = 0;
+    spin->best = 0;
     spin->share = 1.0;
     for (unsigned i = 1; i < SPIN_LENGTHS; i++) {
         const SpinCost *cost = &spin->costs[i];
@@ -114,36 +120,36 @@ choose(Spin *spin)
         double product = (1.0 + share * (cpu - 1.0)) * (1.0 + share * (wall - 1.0));
         if (product < least) {
             least = product;
-            spin->chosen = i;
+            spin->best = i;
             spin->share = share;
         }
     }
 }
 
-static void
-end_trial(Spin *spin, int64_t now_ns)
-{
-    unsigned before = spin->chosen;
-    choose(spin);
-    spin->patience = spin->chosen != before          ? PATIENCE_MIN
-                     : spin->patience < PATIENCE_MAX ? 2 * spin->patience
-                                                     : PATIENCE_MAX;
-    spin->length = spin->chosen;
-    spin->due_share = 0.0;
-    spin->wait_count = 0;
-    spin->until_ns = now_ns + spin->patience * (now_ns - spin->trial_ns);
-}
-
-/* Between two trials: spin in `share` of the groups of STAGE_WAITS waits. */
+/* Begin a group between two trials. `share` of the groups spin. */
 static void
 start_group(Spin *spin)
 {
     spin->wait_count = 0;
-    spin->due_share += spin->share;
-    spin->length = spin->due_share >= 1.0 ? spin->chosen : 0;
-    spin->due_share -= spin->due_share >= 1.0 ? 1.0 : 0.0;
+    spin->share_due += spin->share;
+    spin->length = spin->share_due >= 1.0 ? spin->best : 0;
+    spin->share_due -= spin->share_due >= 1.0 ? 1.0 : 0.0;
 }
 
+static void
+end_trial(Spin *spin, int64_t now_ns)
+{
+    unsigned before = spin->best;
+    choose(spin);
+    spin->patience = spin->best != before            ? PATIENCE_MIN
+                     : spin->patience < PATIENCE_MAX ? 2 * spin->patience
+                                                     : PATIENCE_MAX;
+    spin->share_due = 0.0;
+    start_group(spin);
+    spin->next_trial_ns = now_ns + spin->patience * (now_ns - spin->trial_start_ns);
+}
+
+/* Add the costs of a stage to those of its length. */
 static void
 end_stage(Spin *spin, int64_t now_ns, uint64_t work)
 {
@@ -163,15 +169,16 @@ end_stage(Spin *spin, int64_t now_ns, uint64_t work)
     }
 }
 
+/* Return the length in ns for the wait that begins now, as part of the measurement or by its result. */
 static int64_t
 measured_limit(Spin *spin, int64_t now_ns, uint64_t work)
 {
-    bool tries = spin->stage < TRIAL_STAGES;
-    if (!tries && now_ns >= spin->until_ns) {
+    bool in_trial = spin->stage < TRIAL_STAGES;
+    if (!in_trial && now_ns >= spin->next_trial_ns) {
         start_trial(spin, now_ns, work);
     }
     else if (++spin->wait_count > STAGE_WAITS) {
-        if (tries) {
+        if (in_trial) {
             end_stage(spin, now_ns, work);
         }
         else {

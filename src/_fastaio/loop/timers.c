@@ -1,3 +1,4 @@
+/* timers.c: the queue and the heap of timers. */
 #include "loop/timers.h"
 
 #include "base/bulk.h"
@@ -36,6 +37,7 @@ last_of(const TimerArray *array)
 
 /* ---- arrays ---------------------------------------------------------------------------------- */
 
+/* Append a timer. Return 0, or -1 with MemoryError. */
 static int
 array_append(TimerArray *array, Timer timer)
 {
@@ -96,7 +98,7 @@ array_remove_cancelled(TimerArray *array, PyObject **dead, size_t *count)
     array->count = kept;
 }
 
-/* Mark the handles as no longer scheduled. */
+/* Mark all handles as no longer scheduled. */
 static void
 array_forget(const TimerArray *array)
 {
@@ -150,9 +152,10 @@ sift_up(Timer *items, size_t index)
     items[index] = moving;
 }
 
-/* Remove and return the first timer. The earlier child moves up, level by level, which frees a leaf. The
-   last timer, usually a late one, is put there and rises: half the comparisons of letting it sink from
-   the top. Until then it is still behind the others, so each child that is compared has a sibling. */
+/* Remove and return the first timer. The earlier child moves up, level by level, which frees a leaf. The last
+   timer, usually a late one, is put there and rises, which takes half the comparisons of a sink from the
+   top. Until then the last timer is still behind the others, so each child that is compared has a
+   sibling. */
 static Timer
 heap_pop(TimerArray *heap)
 {
@@ -233,6 +236,7 @@ timers_pop(Timers *timers)
     return timer.handle;
 }
 
+/* Remove the last timer of an array if that is `handle`. Return true if it is. */
 static bool
 drop_last(TimerArray *array, PyObject *handle)
 {
@@ -266,7 +270,7 @@ remove_cancelled(Timers *timers)
     size_t size = timers->cancelled * sizeof(PyObject *);
     PyObject **dead = bulk_new(size);
     if (dead == NULL) {
-        return; /* only an economy: the next turn tries again */
+        return; /* the next turn tries again */
     }
     array_remove_cancelled(&timers->queue, dead, &count);
     array_remove_cancelled(&timers->heap, dead, &count);

@@ -34,6 +34,8 @@ typedef struct {
 /* Add a timer, with a new reference. A deadline of NaN has always passed. Return 0, or -1 with
    MemoryError. */
 int timers_push(Timers *timers, double when, PyObject *handle);
+
+/* Return the number of timers, cancelled ones too. */
 static inline size_t
 timers_count(const Timers *timers)
 {

@@ -1,9 +1,9 @@
 /* watch.c: the table of descriptors: the owner or the waiters of each, and the dispatch of events.
  *
  * An event carries its descriptor's number and the generation of its registration. The generation
- * grows with every registration. An event with an older one comes from a registration that outlived
- * its descriptor, because the user closed that while a dup kept the file open. Such a registration is
- * removed; where the poller does not know the number any more, the whole poller is rebuilt.
+ * grows with every registration. An event of an older generation is stale: its registration outlived
+ * the descriptor, because the user closed that while a dup kept the file open. A stale registration is
+ * removed. If the poller does not know it under that number any more, the whole poller is rebuilt.
  */
 #include "loop/watch.h"
 
@@ -14,21 +14,21 @@
 #include <errno.h>
 #include <fcntl.h>
 
-/* The waiter on one side of a user's descriptor: a Handle (run is NULL), which is queued as long as the
-   descriptor is ready, or a native object, which is told once. */
+/* The waiter on one side of a user's descriptor: a Handle, which is queued as long as the descriptor is
+   ready, or a native object, for which `run` is queued once. */
 typedef struct {
     PyObject *waiter; /* NULL: none */
-    ready_fn run;
+    ready_fn run;     /* NULL: the waiter is a Handle */
 } Side;
 
 typedef struct {
     IoWatcher *watcher; /* the native owner; without one, the sides are the user's */
     Side sides[2];
-    PyObject *fileobj; /* the argument of add_reader() if that was no number */
+    PyObject *fileobj; /* the argument of add_reader() if that was not a number */
     uint32_t events;   /* as last registered, as is mode */
     uint32_t generation;
     uint8_t mode;
-    bool known; /* the poller is believed to have it */
+    bool known; /* the poller has the descriptor, unless that was closed unnoticed */
 } FdEntry;
 
 struct FdTable {
@@ -108,13 +108,13 @@ table_find(FdTable *table, int fd)
     return table != NULL && fd >= 0 && fd < table->size ? &table->entries[fd] : NULL;
 }
 
-/* Return the entry of fd, made if there is none; NULL with an exception. The pointer is valid until the
-   next call. */
+/* Return the entry of fd; NULL with an exception. Grows the table if needed, so the pointer is valid until
+   the next call. */
 static FdEntry *
 table_get(FdTable *table, int fd)
 {
     if (fd >= table->size) {
-        /* A number that is no descriptor must not make a large table. */
+        /* A number that is not a descriptor must not make a large table. */
         if (fcntl(fd, F_GETFD) < 0) {
             PyErr_SetFromErrno(PyExc_OSError);
             return NULL;
@@ -153,7 +153,7 @@ entry_register(LoopObject *loop, FdEntry *entry, int fd)
 {
     if (loop_is_copy(loop)) {
         entry->generation++;
-        return 0; /* a forked child's: the poller is the parent's until watch_adopt() */
+        return 0; /* the poller is the parent's until watch_adopt() */
     }
     uint64_t token = (uint64_t)(entry->generation + 1) << 32 | (uint32_t)fd;
     int rc = loop->poller->methods->watch(loop->poller, fd, entry->events, entry->mode, token,
@@ -166,16 +166,16 @@ entry_register(LoopObject *loop, FdEntry *entry, int fd)
     return rc;
 }
 
-/* Register fd for its waiters: level-triggered if a Handle waits, else one-shot. Return 0 or a negative
-   errno. This always asks the kernel: the descriptor may have been closed and its number reused. */
+/* Register fd for its waiters: level-triggered if a Handle waits, else one-shot. Always asks the kernel: the
+   descriptor may have been closed and its number reused. Return 0 or a negative errno. */
 static int
 entry_arm(LoopObject *loop, FdEntry *entry, int fd)
 {
     const Side *reader = &entry->sides[SIDE_READ];
     const Side *writer = &entry->sides[SIDE_WRITE];
-    bool handles = (reader->waiter && !reader->run) || (writer->waiter && !writer->run);
+    bool has_handle = (reader->waiter && !reader->run) || (writer->waiter && !writer->run);
     entry->events = (reader->waiter ? EPOLLIN : 0u) | (writer->waiter ? EPOLLOUT : 0u);
-    entry->mode = handles ? WATCH_LEVEL : WATCH_ONESHOT;
+    entry->mode = has_handle ? WATCH_LEVEL : WATCH_ONESHOT;
     return entry_register(loop, entry, fd);
 }
 
@@ -218,7 +218,7 @@ register_all(LoopObject *loop)
         }
         int rc = entry->watcher ? entry_register(loop, entry, fd) : entry_arm(loop, entry, fd);
         if (rc < 0 && rc != -EBADF && rc != -EPERM) {
-            failure = rc; /* EBADF, EPERM: the user has closed it without remove_reader() */
+            failure = rc; /* EBADF, EPERM: the user has closed fd without remove_reader() */
         }
     }
     return failure < 0 ? raise_errno(-failure) : 0;
@@ -266,7 +266,7 @@ stale_needs_rebuild(LoopObject *loop, FdEntry *entry, int fd)
 int
 watch_raise_taken(PyObject *fd, PyObject *owner)
 {
-    Py_INCREF(owner); /* its repr() sends its queued output, which may end and free it */
+    Py_INCREF(owner); /* the repr() sends queued output, which may end and free the owner */
     PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd, owner);
     Py_DECREF(owner);
     return -1;
@@ -310,14 +310,14 @@ io_unwatch(LoopObject *loop, IoWatcher *watcher)
 }
 
 PyObject *
-watch_owner(LoopObject *loop, int fd)
+watch_find_owner(LoopObject *loop, int fd)
 {
     FdEntry *entry = table_find(loop->fds, fd);
     IoWatcher *watcher = entry != NULL ? entry->watcher : NULL;
     if (watcher != NULL && watcher->lost_fd != NULL && watcher->lost_fd(watcher->owner)) {
         io_unwatch(loop, watcher);
         io_hold(watcher, false); /* may free the owner, which runs code */
-        return watch_owner(loop, fd);
+        return watch_find_owner(loop, fd);
     }
     if (watcher != NULL && is_dying(watcher->owner)) {
         io_unwatch(loop, watcher);
@@ -330,9 +330,9 @@ int
 io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMode mode)
 {
     if (fd < 0) {
-        return raise_errno(-EBADF);
+        return raise_errno(EBADF);
     }
-    PyObject *owner = watch_owner(loop, fd);
+    PyObject *owner = watch_find_owner(loop, fd);
     if (owner != NULL && owner != watcher->owner) {
         return raise_number_taken(fd, owner);
     }
@@ -357,7 +357,7 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
     Py_XDECREF(before.fileobj);
     for (int side = SIDE_READ; side <= SIDE_WRITE; side++) {
         if (drop_waiter(loop, before.sides[side]) < 0) {
-            PyErr_WriteUnraisable((PyObject *)loop); /* the owner is watching all the same */
+            PyErr_WriteUnraisable((PyObject *)loop); /* the descriptor is watched nevertheless */
         }
     }
     return 0;
@@ -365,12 +365,12 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
 
 /* ---- waiters --------------------------------------------------------------------------------- */
 
-/* Put a waiter on a side of fd and arm it. Takes over the reference. Return 0; or -1 with an exception,
-   and everything is as before, unless the exception comes from the cancel() of a replaced Handle. */
+/* Put a waiter on a side of fd, and register fd for it. Takes over the reference. Return 0; or -1 with an
+   exception, and nothing has changed, unless the exception comes from the cancel() of a replaced Handle. */
 static int
 set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fileobj)
 {
-    PyObject *owner = watch_owner(loop, fd);
+    PyObject *owner = watch_find_owner(loop, fd);
     if (owner != NULL) {
         Py_DECREF(waiting.waiter);
         return raise_number_taken(fd, owner);
@@ -397,7 +397,7 @@ set_waiter(LoopObject *loop, int fd, WatchSide side, Side waiting, PyObject *fil
         return 0;
     }
     if (waiting.run == NULL) {
-        return -1; /* the new one is registered all the same, as by asyncio's add_reader() */
+        return -1; /* the new Handle stays registered, as in asyncio's add_reader() */
     }
     PyErr_WriteUnraisable((PyObject *)loop);
     return 0;
@@ -421,7 +421,7 @@ watch_remove(LoopObject *loop, int fd, WatchSide side)
     Py_XDECREF(fileobj);
     int dropped = drop_waiter(loop, old);
     if (rc < 0 && rc != -EBADF && rc != -EPERM) {
-        /* The other side's descriptor cannot be registered any more. */
+        /* fd cannot be registered for the other side any more. */
         return dropped < 0 ? -1 : raise_errno(-rc);
     }
     return dropped < 0 ? -1 : 1;
@@ -479,6 +479,7 @@ watch_unwait(LoopObject *loop, int fd, WatchSide side, PyObject *obj)
 
 /* ---- dispatch -------------------------------------------------------------------------------- */
 
+/* Give a native owner its events, and queue it once. Return 0, or -1 with MemoryError. */
 static int
 push_watcher(LoopObject *loop, IoWatcher *watcher, uint32_t events)
 {
@@ -506,7 +507,7 @@ push_side(LoopObject *loop, Side *side, bool *changed)
         }
         *side = (Side){NULL, NULL};
         *changed = true;
-        Py_DECREF(told.waiter); /* not the last one: the queue has its own */
+        Py_DECREF(told.waiter); /* the queue has a reference of its own */
         return 0;
     }
     ReadyEntry *ready = ready_push(&loop->ready);
@@ -524,7 +525,7 @@ side_is_cancelled(const Side *side)
 }
 
 /* Queue the waiters that the events are for. As in the selectors module, every event but "writable" is
-   for the reader, and every event but "readable" for the writer. */
+   for the reader, and every event but "readable" for the writer. Return 0, or -1 with an exception. */
 static int
 push_sides(LoopObject *loop, int fd, uint32_t events)
 {
@@ -554,8 +555,8 @@ push_sides(LoopObject *loop, int fd, uint32_t events)
     return rc < 0 && rc != -EBADF && rc != -EPERM ? raise_errno(-rc) : 0;
 }
 
-/* Queue what one event is for. Set *needs_rebuild if the poller has to be rebuilt. Return 0, or -1 with an
-   exception. */
+/* Queue the owner or the waiters of one event. Set *needs_rebuild if the poller has to be rebuilt. Return
+   0, or -1 with an exception. */
 static int
 dispatch(LoopObject *loop, const PollEvent *event, bool *needs_rebuild)
 {
@@ -568,7 +569,7 @@ dispatch(LoopObject *loop, const PollEvent *event, bool *needs_rebuild)
     if (entry->watcher != NULL) {
         return push_watcher(loop, entry->watcher, event->events);
     }
-    loop_io_happened(loop); /* these callbacks will do I/O that the loop does not see */
+    loop_io_happened(loop); /* these callbacks do I/O that the loop does not see */
     return push_sides(loop, fd, event->events);
 }
 

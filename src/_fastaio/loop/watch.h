@@ -10,13 +10,13 @@
 #include "poll/poller.h"
 #include "loop/ready.h"
 
-/* Embedded in its owner. Arriving events are joined in `events`, and `run` is queued once with the owner,
-   which takes the events with io_take_events(). */
+/* Embedded in its owner. Reported events are joined in `events`, and run(loop, owner) is queued once; it takes
+   the events with io_take_events(). */
 typedef struct {
     PyObject *owner; /* borrowed: the object that embeds the watcher */
     ready_fn run;
-    /* Return true if the user has closed or detached the owner's socket, so that the number may be
-       another one's. NULL: never. */
+    /* Return true if the user has closed or detached the owner's socket, so that the number may belong to
+       another file. NULL: never. */
     bool (*lost_fd)(PyObject *owner);
     int fd;          /* -1: not watched */
     uint32_t events; /* reported since the last io_take_events() */
@@ -28,17 +28,20 @@ typedef struct FdTable FdTable;
 
 /* Return an empty table; NULL with MemoryError. */
 FdTable *fd_table_new(void);
+/* Clear and free the table. NULL is harmless. */
 void fd_table_free(FdTable *table);
 int fd_table_traverse(FdTable *table, visitproc visit, void *arg);
+/* Drop all owners and waiters. May run code. */
 void fd_table_clear(FdTable *table);
 
 /* Watch fd for a native owner. Drops the user's waiters on that number. Return 0, or -1 with OSError, or with
    RuntimeError if another transport uses fd. */
 int io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMode mode);
-/* Watch no longer. Must come before the descriptor is closed; harmless when it is not watched. */
+/* End the watching. Must come before the descriptor is closed; harmless when it is not watched. */
 void io_unwatch(LoopObject *loop, IoWatcher *watcher);
-/* Let the table own a reference to the owner, or drop that: an owner that waits for events may have no
-   other one. The caller has a reference of its own. */
+
+/* Let the table own a reference to the owner, or drop that reference: an owner that waits for events may have
+   no other one. The caller has a reference of its own. */
 static inline void
 io_hold(IoWatcher *watcher, bool hold)
 {
@@ -52,6 +55,8 @@ io_hold(IoWatcher *watcher, bool hold)
         }
     }
 }
+
+/* Return the events that have been reported since the last call; 0: none. */
 static inline uint32_t
 io_take_events(IoWatcher *watcher)
 {
@@ -67,7 +72,7 @@ typedef enum { SIDE_READ, SIDE_WRITE } WatchSide;
 /* Queue fn(loop, obj) once, when fd is ready, for a sock_*() operation. Replaces the waiter of that side,
    as add_reader() does. Return 0, or -1 with an exception. */
 int watch_wait(LoopObject *loop, int fd, WatchSide side, PyObject *obj, ready_fn fn);
-/* End the wait if `obj` still waits there. */
+/* End the wait of `obj`; harmless when `obj` is not the waiter of that side. */
 void watch_unwait(LoopObject *loop, int fd, WatchSide side, PyObject *obj);
 
 /* Queue the owners and waiters of reported events; runs none of them. Return 0, or -1 with an exception. */
@@ -77,9 +82,9 @@ int watch_dispatch(LoopObject *loop, const PollEvent *events, int count);
    Return 0, or -1 with OSError. */
 int watch_adopt(LoopObject *loop);
 
-/* Watch fd for a user's Handle. Replaces and cancels the waiter of that side. `fileobj`: the user's
-   argument instead of a number, or NULL. Return 0; or -1 with an exception, and everything is as
-   before, unless the exception comes from the cancel() of the replaced Handle. */
+/* Watch fd for a user's Handle. Replaces and cancels the waiter of that side. `fileobj`: the file object that
+   the user gave in place of a number, or NULL. Return 0; or -1 with an exception, and nothing has
+   changed, unless the exception comes from the cancel() of the replaced Handle. */
 int watch_set_handle(LoopObject *loop, int fd, WatchSide side, PyObject *handle, PyObject *fileobj);
 /* Drop the waiter of a side. Return 1, 0 if there was none, or -1 with an exception. */
 int watch_remove(LoopObject *loop, int fd, WatchSide side);
@@ -87,9 +92,9 @@ int watch_remove(LoopObject *loop, int fd, WatchSide side);
 unsigned watch_sides(LoopObject *loop, int fd);
 /* Return the number under which a file object is watched; -1, without an exception, for none. */
 int watch_number(const LoopObject *loop, const PyObject *fileobj);
-/* Return the native owner of fd, borrowed, or NULL. An owner that has lost fd is taken off first. This may
-   run code, which may close the loop. */
-PyObject *watch_owner(LoopObject *loop, int fd);
+/* Drop an owner that has lost fd, then return the native owner of fd, borrowed, or NULL. May run code, which
+   may close the loop. */
+PyObject *watch_find_owner(LoopObject *loop, int fd);
 /* Raise RuntimeError for a descriptor that a transport uses. Return -1. */
 int watch_raise_taken(PyObject *fd, PyObject *owner);
 

@@ -403,7 +403,7 @@ datagram_sendto(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject 
     }
     PyObject *data = count > 0 ? args[0] : NULL, *address = count > 1 ? args[1] : NULL;
     const NamedArgument known[] = {{"data", &data}, {"addr", &address}, {NULL, NULL}};
-    if (keyword_arguments("sendto", known, keywords, args + count) < 0) {
+    if (parse_keywords("sendto", known, keywords, args + count) < 0) {
         return NULL;
     }
     if (count > 2 || data == NULL) {

@@ -32,7 +32,7 @@ static inline void
 give_back(LoopObject *loop)
 {
     size_t capacities = loop->ready.capacity | timers_capacities(&loop->timers);
-    if (capacities < 2 * BULK_KEPT_COUNT /* all are powers of two */
+    if (capacities < 2 * BULK_KEPT_CAPACITY /* all are powers of two */
         || loop->clock.now_ns - loop->gave_back_ns < GIVE_BACK_NS) {
         return;
     }
@@ -168,7 +168,7 @@ loop_run(LoopObject *loop)
     }
     loop->run_count++;
     clock_read(&loop->clock);
-    gil_was_released(&loop->gil, loop->clock.now_ns);
+    gil_note_release(&loop->gil, loop->clock.now_ns);
     loop_io_happened(loop); /* the first turn polls */
     spin_start_run(&loop->wait.spin);
     do {

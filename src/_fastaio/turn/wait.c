@@ -149,7 +149,7 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     Py_END_ALLOW_THREADS
     atomic_store(&loop->wait.blocked, false);
     clock_read(&loop->clock);
-    gil_was_released(&loop->gil, loop->clock.now_ns);
+    gil_note_release(&loop->gil, loop->clock.now_ns);
     loop->metrics.blocks++;
     spin_learn(&loop->wait.spin, loop->clock.now_ns - before_ns, count > 0 || ready_len(&loop->ready));
     return count;

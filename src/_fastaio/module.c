@@ -12,7 +12,7 @@
 #include "net/sockops.h"
 #include "base/state.h"
 #include "net/stream.h"
-#include "reader/streamreader.h"
+#include "reader/streamreader_type.h"
 #include "task/task.h"
 #include "tls/tls.h"
 #include "turn/turn.h"

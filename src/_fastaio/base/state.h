@@ -111,7 +111,7 @@ typedef struct fastaio_state {
     PyTypeObject *ListenerType;        /* server.c */
     PyTypeObject *SockOpType;          /* sockops.c */
     PyTypeObject *StreamReaderType;    /* streamreader_type.c */
-    PyTypeObject *ReaderCoreType;      /* streamreader.c */
+    PyTypeObject *ReaderCoreType;      /* streamreader_core.c */
     PyTypeObject *ReadOpType;          /* streamreader_op.c */
     PyTypeObject *FileOpType;          /* file_op.c */
     PyTypeObject *DatagramCoreType;    /* datagram.c */
@@ -152,7 +152,7 @@ typedef struct fastaio_state {
     Pool task_pool;
     Pool read_op_pool;
 
-    ReaderClasses reader_classes; /* streamreader.c */
+    ReaderClasses reader_classes; /* streamreader_core.c */
     Replaced replaced;
     NativeFeed native_feed;       /* set by TLS */
     TlsState *tls;                /* tls_impl.h */

@@ -245,14 +245,7 @@ error:
 static PySendResult
 op_resume(SockOp *op, PyObject **result)
 {
-    *result = NULL;
-    FutureCore *core = future_core(op->loop->st, op->future);
-    if (future_is_pending(core)) {
-        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
-    }
-    else {
-        *result = future_get_result(core);
-    }
+    *result = coro_future_result(future_core(op->loop->st, op->future));
     if (*result == NULL) {
         coro_end(&op->coro);
         return PYGEN_ERROR;
@@ -357,14 +350,10 @@ op_clear(PyObject *self)
 static void
 op_drop(PyObject *self)
 {
-    if (dealloc_finalize(self) < 0) {
+    if (!coro_begin_dealloc(self)) {
         return;
     }
-    SockOp *op = (SockOp *)self;
     PyTypeObject *type = Py_TYPE(self);
-    if (op->coro.weakrefs != NULL) {
-        PyObject_ClearWeakRefs(self);
-    }
     op_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);

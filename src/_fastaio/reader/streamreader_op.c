@@ -1,32 +1,34 @@
 /* streamreader_op.c: ReadOp, the coroutine of one read from a native stream reader.
  *
- * Nothing is taken before its first step, nor while it waits: an attempt takes
- * all it is to return at once, so a cancelled one has taken nothing.
+ * An attempt takes all that the read returns, or nothing. So a cancelled read has taken nothing.
  */
-#include "task/coro.h"
-#include "loop/loop.h"
+#include "reader/streamreader_op.h"
+
 #include "base/error.h"
-#include "reader/streamreader_impl.h"
+#include "loop/loop.h"
+#include "task/coro.h"
+#include "task/future.h"
 
 typedef struct {
     Coro coro;
-    PyObject *reader; /* until the end */
-    ReaderCore *core; /* the same */
-    PyObject *separator;
-    PyObject *future; /* while it waits: what was yielded */
+    PyObject *reader; /* until the end, like the next */
+    ReaderCore *core;
+    PyObject *separator; /* bytes; NULL: a newline */
+    PyObject *future;    /* while the read waits: what was yielded; else NULL */
     Py_ssize_t size;
-    Py_ssize_t searched; /* no separator begins before */
+    Py_ssize_t searched; /* no separator begins before this offset */
     uint8_t kind;        /* a ReadKind */
-    bool woken; /* has waited */
+    bool woken;          /* the read has waited */
 } ReadOp;
 
 static const char *const names[] = {
-    [READ_SOME] = "read",         [READ_EXACTLY] = "readexactly", [READ_UNTIL] = "readuntil",
-    [READ_LINE] = "readline",     [READ_NEXT] = "__anext__",
+    [READ_SOME] = "read",     [READ_EXACTLY] = "readexactly", [READ_UNTIL] = "readuntil",
+    [READ_LINE] = "readline", [READ_NEXT] = "__anext__",
 };
 
 /* ---- attempts -------------------------------------------------------------------------------- */
 
+/* Take `size` bytes as the result. */
 static Outcome
 take(ReadOp *op, Py_ssize_t size, PyObject **result)
 {
@@ -37,7 +39,7 @@ take(ReadOp *op, Py_ssize_t size, PyObject **result)
     return *result != NULL ? DONE : FAILED;
 }
 
-/* All that is left, without a look at the transport: the stream has ended. */
+/* Return all that is left. The transport is not resumed: the stream has ended. */
 static PyObject *
 take_rest(ReadOp *op)
 {
@@ -49,6 +51,7 @@ take_rest(ReadOp *op)
     return reader_take(op->core, available);
 }
 
+/* Raise IncompleteReadError with all that is left. expected: 0 stands for None. */
 static Outcome
 raise_incomplete(ReadOp *op, Py_ssize_t expected)
 {
@@ -99,7 +102,8 @@ attempt_exactly(ReadOp *op, PyObject **result)
     return op->core->eof == Py_False ? WAIT : raise_incomplete(op, op->size);
 }
 
-/* Where the separator begins, from op->searched on; -1: it is not there. */
+/* Return where the separator begins, from op->searched on; -1 if it is not there. Store its
+   length. */
 static Py_ssize_t
 find_separator(ReadOp *op, const char *data, Py_ssize_t size, Py_ssize_t *length)
 {
@@ -119,7 +123,7 @@ find_separator(ReadOp *op, const char *data, Py_ssize_t size, Py_ssize_t *length
     return found != NULL ? found - data : -1;
 }
 
-/* Take `size` bytes, or what there is: making the exception has run code since `size` was known. */
+/* Return the first `size` bytes, or fewer if making the exception has run code that took some. */
 static PyObject *
 take_at_most(ReadOp *op, Py_ssize_t size)
 {
@@ -131,18 +135,19 @@ take_at_most(ReadOp *op, Py_ssize_t size)
     return reader_take(op->core, size < available ? size : available);
 }
 
-/* What readline() makes of an overrun: a ValueError, and the line, or all, is dropped. */
+/* Drop `size` bytes, all for -1, and raise ValueError: what readline() does about an overrun. Take
+   the reference to `overrun`. */
 static Outcome
-raise_line_too_long(ReadOp *op, const char *text, Py_ssize_t dropped, PyObject *overrun)
+raise_line_too_long(ReadOp *op, const char *text, Py_ssize_t size, PyObject *overrun)
 {
-    PyObject *line = dropped < 0 ? take_rest(op) : take_at_most(op, dropped);
+    PyObject *line = size < 0 ? take_rest(op) : take_at_most(op, size);
     if (line == NULL || reader_maybe_resume(op->core) < 0) {
         Py_XDECREF(line);
         Py_DECREF(overrun);
         return FAILED;
     }
     Py_DECREF(line);
-    /* As if readline() had caught the overrun: it is what is being handled. */
+    /* As if readline() had caught the overrun: the overrun is the context of the ValueError. */
     raise_object(overrun);
     overrun = PyErr_GetRaisedException();
     PyErr_SetString(PyExc_ValueError, text);
@@ -152,7 +157,8 @@ raise_line_too_long(ReadOp *op, const char *text, Py_ssize_t dropped, PyObject *
     return FAILED;
 }
 
-/* found: where the separator begins, or -1; consumed: what the exception says. */
+/* Raise LimitOverrunError, or what readline() makes of it. found: where the separator begins, or
+   -1. consumed: an attribute of the exception. */
 static Outcome
 raise_overrun(ReadOp *op, Py_ssize_t found, Py_ssize_t consumed)
 {
@@ -170,7 +176,7 @@ raise_overrun(ReadOp *op, Py_ssize_t found, Py_ssize_t consumed)
     return raise_line_too_long(op, text, found >= 0 ? found + 1 : -1, exc);
 }
 
-/* The end of the stream, and no separator. */
+/* Read at the end of the stream, without a separator. */
 static Outcome
 attempt_rest(ReadOp *op, PyObject **result)
 {
@@ -246,7 +252,8 @@ op_finish(Coro *coro)
     Py_CLEAR(op->reader);
 }
 
-/* Makes the future that is to be yielded, and the reader's `_waiter`. */
+/* Make the future that is yielded next, and the reader's `_waiter`. Return 0, or -1 with an
+   exception. */
 static int
 op_wait(ReadOp *op)
 {
@@ -325,7 +332,7 @@ op_start(ReadOp *op, PyObject **result)
     return op_attempt(op, result);
 }
 
-/* What a future of another library has come to. */
+/* Return the result of a future of another library, like coro_future_result(). */
 static PyObject *
 foreign_result(fastaio_state *st, PyObject *future)
 {
@@ -346,16 +353,7 @@ op_resume(ReadOp *op, PyObject **result)
 {
     fastaio_state *st = op->core->st;
     FutureCore *core = future_core(st, op->future);
-    PyObject *value = NULL;
-    if (core == NULL) {
-        value = foreign_result(st, op->future);
-    }
-    else if (future_is_pending(core)) {
-        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
-    }
-    else {
-        value = future_get_result(core);
-    }
+    PyObject *value = core != NULL ? coro_future_result(core) : foreign_result(st, op->future);
     if (value == NULL) {
         return op_fail(op);
     }
@@ -368,7 +366,7 @@ op_resume(ReadOp *op, PyObject **result)
     return op_attempt(op, result);
 }
 
-/* ---- the protocol of coroutines -------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static PySendResult
 op_send(PyObject *self, PyObject *value, PyObject **result)
@@ -398,8 +396,7 @@ static const CoroKind op_coro = {
 /* ---- making and freeing ---------------------------------------------------------------------- */
 
 PyObject *
-read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size,
-            PyObject *separator)
+read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size, PyObject *separator)
 {
     fastaio_state *st = core->st;
     Py_INCREF(core); /* the allocation may start the collector, which runs code */
@@ -415,7 +412,7 @@ read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size,
     op->kind = (uint8_t)kind;
     op->size = size;
     if (((LoopObject *)core->loop)->watchdog.debug && coro_keep_origin(&op->coro) < 0) {
-        op->coro.phase = CORO_CLOSED; /* never handed out: nobody is to be warned */
+        op->coro.phase = CORO_CLOSED; /* so that it does not warn that it was never awaited */
         Py_CLEAR(op);
     }
     return (PyObject *)op;
@@ -434,7 +431,7 @@ op_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* The collector runs finalizers first, and they have let go of all. */
+/* The waiter is already gone: the collector runs finalizers first. */
 static int
 op_clear(PyObject *self)
 {
@@ -450,14 +447,10 @@ op_clear(PyObject *self)
 static void
 op_drop(PyObject *self)
 {
-    ReadOp *op = (ReadOp *)self;
-    if (op->coro.phase != CORO_CLOSED && dealloc_finalize(self) < 0) {
+    if (!coro_begin_dealloc(self)) {
         return;
     }
     PyTypeObject *type = Py_TYPE(self);
-    if (op->coro.weakrefs != NULL) {
-        PyObject_ClearWeakRefs(self);
-    }
     op_clear(self);
     fastaio_state *st = state_of_dying(type);
     pool_give(st ? &st->read_op_pool : NULL, self);

@@ -1,12 +1,18 @@
-/* streamreader_type.c: the class that adopted readers get: asyncio.StreamReader with C methods.
+/* streamreader_type.c: the class of adopted readers: asyncio.StreamReader with C methods.
  *
- * It adds no fields, so that it can become the class of an object that exists.
- * Whatever is unusual goes to asyncio's own method of that name.
+ * The class adds no fields, so that it can become the class of an object that exists. Unusual
+ * arguments, and readers that were altered, go to asyncio's own method of the same name.
  */
-#include "reader/streamreader_impl.h"
+#include "reader/streamreader_type.h"
+
+#include "base/args.h"
+#include "reader/streamreader_core.h"
+#include "reader/streamreader_op.h"
 
 /* ---- attributes ------------------------------------------------------------------------------ */
 
+/* Return the address of the field at an offset of the reader's state, which is stored in *core;
+   NULL with an exception. */
 static PyObject **
 field_of(PyObject *reader, void *offset, ReaderCore **core)
 {
@@ -24,18 +30,18 @@ get_field(PyObject *reader, void *offset)
         return NULL;
     }
     if (*field == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "the attribute has been deleted, or was never set");
+        PyErr_SetString(PyExc_AttributeError, "the attribute was deleted or never set");
         return NULL;
     }
     return Py_NewRef(*field);
 }
 
-/* Who asks for the buffer finds all in it. */
+/* Python code finds all data in the buffer. */
 static PyObject *
 get_buffer(PyObject *reader, void *offset)
 {
     ReaderCore *core;
-    if (field_of(reader, offset, &core) == NULL || reader_gather(core) < 0) {
+    if (field_of(reader, offset, &core) == NULL || reader_fill_buffer(core) < 0) {
         return NULL;
     }
     return get_field(reader, offset);
@@ -50,7 +56,7 @@ set_field(PyObject *reader, PyObject *value, void *offset)
         return -1;
     }
     if (value == NULL && *field == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "the attribute has been deleted, or was never set");
+        PyErr_SetString(PyExc_AttributeError, "the attribute was deleted or never set");
         return -1;
     }
     core->altered |= value == NULL;
@@ -75,11 +81,7 @@ set_limit(PyObject *reader, PyObject *value, void *offset)
     if (field_of(reader, offset, &core) == NULL) {
         return -1;
     }
-    if (value != NULL) {
-        Py_ssize_t limit = PyLong_CheckExact(value) ? PyLong_AsSsize_t(value) : -1;
-        PyErr_Clear();
-        core->altered |= limit <= 0;
-    }
+    core->altered |= value == NULL || !reader_is_usable_limit(value);
     return set_field(reader, value, offset);
 }
 
@@ -120,7 +122,8 @@ static PyGetSetDef reader_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-/* A method set on the instance: asyncio's methods call each other, and are to find it. */
+/* A method that is set on the instance counts for asyncio's methods, which call each other: they do
+   the work from then on. */
 static int
 reader_setattro(PyObject *reader, PyObject *name, PyObject *value)
 {
@@ -151,7 +154,7 @@ reader_setattro(PyObject *reader, PyObject *name, PyObject *value)
 
 /* ---- methods --------------------------------------------------------------------------------- */
 
-/* asyncio's own method, with the arguments as they came. */
+/* Call asyncio's own method with the same arguments. */
 static PyObject *
 call_original(fastaio_state *st, PyObject *reader, const char *name, PyObject *const *args,
               Py_ssize_t count, PyObject *keywords)
@@ -164,7 +167,8 @@ call_original(fastaio_state *st, PyObject *reader, const char *name, PyObject *c
     return result;
 }
 
-/* The reader's state, if our methods may do the work; NULL otherwise, or with an exception. */
+/* Return the reader's state, borrowed, if the native methods may do the work; NULL with an
+   exception, or without one if they may not. */
 static ReaderCore *
 native_core(fastaio_state *st, PyObject *reader)
 {
@@ -172,10 +176,11 @@ native_core(fastaio_state *st, PyObject *reader)
     return core != NULL && reader_is_native(core) > 0 ? core : NULL;
 }
 
-/* The only argument, by position or under `name`: 1, 0: not given, -1: there are others. */
+/* Store the only argument, given by position or as `name`. Return 1, 0 if there is none, or -1,
+   without an exception, for other arguments. */
 static int
-usual_argument(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject *name,
-               PyObject **value)
+parse_one(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject *name,
+          PyObject **value)
 {
     Py_ssize_t named = keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0;
     if (count + named > 1 || (named == 1 && PyTuple_GET_ITEM(keywords, 0) != name)) {
@@ -194,10 +199,9 @@ read_sized(PyObject *reader, PyObject *const *args, Py_ssize_t count, PyObject *
         return NULL;
     }
     PyObject *number;
-    if (usual_argument(args, count, keywords, st->str_n, &number) > 0 &&
-        PyLong_CheckExact(number)) {
+    if (parse_one(args, count, keywords, st->str_n, &number) > 0 && PyLong_CheckExact(number)) {
         Py_ssize_t size = PyLong_AsSsize_t(number);
-        PyErr_Clear(); /* a number too large is -1, as good as any other that is not for us */
+        PyErr_Clear(); /* too large a number becomes -1, and goes to asyncio's method as well */
         ReaderCore *core = size >= 0 ? native_core(st, reader) : NULL;
         if (core != NULL) {
             return read_op_new(core, reader, kind, size, NULL);
@@ -229,7 +233,7 @@ reader_readuntil(PyObject *reader, PyObject *const *args, Py_ssize_t count, PyOb
         return NULL;
     }
     PyObject *separator;
-    int given = usual_argument(args, count, keywords, st->str_separator, &separator);
+    int given = parse_one(args, count, keywords, st->str_separator, &separator);
     if (given == 0 ||
         (given > 0 && PyBytes_CheckExact(separator) && PyBytes_GET_SIZE(separator) > 0)) {
         ReaderCore *core = native_core(st, reader);
@@ -243,8 +247,9 @@ reader_readuntil(PyObject *reader, PyObject *const *args, Py_ssize_t count, PyOb
     return call_original(st, reader, "readuntil", args, count, keywords);
 }
 
+/* Read a line, for a method without arguments. */
 static PyObject *
-read_a_line(PyObject *reader, ReadKind kind, const char *method)
+read_line(PyObject *reader, ReadKind kind, const char *method)
 {
     fastaio_state *st = state_of_type(Py_TYPE(reader));
     if (st == NULL) {
@@ -260,13 +265,13 @@ read_a_line(PyObject *reader, ReadKind kind, const char *method)
 static PyObject *
 reader_readline(PyObject *reader, PyObject *Py_UNUSED(ignored))
 {
-    return read_a_line(reader, READ_LINE, "readline");
+    return read_line(reader, READ_LINE, "readline");
 }
 
 static PyObject *
 reader_anext(PyObject *reader)
 {
-    return read_a_line(reader, READ_NEXT, "__anext__");
+    return read_line(reader, READ_NEXT, "__anext__");
 }
 
 static PyObject *
@@ -295,20 +300,24 @@ reader_at_eof(PyObject *reader, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef reader_methods[] = {
     {"read", KEYWORDS(reader_read), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("read($self, /, n=-1)\n--\n\nUp to n bytes, as soon as there are any; all until the "
-               "end without n.")},
+     PyDoc_STR("read($self, /, n=-1)\n--\n\nReturn up to n bytes as soon as there are any; without "
+               "n all bytes until the end.")},
     {"readexactly", KEYWORDS(reader_readexactly), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("readexactly($self, /, n)\n--\n\nExactly n bytes, or IncompleteReadError.")},
+     PyDoc_STR(
+         "readexactly($self, /, n)\n--\n\nReturn exactly n bytes, or raise IncompleteReadError.")},
     {"readuntil", KEYWORDS(reader_readuntil), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("readuntil($self, /, separator=b'\\n')\n--\n\nAll up to and with the separator, or "
-               "IncompleteReadError.")},
+     PyDoc_STR(
+         "readuntil($self, /, separator=b'\\n')\n--\n\nReturn all bytes up to the separator and "
+         "the separator, or raise IncompleteReadError.")},
     {"readline", reader_readline, METH_NOARGS,
-     PyDoc_STR("readline($self, /)\n--\n\nA line with its end, or what there is at the end of the "
-               "stream.")},
+     PyDoc_STR(
+         "readline($self, /)\n--\n\nReturn a line with its end, or the rest at the end of the "
+         "stream.")},
     {"exception", reader_exception, METH_NOARGS,
-     PyDoc_STR("exception($self, /)\n--\n\nWhat has ended the connection, or None.")},
+     PyDoc_STR(
+         "exception($self, /)\n--\n\nReturn the exception that ended the connection, or None.")},
     {"at_eof", reader_at_eof, METH_NOARGS,
-     PyDoc_STR("at_eof($self, /)\n--\n\nWhether all has been read, and no more will come.")},
+     PyDoc_STR("at_eof($self, /)\n--\n\nReturn whether the stream has ended and all was read.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -329,9 +338,12 @@ static PyType_Spec reader_spec = {
 };
 
 int
-reader_type_init(PyObject *module)
+streamreader_types_init(PyObject *module)
 {
+    if (reader_core_type_init(module) < 0 || read_op_type_init(module) < 0) {
+        return -1;
+    }
     fastaio_state *st = state_of_module(module);
     st->StreamReaderType = state_add_type(module, &reader_spec, st->asyncio_StreamReader);
-    return st->StreamReaderType ? 0 : -1;
+    return st->StreamReaderType != NULL ? 0 : -1;
 }

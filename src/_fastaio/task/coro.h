@@ -8,7 +8,7 @@
 #ifndef FASTAIO_CORO_H
 #define FASTAIO_CORO_H
 
-#include "base/state.h"
+#include "task/future.h"
 #include <structmember.h>
 
 typedef enum { CORO_CREATED, CORO_SUSPENDED, CORO_CLOSED } CoroPhase;
@@ -63,6 +63,34 @@ static inline void
 coro_leave(Coro *coro)
 {
     coro->running = false;
+}
+
+/* Return the result of the native future that the last step yielded; NULL with the exception of
+   the future, or with RuntimeError if the future is pending: something else has resumed the
+   coroutine. */
+static inline PyObject *
+coro_future_result(FutureCore *future)
+{
+    if (future_is_pending(future)) {
+        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
+        return NULL;
+    }
+    return future_get_result(future);
+}
+
+/* Begin to free a coroutine: run its finalizer and clear its weak references. Return false if the
+   finalizer has brought it back to life. */
+static inline bool
+coro_begin_dealloc(PyObject *self)
+{
+    Coro *coro = (Coro *)self;
+    if (coro->phase != CORO_CLOSED && dealloc_finalize(self) < 0) {
+        return false;
+    }
+    if (coro->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    return true;
 }
 
 #define CORO_VISIT(coro) Py_VISIT((coro)->origin)

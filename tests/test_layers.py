@@ -34,7 +34,7 @@ LAYERS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms whose files have an order of their own: none uses another one in a circle.
-ORDERED = {"base", "loop", "net", "pipe", "poll", "reader", "transport"}
+ORDERED = {"base", "loop", "net", "pipe", "poll", "reader", "tls", "transport"}
 # Only the front door knows what drives the loop.
 ONLY_FOR_MODULE = {"turn"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)

@@ -14,7 +14,7 @@
 #include "net/stream.h"
 #include "reader/streamreader_type.h"
 #include "task/task.h"
-#include "tls/tls.h"
+#include "tls/tls_state.h"
 #include "turn/turn.h"
 
 /* The rooms' initialisers, from low to high: a room may add methods to the types of earlier ones. Each

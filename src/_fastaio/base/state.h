@@ -155,7 +155,7 @@ typedef struct fastaio_state {
     ReaderClasses reader_classes; /* streamreader_core.c */
     Replaced replaced;
     NativeFeed native_feed;       /* set by TLS */
-    TlsState *tls;                /* tls_impl.h */
+    TlsState *tls;                /* tls_object.h */
 } fastaio_state;
 
 extern PyModuleDef fastaio_module;

@@ -47,9 +47,7 @@ get_queued_size(const WritePipeObject *self)
 static int
 push_piece(WritePipeObject *self, fastaio_state *st, PyObject *piece)
 {
-    if (pieces_is_inherited(&self->pieces, st->fork_count)) {
-        pieces_drop(&self->pieces);
-    }
+    pieces_drop_inherited(&self->pieces, st->fork_count);
     return piece != NULL ? pieces_push(&self->pieces, piece, st->fork_count) : -1;
 }
 
@@ -73,8 +71,8 @@ fill_buffer(WritePipeObject *self)
 
 /* ---- the system call ------------------------------------------------------------------------- */
 
-/* Write core.buffer and the pieces, as much as one call takes. Store the size offered to the kernel in
-   *asked. Return the count of bytes written, or -1 with errno. */
+/* Write core.buffer and the pieces, as much as one call takes. Store the size offered to the kernel
+   in *asked. Return the count of bytes written, or -1 with errno. */
 static ssize_t
 write_vector(WritePipeObject *self, size_t *asked)
 {
@@ -200,9 +198,7 @@ flush_queue(PyObject *op, fastaio_state *st)
 {
     WritePipeObject *self = (WritePipeObject *)op;
     LoopObject *loop = transport_loop(&self->core, st);
-    if (pieces_is_inherited(&self->pieces, st->fork_count)) {
-        pieces_drop(&self->pieces);
-    }
+    pieces_drop_inherited(&self->pieces, st->fork_count);
     if (self->pieces.count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {
         return 0;
     }

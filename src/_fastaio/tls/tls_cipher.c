@@ -1,15 +1,14 @@
 /* tls_cipher.c: the seam between the data path and what encrypts.
  *
- * Either the SSLObject's methods are called, whatever it is, or, where it is
- * exactly Python's and the layout is proved, OpenSSL behind it.  Both work on
- * the same objects, so that handshake, shutdown and every question of the user
- * go through Python's ssl in either case.
+ * By default the methods of the SSLObject are called, whatever it is. Where it is exactly Python's
+ * and its layout is proved, OpenSSL behind it is called instead. Both work on the same objects. So
+ * handshake, shutdown and each question of the user's go through Python's ssl in either case.
  */
-#include "tls/tls_impl.h"
+#include "tls/tls_cipher.h"
 
 #include <time.h>
 
-/* How often a thread that must wait for another one looks whether it may go on. */
+/* How often a thread that waits for another one looks again. */
 #define WAIT_NS (50 * 1000)
 
 /* ---- one thread at a time -------------------------------------------------------------------- */
@@ -17,18 +16,18 @@
 static void
 set_busy(TlsObject *self)
 {
-    self->busy = true;
-    self->busy_in = PyThread_get_thread_ident();
-    self->busy_fork_count = self->loop->st->fork_count;
+    self->cipher.busy = true;
+    self->cipher.busy_thread = PyThread_get_thread_ident();
+    self->cipher.busy_fork_count = self->loop->st->fork_count;
 }
 
 void
 cipher_wait_idle(TlsObject *self)
 {
     unsigned long thread = PyThread_get_thread_ident();
-    /* A callback of ssl runs in the thread that works: that thread must not wait for itself. */
-    while (self->busy && self->busy_in != thread
-           && self->busy_fork_count == self->loop->st->fork_count) {
+    /* A callback of ssl runs in the thread that works, which must not wait for itself. */
+    while (self->cipher.busy && self->cipher.busy_thread != thread &&
+           self->cipher.busy_fork_count == self->loop->st->fork_count) {
         struct timespec pause = {.tv_nsec = WAIT_NS};
         Py_BEGIN_ALLOW_THREADS
         nanosleep(&pause, NULL);
@@ -36,18 +35,19 @@ cipher_wait_idle(TlsObject *self)
     }
 }
 
-/* Call a method of _ssl, which releases the GIL itself. */
+/* Call a method of _ssl, which may release the GIL. Return its result, or NULL with an
+   exception. */
 static PyObject *
 call_busy(TlsObject *self, PyObject *method, PyObject *const *args, size_t count)
 {
-    bool nested = self->busy;
+    bool nested = self->cipher.busy;
     Py_INCREF(method);
     if (!nested) {
         set_busy(self);
     }
     PyObject *result = PyObject_Vectorcall(method, args, count, NULL);
     if (!nested) {
-        self->busy = false;
+        self->cipher.busy = false;
     }
     Py_DECREF(method);
     return result;
@@ -55,11 +55,12 @@ call_busy(TlsObject *self, PyObject *method, PyObject *const *args, size_t count
 
 /* ---- methods of Python's objects ------------------------------------------------------------- */
 
-/* After a method has failed: whether that only means "later". */
+/* Return CIPHER_AGAIN if the raised exception only means "later", and clear it; else
+   CIPHER_ERROR. */
 static int
 again_or_error(TlsObject *self)
 {
-    PyObject *again = self->loop->st->tls->again;
+    PyObject *again = self->loop->st->tls->again_errors;
     if (again != NULL && PyErr_ExceptionMatches(again)) {
         PyErr_Clear();
         return CIPHER_AGAIN;
@@ -67,7 +68,8 @@ again_or_error(TlsObject *self)
     return CIPHER_ERROR;
 }
 
-/* method(size, buffer), which _ssl has: without a copy. */
+/* Call read(size, buffer), which methods of _ssl have. Return CIPHER_*, the number of bytes in
+   *count. */
 static int
 read_into(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
 {
@@ -76,7 +78,7 @@ read_into(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
     PyObject *result = NULL;
     if (number != NULL && view != NULL) {
         PyObject *args[] = {number, view};
-        result = call_busy(self, self->read, args, 2);
+        result = call_busy(self, self->cipher.read, args, 2);
     }
     Py_XDECREF(number);
     Py_XDECREF(view);
@@ -91,12 +93,12 @@ read_into(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
     return *count > 0 ? CIPHER_DONE : CIPHER_EOF;
 }
 
-/* method(size), for whatever object. */
+/* Call read(size), which any object has. Return CIPHER_*, the number of bytes in *count. */
 static int
 read_and_copy(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
 {
     PyObject *number = PyLong_FromSsize_t(size);
-    PyObject *read = Py_NewRef(self->read); /* which may unwrap the connection */
+    PyObject *read = Py_NewRef(self->cipher.read); /* the call may unbind it */
     PyObject *result = number != NULL ? PyObject_CallOneArg(read, number) : NULL;
     Py_DECREF(read);
     Py_XDECREF(number);
@@ -122,25 +124,26 @@ read_and_copy(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
     return rc;
 }
 
+/* Read one record, or a part of it. Return CIPHER_*. */
 static int
 objects_read_once(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
 {
-    return self->exact ? read_into(self, buffer, size, count)
-                       : read_and_copy(self, buffer, size, count);
+    return self->cipher.exact ? read_into(self, buffer, size, count)
+                              : read_and_copy(self, buffer, size, count);
 }
 
 static int
 objects_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *count)
 {
-    /* Who is not known may keep what it is given. */
-    PyObject *bytes = self->exact ? PyMemoryView_FromMemory((char *)data, size, PyBUF_READ)
-                                  : PyBytes_FromStringAndSize(data, size);
+    /* An unknown object may keep what it is given, so it gets a copy. */
+    PyObject *bytes = self->cipher.exact ? PyMemoryView_FromMemory((char *)data, size, PyBUF_READ)
+                                         : PyBytes_FromStringAndSize(data, size);
     if (bytes == NULL) {
         return CIPHER_ERROR;
     }
-    PyObject *write = Py_NewRef(self->write); /* which may unwrap the connection */
-    PyObject *result = self->exact ? call_busy(self, write, &bytes, 1)
-                                   : PyObject_CallOneArg(write, bytes);
+    PyObject *write = Py_NewRef(self->cipher.write); /* the call may unbind it */
+    PyObject *result =
+        self->cipher.exact ? call_busy(self, write, &bytes, 1) : PyObject_CallOneArg(write, bytes);
     Py_DECREF(write);
     Py_DECREF(bytes);
     if (result == NULL) {
@@ -169,29 +172,30 @@ objects_pending(TlsObject *self, PyObject *bio)
     return size;
 }
 
+/* Return 1 if another read may bring data, 0 if not, -1 with an exception. */
 static int
 objects_has_more(TlsObject *self)
 {
-    if (!self->exact) {
-        return 1; /* its next read() says so */
+    if (!self->cipher.exact) {
+        return 1; /* only the next read() tells */
     }
-    Py_ssize_t size = objects_pending(self, self->incoming);
+    Py_ssize_t size = objects_pending(self, self->cipher.incoming);
     if (size != 0) {
         return size < 0 ? -1 : 1;
     }
-    PyObject *number = PyObject_CallNoArgs(self->pending);
+    PyObject *number = PyObject_CallNoArgs(self->cipher.pending);
     int more = number != NULL ? PyObject_IsTrue(number) : -1;
     Py_XDECREF(number);
     return more;
 }
 
-/* Read records until there is no more or the buffer is full. */
+/* Read records until the input is exhausted or the buffer is full. */
 static int
 objects_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
 {
     for (;;) {
         Py_ssize_t count;
-        if (self->read == NULL) { /* unwrapped by the last read */
+        if (self->cipher.read == NULL) { /* the last read has unbound it */
             return CIPHER_AGAIN;
         }
         int rc = objects_read_once(self, buffer + *total, size - *total, &count);
@@ -212,21 +216,20 @@ objects_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
 static int
 objects_feed(TlsObject *self, const char *data, Py_ssize_t size)
 {
-    PyObject *bytes = self->exact ? PyMemoryView_FromMemory((char *)data, size, PyBUF_READ)
-                                  : PyBytes_FromStringAndSize(data, size);
+    PyObject *bytes = self->cipher.exact ? PyMemoryView_FromMemory((char *)data, size, PyBUF_READ)
+                                         : PyBytes_FromStringAndSize(data, size);
     PyObject *result = NULL;
     if (bytes != NULL) {
-        result = PyObject_CallMethodOneArg(self->incoming, self->loop->st->str_write, bytes);
+        result = PyObject_CallMethodOneArg(self->cipher.incoming, self->loop->st->str_write, bytes);
         Py_DECREF(bytes);
     }
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
+    return drop_result(result);
 }
 
 static int
 objects_take(TlsObject *self, PyObject **data)
 {
-    PyObject *bytes = PyObject_CallMethodNoArgs(self->outgoing, self->loop->st->str_read);
+    PyObject *bytes = PyObject_CallMethodNoArgs(self->cipher.outgoing, self->loop->st->str_read);
     Py_ssize_t size = bytes != NULL ? PyObject_Size(bytes) : -1;
     if (size <= 0) {
         Py_CLEAR(bytes);
@@ -243,14 +246,15 @@ library(TlsObject *self)
     return &self->loop->st->tls->openssl;
 }
 
-/* Where the SSL reads from. */
+/* Return the BIO that the SSL reads from. */
 static inline void *
 openssl_source(TlsObject *self)
 {
-    return self->lent != NULL ? self->lent : self->handles.incoming;
+    return self->cipher.lent != NULL ? self->cipher.lent : self->cipher.handles.incoming;
 }
 
-/* What others have left behind would be taken for an error of ours. */
+/* Empty OpenSSL's queue of errors: what others have left there would look like an error of this
+   call. */
 static inline void
 forget_errors(OpenSSL *lib)
 {
@@ -261,16 +265,16 @@ forget_errors(OpenSSL *lib)
 
 /* ---- OpenSSL without the GIL ----------------------------------------------------------------- */
 
-/* What one stretch of work needs, and what it says. No Python object is touched on the way: `data`,
-   the SSL and its BIOs are kept alive by whoever calls. */
+/* The arguments and results of a job. It runs without the GIL and touches no Python object. The
+   caller keeps `data`, the SSL and its BIOs alive. */
 typedef struct {
     OpenSSL *lib;
     void *ssl;
     void *source; /* the BIO that the SSL reads from */
     char *data;
     size_t size;
-    size_t done; /* bytes */
-    int error;   /* of SSL_get_error(); 0: none */
+    size_t done; /* bytes read or written */
+    int error;   /* OPENSSL_ERROR_*; 0: none */
 } Work;
 
 static void
@@ -280,7 +284,8 @@ work_write(Work *work)
     work->error = result > 0 ? 0 : work->lib->SSL_get_error(work->ssl, result);
 }
 
-/* Read records until there is no more or the buffer is full: SSL_read_ex() gives one at a time. */
+/* Read records until the input is exhausted or the buffer is full: SSL_read_ex() reads one at a
+   time. */
 static void
 work_read(Work *work)
 {
@@ -288,14 +293,14 @@ work_read(Work *work)
     bool more = true;
     while (more && work->done < work->size && work->error == 0) {
         size_t count = 0;
-        int result = lib->SSL_read_ex(work->ssl, work->data + work->done, work->size - work->done,
-                                      &count);
+        int result =
+            lib->SSL_read_ex(work->ssl, work->data + work->done, work->size - work->done, &count);
         work->error = result > 0 ? 0 : lib->SSL_get_error(work->ssl, result);
         work->done += count;
         more = lib->BIO_ctrl_pending(work->source) > 0 || lib->SSL_pending(work->ssl) > 0;
     }
     if (!more && work->error == 0) {
-        work->error = OPENSSL_ERROR_WANT_READ; /* the next call would say so */
+        work->error = OPENSSL_ERROR_WANT_READ; /* what the next call would return */
     }
     if (work->error == OPENSSL_ERROR_ZERO_RETURN &&
         lib->SSL_get_shutdown(work->ssl) != OPENSSL_RECEIVED_SHUTDOWN) {
@@ -303,63 +308,64 @@ work_read(Work *work)
     }
 }
 
-/* Do the work; what may last releases the GIL. Return false if the connection has been exchanged
-   for another one in the meantime. */
+/* Run a job on about `size` bytes. Release the GIL for CIPHER_RELEASE and more. Return false if the
+   SSL object has been replaced meanwhile. */
 static bool
-work_run(TlsObject *self, Work *work, void (*job)(Work *), size_t expected)
+work_run(TlsObject *self, Work *work, void (*job)(Work *), size_t size)
 {
     forget_errors(work->lib);
-    if (expected < CIPHER_RELEASE || self->busy) {
+    if (size < CIPHER_RELEASE || self->cipher.busy) {
         job(work);
         return true;
     }
-    PyObject *inner = Py_NewRef(self->inner); /* keeps the SSL and its BIOs */
+    PyObject *inner = Py_NewRef(self->cipher.inner); /* keeps the SSL and its BIOs */
     set_busy(self);
     Py_BEGIN_ALLOW_THREADS
     job(work);
     Py_END_ALLOW_THREADS
-    self->busy = false;
-    bool same = self->inner == inner;
+    self->cipher.busy = false;
+    bool same = self->cipher.inner == inner;
     Py_DECREF(inner);
     return same;
 }
 
-/* tp_traverse's visitor. */
+/* A visitor for tp_traverse that finds an exception. */
 static int
 is_exception(PyObject *obj, void *Py_UNUSED(arg))
 {
     return PyExceptionInstance_Check(obj) || PyExceptionClass_Check(obj);
 }
 
-/* Whether a callback of the context has raised. Such a callback (_msg_callback, a key log) leaves its
-   exception in the object of _ssl, whose method then raises it. The garbage collector's way of
-   looking finds it without knowledge of the layout. */
+/* Return whether a callback of the context has raised. Such a callback (_msg_callback, a key log)
+   leaves its exception in the object of _ssl, whose methods raise it at their end. tp_traverse
+   finds the exception without knowledge of the layout. */
 static bool
-callback_failed(TlsObject *self)
+has_callback_failed(TlsObject *self)
 {
-    traverseproc traverse = Py_TYPE(self->inner)->tp_traverse;
-    return traverse != NULL && traverse(self->inner, is_exception, NULL) != 0;
+    traverseproc traverse = Py_TYPE(self->cipher.inner)->tp_traverse;
+    return traverse != NULL && traverse(self->cipher.inner, is_exception, NULL) != 0;
 }
 
-/* Raise it by a method that has nothing else to do. */
+/* Raise the exception of a callback, by a method of _ssl that has nothing else to do. Return 0 if
+   nothing was raised, or -1. */
 static int
 raise_from_callback(TlsObject *self)
 {
-    PyObject *inner = Py_NewRef(self->inner);
+    PyObject *inner = Py_NewRef(self->cipher.inner);
     PyObject *result = PyObject_CallMethod(inner, "do_handshake", NULL);
     Py_DECREF(inner);
     return drop_result(result);
 }
 
-/* An error is left in OpenSSL's queue: the method of _ssl, called again, finds the connection in
-   that state and raises the exception that it always raises. */
+/* An error is not translated here. The method of _ssl is called, finds the connection in the same
+   state and raises what it always raises. openssl_write() does the same. */
 static int
 openssl_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
 {
     OpenSSL *lib = library(self);
     Work work = {
         .lib = lib,
-        .ssl = self->handles.ssl,
+        .ssl = self->cipher.handles.ssl,
         .source = openssl_source(self),
         .data = buffer,
         .size = (size_t)size,
@@ -370,7 +376,7 @@ openssl_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
     if (!same) {
         return CIPHER_AGAIN;
     }
-    bool failed = callback_failed(self);
+    bool failed = has_callback_failed(self);
     if (failed && work.done > 0 && raise_from_callback(self) < 0) {
         return CIPHER_ERROR;
     }
@@ -396,7 +402,7 @@ openssl_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *co
 {
     Work work = {
         .lib = library(self),
-        .ssl = self->handles.ssl,
+        .ssl = self->cipher.handles.ssl,
         .data = (char *)data,
         .size = (size_t)size,
     };
@@ -405,7 +411,7 @@ openssl_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *co
     if (!same) {
         return CIPHER_DONE;
     }
-    bool failed = callback_failed(self);
+    bool failed = has_callback_failed(self);
     if (work.error == 0) {
         return failed && raise_from_callback(self) < 0 ? CIPHER_ERROR : CIPHER_DONE;
     }
@@ -420,7 +426,7 @@ openssl_feed(TlsObject *self, const char *data, Py_ssize_t size)
 {
     while (size > 0) {
         int part = size < INT_MAX ? (int)size : INT_MAX;
-        int count = library(self)->BIO_write(self->handles.incoming, data, part);
+        int count = library(self)->BIO_write(self->cipher.handles.incoming, data, part);
         if (count <= 0) {
             library(self)->ERR_clear_error();
             PyErr_NoMemory();
@@ -432,12 +438,12 @@ openssl_feed(TlsObject *self, const char *data, Py_ssize_t size)
     return 0;
 }
 
-/* The SSL reads from this memory itself, while its own BIO waits. */
+/* Make the SSL read from a BIO over `data`, while its own BIO waits. */
 static int
 openssl_lend(TlsObject *self, const char *data, Py_ssize_t size)
 {
     OpenSSL *lib = library(self);
-    if (size > INT_MAX || lib->BIO_ctrl_pending(self->handles.incoming) != 0) {
+    if (size > INT_MAX || lib->BIO_ctrl_pending(self->cipher.handles.incoming) != 0) {
         return 0;
     }
     void *bio = lib->BIO_new_mem_buf(data, (int)size);
@@ -445,14 +451,14 @@ openssl_lend(TlsObject *self, const char *data, Py_ssize_t size)
         lib->ERR_clear_error();
         return 0;
     }
-    /* Its end is not the connection's: "again", not "no more". */
+    /* The end of this memory is not the end of the connection: a read there has to say "again". */
     if (lib->BIO_ctrl(bio, OPENSSL_SET_BUF_MEM_EOF_RETURN, -1, NULL) <= 0) {
         lib->BIO_free(bio);
         return 0;
     }
-    lib->SSL_set0_rbio(self->handles.ssl, bio); /* which gives its reference to the other back */
-    self->lent = bio;
-    self->lent_end = data + size;
+    lib->SSL_set0_rbio(self->cipher.handles.ssl, bio); /* drops the reference to the other BIO */
+    self->cipher.lent = bio;
+    self->cipher.lent_end = data + size;
     return 1;
 }
 
@@ -460,19 +466,19 @@ static int
 openssl_settle(TlsObject *self)
 {
     OpenSSL *lib = library(self);
-    void *own = self->handles.incoming;
-    size_t left = lib->BIO_ctrl_pending(self->lent);
-    self->lent = NULL;
+    void *own = self->cipher.handles.incoming;
+    size_t left = lib->BIO_ctrl_pending(self->cipher.lent);
+    self->cipher.lent = NULL;
     lib->BIO_up_ref(own);
-    lib->SSL_set0_rbio(self->handles.ssl, own);
-    return left ? openssl_feed(self, self->lent_end - left, (Py_ssize_t)left) : 0;
+    lib->SSL_set0_rbio(self->cipher.handles.ssl, own);
+    return left ? openssl_feed(self, self->cipher.lent_end - left, (Py_ssize_t)left) : 0;
 }
 
 static int
 openssl_take(TlsObject *self, PyObject **data)
 {
     OpenSSL *lib = library(self);
-    size_t size = lib->BIO_ctrl_pending(self->handles.outgoing);
+    size_t size = lib->BIO_ctrl_pending(self->cipher.handles.outgoing);
     *data = NULL;
     if (size == 0) {
         return 0;
@@ -484,63 +490,64 @@ openssl_take(TlsObject *self, PyObject **data)
     if (bytes == NULL) {
         return -1;
     }
-    int count = lib->BIO_read(self->handles.outgoing, PyBytes_AS_STRING(bytes), (int)size);
+    int count = lib->BIO_read(self->cipher.handles.outgoing, PyBytes_AS_STRING(bytes), (int)size);
     if (count != (int)size) {
         Py_DECREF(bytes);
-        PyErr_SetString(PyExc_RuntimeError, "OpenSSL gave less than it had");
+        PyErr_SetString(PyExc_RuntimeError, "OpenSSL returned fewer bytes than were pending");
         return -1;
     }
     *data = bytes;
     return 0;
 }
 
-/* ---- which of the two ------------------------------------------------------------------------ */
+/* ---- binding --------------------------------------------------------------------------------- */
 
 void
 cipher_unbind(TlsObject *self)
 {
     cipher_wait(self);
-    if (self->lent != NULL && openssl_settle(self) < 0) {
+    if (self->cipher.lent != NULL && openssl_settle(self) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
-    self->cipher = CIPHER_UNBOUND;
-    self->exact = false;
-    self->handles = (SslHandles){0};
-    Py_CLEAR(self->inner);
-    Py_CLEAR(self->read);
-    Py_CLEAR(self->write);
-    Py_CLEAR(self->pending);
+    self->cipher.kind = CIPHER_UNBOUND;
+    self->cipher.exact = false;
+    self->cipher.handles = (SslHandles){0};
+    Py_CLEAR(self->cipher.inner);
+    Py_CLEAR(self->cipher.read);
+    Py_CLEAR(self->cipher.write);
+    Py_CLEAR(self->cipher.pending);
 }
 
-/* Whether type(obj).name is still the function that it was. */
+/* Return whether type.name is still the function that it was: 1, 0, or -1 with an exception. */
 static int
-is_untouched(PyObject *type, const char *name, PyObject *function)
+has_method(PyObject *type, const char *name, PyObject *function)
 {
     PyObject *now = PyObject_GetAttrString(type, name);
     Py_XDECREF(now);
     return now == NULL ? -1 : now == function;
 }
 
-/* Whether the SSLObject is just what ssl makes, none of its methods replaced: 1, 0, -1. */
+/* Return whether the three objects are exactly those of ssl, with no method replaced: 1, 0, or -1
+   with an exception. */
 static int
-is_plain(TlsState *tls, TlsObject *self)
+has_plain_objects(TlsState *tls, TlsObject *self)
 {
-    if ((PyObject *)Py_TYPE(self->sslobj) != tls->SSLObject ||
-        (PyObject *)Py_TYPE(self->incoming) != tls->MemoryBIO ||
-        (PyObject *)Py_TYPE(self->outgoing) != tls->MemoryBIO) {
+    if ((PyObject *)Py_TYPE(self->cipher.sslobj) != tls->SSLObject ||
+        (PyObject *)Py_TYPE(self->cipher.incoming) != tls->MemoryBIO ||
+        (PyObject *)Py_TYPE(self->cipher.outgoing) != tls->MemoryBIO) {
         return 0;
     }
-    int rc = is_untouched(tls->SSLObject, "read", tls->SSLObject_read);
+    int rc = has_method(tls->SSLObject, "read", tls->SSLObject_read);
     if (rc > 0) {
-        rc = is_untouched(tls->SSLObject, "write", tls->SSLObject_write);
+        rc = has_method(tls->SSLObject, "write", tls->SSLObject_write);
     }
     if (rc > 0) {
-        rc = is_untouched(tls->SSLObject, "pending", tls->SSLObject_pending);
+        rc = has_method(tls->SSLObject, "pending", tls->SSLObject_pending);
     }
     if (rc <= 0) {
         return rc;
     }
-    PyObject *dict = PyObject_GenericGetDict(self->sslobj, NULL);
+    PyObject *dict = PyObject_GenericGetDict(self->cipher.sslobj, NULL);
     if (dict == NULL) {
         return -1;
     }
@@ -551,19 +558,20 @@ is_plain(TlsState *tls, TlsObject *self)
     return rc;
 }
 
-/* What the SSLObject calls itself, or NULL with no exception where that is not _ssl's. */
+/* Return sslobj._sslobj, on which the SSLObject calls its methods; NULL with an exception, or
+   without one if it is not of _ssl's type. */
 static PyObject *
-behind(TlsState *tls, TlsObject *self)
+get_inner(TlsState *tls, TlsObject *self)
 {
-    PyObject *inner = PyObject_GetAttrString(self->sslobj, "_sslobj");
+    PyObject *inner = PyObject_GetAttrString(self->cipher.sslobj, "_sslobj");
     if (inner != NULL && (PyObject *)Py_TYPE(inner) != tls->SSLSocket) {
         Py_CLEAR(inner);
     }
     return inner;
 }
 
-/* Whether Python is called for each message of the connection (the context's _msg_callback): 1, 0,
-   -1. */
+/* Return whether the context has a _msg_callback, which is called for each message of the
+   connection: 1, 0, or -1 with an exception. */
 static int
 has_message_callback(PyObject *inner)
 {
@@ -575,6 +583,7 @@ has_message_callback(PyObject *inner)
     return has;
 }
 
+/* Return whether OpenSSL may be called directly: 1, 0, or -1 with an exception. */
 static int
 wants_openssl(TlsObject *self, PyObject *inner)
 {
@@ -582,125 +591,144 @@ wants_openssl(TlsObject *self, PyObject *inner)
     int rc = wanted != NULL ? PyObject_IsTrue(wanted) : -1;
     Py_XDECREF(wanted);
     if (rc > 0) {
-        /* Such a callback sees, and stops, each call of a method. */
+        /* A message callback sees each call of a method, and stops it by an exception. */
         int has = has_message_callback(inner);
         rc = has < 0 ? -1 : !has;
     }
     return rc;
 }
 
+/* Look up the three methods of `obj`. */
 static int
 bind_methods(TlsObject *self, PyObject *obj)
 {
     fastaio_state *st = self->loop->st;
-    Py_XSETREF(self->read, PyObject_GetAttr(obj, st->str_read));
-    Py_XSETREF(self->write, self->read ? PyObject_GetAttr(obj, st->str_write) : NULL);
-    Py_XSETREF(self->pending, self->write ? PyObject_GetAttr(obj, st->str_pending) : NULL);
-    return self->pending != NULL ? 0 : -1;
+    Py_XSETREF(self->cipher.read, PyObject_GetAttr(obj, st->str_read));
+    Py_XSETREF(self->cipher.write, self->cipher.read ? PyObject_GetAttr(obj, st->str_write) : NULL);
+    Py_XSETREF(self->cipher.pending,
+               self->cipher.write ? PyObject_GetAttr(obj, st->str_pending) : NULL);
+    return self->cipher.pending != NULL ? 0 : -1;
 }
 
+/* Find out what does the work. */
 static int
 bind_cipher(TlsObject *self)
 {
-    if (self->loop == NULL || self->sslobj == NULL || self->incoming == NULL ||
-        self->outgoing == NULL) {
+    if (self->loop == NULL || self->cipher.sslobj == NULL || self->cipher.incoming == NULL ||
+        self->cipher.outgoing == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the TLS protocol is not initialised");
         return -1;
     }
     TlsState *tls = self->loop->st->tls;
-    int plain = is_plain(tls, self);
-    PyObject *inner = plain > 0 ? behind(tls, self) : NULL;
+    int plain = has_plain_objects(tls, self);
+    PyObject *inner = plain > 0 ? get_inner(tls, self) : NULL;
     if (plain < 0 || PyErr_Occurred()) {
         return -1;
     }
-    int rc = bind_methods(self, inner != NULL ? inner : self->sslobj);
+    int rc = bind_methods(self, inner != NULL ? inner : self->cipher.sslobj);
     int direct = 0;
-    self->exact = inner != NULL;
-    Py_XSETREF(self->inner, inner);
-    if (rc == 0 && self->exact) {
+    self->cipher.exact = inner != NULL;
+    Py_XSETREF(self->cipher.inner, inner);
+    if (rc == 0 && self->cipher.exact) {
         direct = wants_openssl(self, inner);
         if (direct > 0) {
-            direct = openssl_handles(&tls->openssl, inner, self->incoming, self->outgoing,
-                                     &self->handles);
+            direct = openssl_handles(&tls->openssl, inner, self->cipher.incoming,
+                                     self->cipher.outgoing, &self->cipher.handles);
         }
     }
     if (rc < 0 || direct < 0) {
         cipher_unbind(self);
         return -1;
     }
-    self->cipher = direct ? CIPHER_OPENSSL : CIPHER_OBJECTS;
+    self->cipher.kind = direct ? CIPHER_OPENSSL : CIPHER_OBJECTS;
     return 0;
 }
 
 /* ---- the seam -------------------------------------------------------------------------------- */
 
-#define BIND(self)                                                   \
-    cipher_wait(self);                                               \
-    if ((self)->cipher == CIPHER_UNBOUND && bind_cipher(self) < 0) { \
-        return -1;                                                   \
-    }
+static inline int
+ensure_bound(TlsObject *self)
+{
+    cipher_wait(self);
+    return self->cipher.kind == CIPHER_UNBOUND ? bind_cipher(self) : 0;
+}
 
 int
 cipher_read(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *total)
 {
     *total = 0;
-    BIND(self)
-    return self->cipher == CIPHER_OPENSSL ? openssl_read(self, buffer, size, total)
-                                          : objects_read(self, buffer, size, total);
+    if (ensure_bound(self) < 0) {
+        return -1;
+    }
+    return self->cipher.kind == CIPHER_OPENSSL ? openssl_read(self, buffer, size, total)
+                                               : objects_read(self, buffer, size, total);
 }
 
 int
 cipher_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *count)
 {
     *count = 0;
-    BIND(self)
-    return self->cipher == CIPHER_OPENSSL ? openssl_write(self, data, size, count)
-                                          : objects_write(self, data, size, count);
+    if (ensure_bound(self) < 0) {
+        return -1;
+    }
+    return self->cipher.kind == CIPHER_OPENSSL ? openssl_write(self, data, size, count)
+                                               : objects_write(self, data, size, count);
 }
 
 int
 cipher_feed(TlsObject *self, const char *data, Py_ssize_t size)
 {
-    BIND(self)
-    return self->cipher == CIPHER_OPENSSL ? openssl_feed(self, data, size)
-                                          : objects_feed(self, data, size);
+    if (ensure_bound(self) < 0) {
+        return -1;
+    }
+    return self->cipher.kind == CIPHER_OPENSSL ? openssl_feed(self, data, size)
+                                               : objects_feed(self, data, size);
 }
 
 int
 cipher_lend(TlsObject *self, const char *data, Py_ssize_t size)
 {
-    BIND(self)
-    return self->cipher == CIPHER_OPENSSL ? openssl_lend(self, data, size) : 0;
+    if (ensure_bound(self) < 0) {
+        return -1;
+    }
+    return self->cipher.kind == CIPHER_OPENSSL ? openssl_lend(self, data, size) : 0;
 }
 
 int
 cipher_settle(TlsObject *self)
 {
-    return self->lent != NULL ? openssl_settle(self) : 0;
+    return self->cipher.lent != NULL ? openssl_settle(self) : 0;
 }
 
 int
 cipher_take(TlsObject *self, PyObject **data)
 {
     *data = NULL;
-    BIND(self)
-    return self->cipher == CIPHER_OPENSSL ? openssl_take(self, data) : objects_take(self, data);
+    if (ensure_bound(self) < 0) {
+        return -1;
+    }
+    return self->cipher.kind == CIPHER_OPENSSL ? openssl_take(self, data)
+                                               : objects_take(self, data);
 }
 
 Py_ssize_t
 cipher_incoming(TlsObject *self)
 {
-    BIND(self)
-    return self->cipher == CIPHER_OPENSSL
+    if (ensure_bound(self) < 0) {
+        return -1;
+    }
+    return self->cipher.kind == CIPHER_OPENSSL
                ? (Py_ssize_t)library(self)->BIO_ctrl_pending(openssl_source(self))
-               : objects_pending(self, self->incoming);
+               : objects_pending(self, self->cipher.incoming);
 }
 
 Py_ssize_t
 cipher_outgoing(TlsObject *self)
 {
-    BIND(self)
-    return self->cipher == CIPHER_OPENSSL
-               ? (Py_ssize_t)library(self)->BIO_ctrl_pending(self->handles.outgoing)
-               : objects_pending(self, self->outgoing);
+    if (ensure_bound(self) < 0) {
+        return -1;
+    }
+    return self->cipher.kind == CIPHER_OPENSSL
+               ? (Py_ssize_t)library(self)->BIO_ctrl_pending(self->cipher.handles.outgoing)
+               : objects_pending(self, self->cipher.outgoing);
 }

@@ -6,12 +6,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* How much of an SSL is looked at: its BIOs are among the first fields. */
-#define LOOKED_AT 256
+/* How many bytes of an SSL are looked at: its BIOs are among the first fields. */
+#define PEEK_SIZE 256
 
 /* ---- the functions --------------------------------------------------------------------------- */
 
-static int
+/* Fill in the functions. Return false if one is missing. */
+static bool
 find_functions(OpenSSL *lib)
 {
     struct {
@@ -40,16 +41,17 @@ find_functions(OpenSSL *lib)
     for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
         void *function = dlsym(lib->library, wanted[i].name);
         if (function == NULL) {
-            return 0;
+            return false;
         }
         memcpy(wanted[i].where, &function, sizeof(function));
     }
-    return 1;
+    return true;
 }
 
-/* Whether this is the version that _ssl says it runs on: 1, 0, or -1 with an exception. */
+/* Return whether the library's version is the one that _ssl says it runs on: 1, 0, or -1 with an
+   exception. */
 static int
-is_the_same_version(OpenSSL *lib, PyObject *module)
+has_version_of_ssl(OpenSSL *lib, PyObject *module)
 {
     PyObject *number = PyObject_GetAttrString(module, "OPENSSL_VERSION_NUMBER");
     unsigned long version = number != NULL ? PyLong_AsUnsignedLong(number) : 0;
@@ -60,7 +62,8 @@ is_the_same_version(OpenSSL *lib, PyObject *module)
     return version == lib->OpenSSL_version_num();
 }
 
-/* The library that _ssl is bound to is found by way of _ssl: there may be others in the process. */
+/* Load the library and its functions. Return 1, 0 if they cannot be had, or -1 with an exception.
+   The library is found through the file of _ssl, since there may be others in the process. */
 static int
 load(OpenSSL *lib)
 {
@@ -71,7 +74,7 @@ load(OpenSSL *lib)
         return -1;
     }
     PyObject *file = PyModule_GetFilenameObject(module);
-    if (file == NULL) { /* built in: nobody knows with which library */
+    if (file == NULL) { /* _ssl is built in: its library cannot be known */
         PyErr_Clear();
         rc = 0;
         goto done;
@@ -82,7 +85,7 @@ load(OpenSSL *lib)
         goto done;
     }
     lib->library = dlopen(PyBytes_AS_STRING(path), RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
-    rc = lib->library != NULL && find_functions(lib) ? is_the_same_version(lib, module) : 0;
+    rc = lib->library != NULL && find_functions(lib) ? has_version_of_ssl(lib, module) : 0;
 done:
     Py_XDECREF(path);
     Py_DECREF(module);
@@ -103,6 +106,7 @@ openssl_unload(OpenSSL *lib)
 
 /* ---- the pointers ---------------------------------------------------------------------------- */
 
+/* Return the pointer that is stored in an object at an offset. */
 static void *
 word_at(const void *obj, Py_ssize_t offset)
 {
@@ -111,8 +115,9 @@ word_at(const void *obj, Py_ssize_t offset)
     return word;
 }
 
-/* Copies memory that may not be there, by way of a pipe: 1, or 0 where it is not. */
-static int
+/* Copy memory through a pipe: write() fails where a load would crash. Return false if the memory is
+   not mapped. */
+static bool
 peek(const int *pipe_fds, const void *address, void *copy, size_t size)
 {
     ssize_t count;
@@ -120,13 +125,14 @@ peek(const int *pipe_fds, const void *address, void *copy, size_t size)
         count = write(pipe_fds[1], address, size);
     } while (count < 0 && errno == EINTR);
     if (count <= 0) {
-        return 0;
+        return false;
     }
     return read(pipe_fds[0], copy, size) == (ssize_t)size && count == (ssize_t)size;
 }
 
+/* Return true if one of the words is this pointer. */
 static bool
-holds(void *const *words, size_t count, const void *pointer)
+has_pointer(void *const *words, size_t count, const void *pointer)
 {
     for (size_t i = 0; i < count; i++) {
         if (words[i] == pointer) {
@@ -136,23 +142,24 @@ holds(void *const *words, size_t count, const void *pointer)
     return false;
 }
 
-/* An SSL that reads from this BIO looks so from outside; only then is it handed to OpenSSL, which
-   must say the same of both. (In a handshake another BIO may stand in front of the second.) */
+/* Return true if handles->ssl is an SSL with these BIOs. Only memory that holds a pointer to
+   `incoming` is given to OpenSSL, which then confirms both BIOs. (During a handshake the SSL may
+   have another BIO in front of `outgoing`, so that one is not looked for.) */
 static bool
-is_the_ssl(OpenSSL *lib, const int *pipe_fds, const SslHandles *handles)
+is_ssl(OpenSSL *lib, const int *pipe_fds, const SslHandles *handles)
 {
-    void *words[LOOKED_AT / sizeof(void *)];
+    void *words[PEEK_SIZE / sizeof(void *)];
     size_t count = sizeof(words) / sizeof(*words);
     if (handles->ssl == NULL || (uintptr_t)handles->ssl % sizeof(void *) != 0 ||
         !peek(pipe_fds, handles->ssl, words, sizeof(words))) {
         return false;
     }
-    return holds(words, count, handles->incoming) &&
+    return has_pointer(words, count, handles->incoming) &&
            lib->SSL_get_rbio(handles->ssl) == handles->incoming &&
            lib->SSL_get_wbio(handles->ssl) == handles->outgoing;
 }
 
-/* Looks through an _SSLSocket for the SSL with these BIOs. */
+/* Search an _SSLSocket for the SSL with these BIOs. Return its offset, or -1. */
 static Py_ssize_t
 find_ssl(OpenSSL *lib, PyObject *sslobj, SslHandles handles)
 {
@@ -165,7 +172,7 @@ find_ssl(OpenSSL *lib, PyObject *sslobj, SslHandles handles)
     for (Py_ssize_t offset = sizeof(PyObject); offset <= end && found < 0;
          offset += (Py_ssize_t)sizeof(void *)) {
         handles.ssl = word_at(sslobj, offset);
-        if (is_the_ssl(lib, pipe_fds, &handles)) {
+        if (is_ssl(lib, pipe_fds, &handles)) {
             found = offset;
         }
     }
@@ -178,8 +185,8 @@ int
 openssl_handles(OpenSSL *lib, PyObject *sslobj, PyObject *incoming, PyObject *outgoing,
                 SslHandles *handles)
 {
-    if (!lib->looked) {
-        lib->looked = true;
+    if (!lib->searched) {
+        lib->searched = true;
         if (load(lib) < 0) {
             return -1;
         }
@@ -187,7 +194,7 @@ openssl_handles(OpenSSL *lib, PyObject *sslobj, PyObject *incoming, PyObject *ou
     if (lib->library == NULL || lib->ssl_offset < 0) {
         return 0;
     }
-    /* A MemoryBIO begins with its BIO; were it something else, no SSL would have it. */
+    /* A MemoryBIO begins with its BIO. If that is not true, no SSL has this pointer as a BIO. */
     handles->incoming = word_at(incoming, sizeof(PyObject));
     handles->outgoing = word_at(outgoing, sizeof(PyObject));
     if (handles->incoming == NULL || handles->outgoing == NULL) {

@@ -1,8 +1,9 @@
-/* tls_openssl.h: the functions of the libssl that Python's _ssl runs on, and its SSL objects.
+/* tls_openssl.h: functions of the libssl that Python's _ssl runs on, and the pointers behind its
+ * objects.
  *
- * Nothing is linked and no header of OpenSSL is needed: the functions are found in the library that
- * _ssl itself has loaded, and where _ssl keeps its pointers is proved on living objects before it
- * is believed.  Where any of that fails there is Python's own interface.
+ * Nothing is linked, and no header of OpenSSL is needed. The functions are found in the library
+ * that _ssl itself has loaded. The place where _ssl keeps a pointer is proved on a living object
+ * before it is used. Where any of that fails, the caller uses Python's own interface.
  */
 #ifndef FASTAIO_TLS_OPENSSL_H
 #define FASTAIO_TLS_OPENSSL_H
@@ -19,8 +20,8 @@ enum {
 
 typedef struct {
     void *library;         /* of dlopen(); NULL: not loaded */
-    bool looked;           /* for it, once */
-    Py_ssize_t ssl_offset; /* of the SSL * in an _SSLSocket; 0: not proved yet, -1: not there */
+    bool searched;         /* the library was searched for; that happens once */
+    Py_ssize_t ssl_offset; /* of the SSL * in an _SSLSocket; 0: not proved yet, -1: not found */
     int (*SSL_read_ex)(void *ssl, void *buffer, size_t size, size_t *count);
     int (*SSL_write_ex)(void *ssl, const void *buffer, size_t size, size_t *count);
     int (*SSL_get_error)(const void *ssl, int result);
@@ -48,10 +49,12 @@ typedef struct {
     void *outgoing;
 } SslHandles;
 
-/* Finds them behind ssl.SSLObject._sslobj and its two ssl.MemoryBIOs, which must be of exactly these
-   types. 1: found, 0: not to be had, -1: an exception. */
+/* Store the pointers behind ssl.SSLObject._sslobj and its two ssl.MemoryBIOs, which must be of
+   exactly these types. Return 1, 0 if they cannot be had, or -1 with an exception. The pointers
+   live as long as the objects. */
 int openssl_handles(OpenSSL *lib, PyObject *sslobj, PyObject *incoming, PyObject *outgoing,
                     SslHandles *handles);
+/* Give the library back. The functions are not to be called any more. */
 void openssl_unload(OpenSSL *lib);
 
 #endif

@@ -1,8 +1,13 @@
-/* tls_type.c: the type TlsProtocol: asyncio's SSLProtocol as Python sees it, where C has its data.
+/* tls_type.c: the type TlsProtocol: a mixin in front of asyncio's SSLProtocol.
  *
- * asyncio's own methods run on these attributes: each is a word of the struct.
+ * The attributes that asyncio's methods use are descriptors into the struct, so each value exists
+ * once.
  */
-#include "tls/tls_impl.h"
+#include "tls/tls_type.h"
+
+#include "tls/tls_cipher.h"
+#include "tls/tls_read.h"
+#include "tls/tls_write.h"
 
 #include <structmember.h>
 
@@ -21,19 +26,19 @@ protocol_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
     Py_VISIT(self->extra);
-    Py_VISIT(self->transport);
-    Py_VISIT(self->app_transport);
-    Py_VISIT(self->app_protocol);
-    Py_VISIT(self->get_buffer);
-    Py_VISIT(self->buffer_updated);
+    Py_VISIT(self->wire.transport);
+    Py_VISIT(self->app.transport);
+    Py_VISIT(self->app.protocol);
+    Py_VISIT(self->app.get_buffer);
+    Py_VISIT(self->app.buffer_updated);
     Py_VISIT(self->state);
-    Py_VISIT(self->sslobj);
-    Py_VISIT(self->incoming);
-    Py_VISIT(self->outgoing);
-    Py_VISIT(self->inner);
-    Py_VISIT(self->read);
-    Py_VISIT(self->write);
-    Py_VISIT(self->pending);
+    Py_VISIT(self->cipher.sslobj);
+    Py_VISIT(self->cipher.incoming);
+    Py_VISIT(self->cipher.outgoing);
+    Py_VISIT(self->cipher.inner);
+    Py_VISIT(self->cipher.read);
+    Py_VISIT(self->cipher.write);
+    Py_VISIT(self->cipher.pending);
     return 0;
 }
 
@@ -42,19 +47,19 @@ protocol_clear(PyObject *op)
 {
     TlsObject *self = (TlsObject *)op;
     tls_drop_output(self);
-    streamreader_unlink(&self->reader);
+    streamreader_unlink(&self->app.reader);
     self->mode = TLS_UNWRAPPED;
     cipher_unbind(self);
     Py_CLEAR(self->extra);
-    Py_CLEAR(self->transport);
-    Py_CLEAR(self->app_transport);
-    Py_CLEAR(self->app_protocol);
-    Py_CLEAR(self->get_buffer);
-    Py_CLEAR(self->buffer_updated);
+    Py_CLEAR(self->wire.transport);
+    Py_CLEAR(self->app.transport);
+    Py_CLEAR(self->app.protocol);
+    Py_CLEAR(self->app.get_buffer);
+    Py_CLEAR(self->app.buffer_updated);
     Py_CLEAR(self->state);
-    Py_CLEAR(self->sslobj);
-    Py_CLEAR(self->incoming);
-    Py_CLEAR(self->outgoing);
+    Py_CLEAR(self->cipher.sslobj);
+    Py_CLEAR(self->cipher.incoming);
+    Py_CLEAR(self->cipher.outgoing);
     Py_CLEAR(self->loop);
     return 0;
 }
@@ -78,6 +83,7 @@ protocol_dealloc(PyObject *op)
 
 /* ---- methods --------------------------------------------------------------------------------- */
 
+/* Return 0, or -1 with RuntimeError before __init__. */
 static int
 check_ready(TlsObject *self)
 {
@@ -88,7 +94,7 @@ check_ready(TlsObject *self)
     return 0;
 }
 
-/* Runs a function of the data path as a method. */
+/* Call a function of the data path for a method without arguments. */
 static PyObject *
 run(PyObject *op, int (*fn)(TlsObject *))
 {
@@ -181,11 +187,11 @@ protocol_set_app_protocol(PyObject *op, PyObject *protocol)
 static PyObject *
 protocol_pause_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    ((TlsObject *)op)->app_reading_paused = 1;
+    ((TlsObject *)op)->app.reading_paused = true;
     Py_RETURN_NONE;
 }
 
-/* Whoever asks sees what asyncio would have: all that can be encrypted is with the raw transport. */
+/* Flush first: on asyncio, too, only what cannot be encrypted or sent is left here. */
 static PyObject *
 protocol_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -204,6 +210,35 @@ protocol_get_read_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
     return size < 0 ? NULL : PyLong_FromSsize_t(size);
 }
 
+PyObject *
+tls_extra_info(TlsObject *self, PyObject *name, PyObject *fallback)
+{
+    if (self->extra != NULL) {
+        PyObject *extra = Py_NewRef(self->extra); /* the name's __eq__ may set another one */
+        PyObject *value = PyObject_GetItem(extra, name);
+        Py_DECREF(extra);
+        if (value != NULL || !PyErr_ExceptionMatches(PyExc_KeyError)) {
+            return value;
+        }
+        PyErr_Clear();
+    }
+    if (self->wire.transport == NULL) {
+        return Py_NewRef(fallback);
+    }
+    /* The caller may write to the socket: what was written here goes first. */
+    if (self->pieces.count && PyUnicode_Check(name) &&
+        PyUnicode_CompareWithASCIIString(name, "socket") == 0 && tls_flush(self) < 0) {
+        return NULL;
+    }
+    if (self->wire.transport == NULL) {
+        return Py_NewRef(fallback);
+    }
+    PyObject *args[] = {Py_NewRef(self->wire.transport), name, fallback};
+    PyObject *value = PyObject_VectorcallMethod(self->loop->st->str_get_extra_info, args, 3, NULL);
+    Py_DECREF(args[0]);
+    return value;
+}
+
 static PyObject *
 protocol_get_extra_info(PyObject *op, PyObject *args)
 {
@@ -218,7 +253,7 @@ protocol_get_extra_info(PyObject *op, PyObject *args)
 static PyMethodDef protocol_methods[] = {
     {"buffer_updated", protocol_buffer_updated, METH_O,
      PyDoc_STR("buffer_updated($self, nbytes, /)\n--\n\n"
-               "So many bytes from the peer are in the buffer that get_buffer() gave.")},
+               "Take `nbytes` bytes from the peer out of the buffer of get_buffer().")},
     {"_do_read", protocol_do_read, METH_NOARGS, NULL},
     {"_do_write", protocol_do_write, METH_NOARGS, NULL},
     {"_process_outgoing", protocol_process_outgoing, METH_NOARGS, NULL},
@@ -227,15 +262,16 @@ static PyMethodDef protocol_methods[] = {
     {"_pause_reading", protocol_pause_reading, METH_NOARGS, NULL},
     {"_resume_reading", protocol_resume_reading, METH_NOARGS, NULL},
     {"_flush", protocol_flush, METH_NOARGS,
-     PyDoc_STR("_flush($self, /)\n--\n\nEncrypt what is written, and hand it on.")},
+     PyDoc_STR("_flush($self, /)\n--\n\nEncrypt and send what was written.")},
     {"_flush_last", protocol_flush_last, METH_NOARGS,
-     PyDoc_STR("_flush_last($self, /)\n--\n\n"
-               "Encrypt what is written as far as possible, before the connection ends.")},
+     PyDoc_STR(
+         "_flush_last($self, /)\n--\n\n"
+         "Encrypt and send what was written as far as possible, before the connection ends.")},
     {"_drop_output", protocol_drop_output, METH_NOARGS,
-     PyDoc_STR("_drop_output($self, /)\n--\n\nForget what is written and not encrypted.")},
+     PyDoc_STR("_drop_output($self, /)\n--\n\nForget what was written and not encrypted.")},
     {"_queue", protocol_queue, METH_O,
      PyDoc_STR("_queue($self, data, /)\n--\n\n"
-               "Put bytes behind what is written, and leave it to others to encrypt them.")},
+               "Append bytes to what was written, and encrypt nothing.")},
     {"_write_appdata", protocol_write_appdata, METH_O, NULL},
     {"_set_app_protocol", protocol_set_app_protocol, METH_O, NULL},
     {"_get_write_buffer_size", protocol_get_write_buffer_size, METH_NOARGS, NULL},
@@ -273,7 +309,7 @@ get_loop(PyObject *op, void *Py_UNUSED(closure))
     return Py_NewRef(loop != NULL ? loop : Py_None);
 }
 
-/* What the cipher works on: `closure` is the field's offset. */
+/* Return the address of a field; `closure` is the field's offset. */
 static PyObject **
 field(PyObject *op, void *closure)
 {
@@ -287,6 +323,8 @@ get_field(PyObject *op, void *closure)
     return Py_NewRef(value != NULL ? value : Py_None);
 }
 
+/* Set an object that the cipher works on. None stays None: the cipher reports it as any other
+   object. */
 static int
 set_cipher_field(PyObject *op, PyObject *value, void *closure)
 {
@@ -295,7 +333,7 @@ set_cipher_field(PyObject *op, PyObject *value, void *closure)
     return 0;
 }
 
-/* None is nothing, as it is where C looks at these. */
+/* Set a field; None becomes NULL. */
 static int
 set_field(PyObject *op, PyObject *value, void *closure)
 {
@@ -311,7 +349,7 @@ set_state(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     if (st == NULL) {
         return -1;
     }
-    cipher_wait(self); /* at an end asyncio calls ssl's methods next */
+    cipher_wait(self); /* asyncio calls methods of ssl next */
     self->mode = TLS_UNWRAPPED;
     for (int mode = 0; mode < TLS_MODES; mode++) {
         if (value == st->tls->modes[mode]) {
@@ -332,7 +370,7 @@ set_app_protocol(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 static PyObject *
 get_is_buffer(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(((TlsObject *)op)->get_buffer != NULL);
+    return PyBool_FromLong(((TlsObject *)op)->app.get_buffer != NULL);
 }
 
 static PyObject *
@@ -347,7 +385,7 @@ get_queued(PyObject *op, void *Py_UNUSED(closure))
     return PyLong_FromSsize_t(((TlsObject *)op)->pieces.size);
 }
 
-/* asyncio's constructor makes a queue of its own, and a count of its bytes. */
+/* Ignore the queue and the count that asyncio's constructor sets: `pieces` has both. */
 static int
 ignore(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(value), void *Py_UNUSED(closure))
 {
@@ -358,7 +396,7 @@ static PyObject *
 get_cipher(PyObject *op, void *Py_UNUSED(closure))
 {
     static const char *const names[] = {"unknown", "ssl", "openssl"};
-    return PyUnicode_FromString(names[((TlsObject *)op)->cipher]);
+    return PyUnicode_FromString(names[((TlsObject *)op)->cipher.kind]);
 }
 
 #define FIELD(name) (void *)(intptr_t)offsetof(TlsObject, name)
@@ -366,20 +404,20 @@ get_cipher(PyObject *op, void *Py_UNUSED(closure))
 static PyGetSetDef protocol_getset[] = {
     {"_loop", get_loop, set_loop, NULL, NULL},
     {"_extra", get_field, set_field, NULL, FIELD(extra)},
-    {"_transport", get_field, set_field, NULL, FIELD(transport)},
-    {"_app_transport", get_field, set_field, NULL, FIELD(app_transport)},
-    {"_app_protocol", get_field, set_app_protocol, NULL, FIELD(app_protocol)},
+    {"_transport", get_field, set_field, NULL, FIELD(wire.transport)},
+    {"_app_transport", get_field, set_field, NULL, FIELD(app.transport)},
+    {"_app_protocol", get_field, set_app_protocol, NULL, FIELD(app.protocol)},
     {"_app_protocol_is_buffer", get_is_buffer, NULL, NULL, NULL},
-    {"_app_protocol_get_buffer", get_field, set_field, NULL, FIELD(get_buffer)},
-    {"_app_protocol_buffer_updated", get_field, set_field, NULL, FIELD(buffer_updated)},
+    {"_app_protocol_get_buffer", get_field, set_field, NULL, FIELD(app.get_buffer)},
+    {"_app_protocol_buffer_updated", get_field, set_field, NULL, FIELD(app.buffer_updated)},
     {"_state", get_field, set_state, NULL, FIELD(state)},
-    {"_sslobj", get_field, set_cipher_field, NULL, FIELD(sslobj)},
-    {"_incoming", get_field, set_cipher_field, NULL, FIELD(incoming)},
-    {"_outgoing", get_field, set_cipher_field, NULL, FIELD(outgoing)},
+    {"_sslobj", get_field, set_cipher_field, NULL, FIELD(cipher.sslobj)},
+    {"_incoming", get_field, set_cipher_field, NULL, FIELD(cipher.incoming)},
+    {"_outgoing", get_field, set_cipher_field, NULL, FIELD(cipher.outgoing)},
     {"_write_backlog", get_backlog, ignore, NULL, NULL},
     {"_write_buffer_size", get_queued, ignore, NULL, NULL},
     {"_cipher", get_cipher, NULL,
-     PyDoc_STR("Who encrypts: 'openssl', 'ssl' (Python's module), or 'unknown' before the first\n"
+     PyDoc_STR("What encrypts: 'openssl', 'ssl' (Python's module), or 'unknown' before the first\n"
                "byte."),
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -391,10 +429,10 @@ static PyMemberDef protocol_members[] = {
     {"_incoming_low_water", T_PYSSIZET, offsetof(TlsObject, incoming_low), 0, NULL},
     {"_outgoing_high_water", T_PYSSIZET, offsetof(TlsObject, outgoing_high), 0, NULL},
     {"_outgoing_low_water", T_PYSSIZET, offsetof(TlsObject, outgoing_low), 0, NULL},
-    {"_ssl_writing_paused", T_BOOL, offsetof(TlsObject, wire_writing_paused), 0, NULL},
-    {"_ssl_reading_paused", T_BOOL, offsetof(TlsObject, wire_reading_paused), 0, NULL},
-    {"_app_reading_paused", T_BOOL, offsetof(TlsObject, app_reading_paused), 0, NULL},
-    {"_app_writing_paused", T_BOOL, offsetof(TlsObject, app_writing_paused), 0, NULL},
+    {"_ssl_writing_paused", T_BOOL, offsetof(TlsObject, wire.writing_paused), 0, NULL},
+    {"_ssl_reading_paused", T_BOOL, offsetof(TlsObject, wire.reading_paused), 0, NULL},
+    {"_app_reading_paused", T_BOOL, offsetof(TlsObject, app.reading_paused), 0, NULL},
+    {"_app_writing_paused", T_BOOL, offsetof(TlsObject, app.writing_paused), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -129,8 +129,9 @@ pieces_advance(Pieces *pieces, size_t size)
     }
 }
 
-/* Fill `vectors`, of which `count` of PIECES_VECTORS are in use, with the queue without its first
-   `skip` bytes. Return the new count. Add the size of what was filled in to *asked. Needs no GIL. */
+/* Fill `vectors`, of which `count` of PIECES_VECTORS are in use, with the queue without its
+   first `skip` bytes. Return the new count. Add the size of what was filled in to *asked. Needs
+   no GIL. */
 static inline size_t
 pieces_gather(const Pieces *pieces, size_t skip, struct iovec *vectors, size_t count, size_t *asked)
 {
@@ -194,6 +195,15 @@ pieces_drop(Pieces *pieces)
 {
     while (pieces->count) {
         pieces_pop(pieces);
+    }
+}
+
+/* Remove all pieces in a forked child if they are the parent's. fork_count: st->fork_count. */
+static inline void
+pieces_drop_inherited(Pieces *pieces, unsigned fork_count)
+{
+    if (pieces_is_inherited(pieces, fork_count)) {
+        pieces_drop(pieces);
     }
 }
 

@@ -601,6 +601,27 @@ def test_tls_over_tls(run):
     run(main)
 
 
+def test_a_connection_that_carries_itself(run):
+    """A write ends by asyncio's error, and so does each other call."""
+
+    async def main():
+        async with secured() as (transport, _, _):
+            protocol = transport._ssl_protocol
+            below = protocol._transport
+            with pytest.raises(RuntimeError, match="cannot switch state"):
+                protocol.connection_made(transport)
+            with pytest.raises(RecursionError):
+                transport.get_extra_info("peername")
+            with pytest.raises(RecursionError):
+                protocol._write_appdata([b"a"])
+            with pytest.raises(RecursionError):
+                transport.abort()
+            protocol._transport = below
+            below.abort()
+
+    run(main)
+
+
 def test_what_was_written_before_start_tls_comes_first(run):
     async def main():
         async with plain_ends() as (near, near_protocol, far, far_protocol):

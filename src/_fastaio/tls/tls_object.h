@@ -91,6 +91,7 @@ typedef struct {
     PyObject *transport; /* NULL before connection_made() and after connection_lost() */
     bool reading_paused; /* by TLS: too much has arrived that is not decrypted */
     bool writing_paused; /* by the transport */
+    unsigned depth;      /* how many calls of its write() are on the stack */
 } TlsWire;
 
 typedef struct {

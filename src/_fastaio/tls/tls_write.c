@@ -15,6 +15,10 @@
 #define RECORD (16 * 1024)
 /* Output is encrypted in slices of this many whole records. */
 #define SLICE (16 * RECORD)
+/* How deep write() of the wire may lead back to this connection. Python's own limit would come
+   after hundreds of levels, each of which then aborts the connection, by a recursion of its own:
+   minutes. */
+#define WIRE_DEPTH 32
 /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
 #define LOST_WRITES_UNTIL_WARNING 5
 
@@ -150,8 +154,15 @@ encrypt_some(TlsObject *self, Py_ssize_t *count)
 static int
 write_to_wire(TlsObject *self, PyObject *data)
 {
+    if (self->wire.depth >= WIRE_DEPTH) {
+        PyErr_SetString(PyExc_RecursionError,
+                        "maximum recursion depth exceeded: a TLS connection writes to itself");
+        return -1;
+    }
     PyObject *transport = Py_NewRef(self->wire.transport);
+    self->wire.depth++;
     int rc = stream_call_write(self->loop->st, transport, data);
+    self->wire.depth--;
     Py_DECREF(transport);
     return rc;
 }

@@ -171,13 +171,17 @@ is_scattered(PyObject *view)
     return !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(view), 'C');
 }
 
-/* Write a view with gaps. As on asyncio, write() ends the connection where it calls sock.send();
-   where refused output waits, the next send ends it. (asyncio of 3.11 copies the view in the second
-   case.) Take the reference to `copy`, the bytes of the view. Return 0, or -1 with an exception. */
+/* Write a view with gaps. As on asyncio, write() ends the connection where it calls sock.send(). Where
+   refused output waits, the next send ends it; before 3.12 write() raises TypeError there. Take the
+   reference to `copy`, the bytes of the view. Return 0, or -1 with an exception. */
 static int
 write_scattered(StreamObject *self, PyObject *copy)
 {
     int alive = stream_flush(self) < 0 ? -1 : admit_write(self);
+    if (alive > 0 && self->out.pieces.count != 0 && PY_VERSION_HEX < 0x030C0000) {
+        PyErr_SetString(PyExc_TypeError, "can't set bytearray slice from memoryview");
+        alive = -1;
+    }
     if (alive <= 0) {
         Py_DECREF(copy);
         return alive;
@@ -187,7 +191,7 @@ write_scattered(StreamObject *self, PyObject *copy)
         return stream_fail_scattered(self);
     }
     int rc = push_piece(self, copy);
-    self->out.scattered = !self->out.writable && PY_VERSION_HEX >= 0x030C0000;
+    self->out.scattered = !self->out.writable;
     return rc < 0 ? -1 : flush_soon(self, true);
 }
 

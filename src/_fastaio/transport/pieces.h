@@ -24,7 +24,7 @@ typedef struct {
     unsigned fork_count;
 } Pieces;
 
-/* Return true in a forked child if the queue is the parent's, who sends it. fork_count:
+/* Return true in a forked child if the queue is the parent's, who sends it. fork_count: the present
    st->fork_count. */
 static inline bool
 pieces_is_inherited(const Pieces *pieces, unsigned fork_count)

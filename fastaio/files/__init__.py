@@ -1,6 +1,6 @@
 """Files that do not block the loop: open(), and functions like those of os, pathlib and shutil.
 
-``from fastaio import files as aiofiles`` is all that a program for aiofiles has to change.
+A program for aiofiles runs unchanged after ``from fastaio import files as aiofiles``.
 """
 
 from __future__ import annotations

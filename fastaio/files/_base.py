@@ -1,23 +1,23 @@
-"""What every asynchronous file has: its loop, its turn, and output that is gathered.
+"""The base of asynchronous files: the loop, the turn, and the gathering of output.
 
-Output passes three places, in this order, and one writer takes it from the second to the third:
+Output passes three places, in this order. One writer takes it from the second place to the third:
 
-    pieces      gathered on the loop; write() returns with its data here
+    pieces      gathered in the loop's thread; the data is here when write() returns
        |  hand_over(), when enough is gathered or somebody waits for it
     handed      waiting for the writer
        |  _next(), by the writer: up to 1024 pieces at a time
-    in the kernel's hands: `parts` of write_handed() in a thread, or _op_pieces of a ring
+    in flight   `parts` of write_handed() in a thread, or _op_pieces of an operation
 
-The writer is a job in a thread or an operation on the loop's io_uring. The states of an Output:
+The writer is a job in a thread, or an operation on the loop's io_uring. The states of an Output:
 
-    idle    busy is false; handed is empty. _start_output() hands over and starts a writer.
-    busy    busy is true; a writer works. A job goes on while handed has something. An operation
-            ends in _op_ended(), which starts the next one. Both end in _output_ended().
-    failed  as idle, with `error` set. take_back() has put what was not written at the front of
-            pieces. The next operation of the file writes it again, and raises what then fails.
+    idle    `busy` is false, `handed` is empty. _start_output() hands over and starts a writer.
+    busy    `busy` is true, a writer works. A job writes until `handed` is empty. An operation ends
+            in _op_ended(), which starts the next one. Both writers end in _output_ended().
+    failed  like idle, with `error` set. take_back() has returned the unwritten data to the front of
+            `pieces`. The next operation of the file writes it again, and raises if it fails.
 
-_write_gathered() waits until all three places are empty, _make_room() until little enough is in the
-first two.
+_write_gathered() waits until all three places are empty. _make_room() waits until the first two
+have room.
 """
 
 from __future__ import annotations
@@ -44,22 +44,21 @@ _Data = TypeVar("_Data", str, bytes)
 
 __all__ = ("File", "Flag", "GATHER", "NEVER", "Output")
 
-#: So much output is gathered before it is written, behind the back of who writes on: at first, and
-#: where much is written.
+#: Bytes that are gathered before a writer starts: at first, and after much output.
 GATHER = 256 * 1024
 LAST_GATHER = 1024 * 1024
-#: With so much waiting while earlier output is still being written, write() waits too.
+#: write() waits while a writer works and so many bytes wait for it.
 LIMIT = 4 * 1024 * 1024
-#: Pieces of this size are not worth being copied together.
+#: Pieces are joined if their mean size is less than this, in bytes.
 _LARGE = 32 * 1024
-#: So many pieces the kernel takes at once.
+#: The most pieces of one system call.
 _MOST = 1024
-#: Stands where the loop of a file does, when nothing can be done at once.
+#: In the place of a loop in _read_loop and _write_loop: nothing can be done without a wait.
 NEVER: Any = object()
 
 
 class _Forks:
-    """Counts the forks of this process: a child shares the position of every descriptor."""
+    """The count of forks of this process. A child shares the position of every open file."""
 
     count = 0
 
@@ -72,10 +71,10 @@ os.register_at_fork(before=_Forks.add)
 
 
 def reserve(fd: int, size: int) -> int | None:
-    """Move the position of a regular file by `size` bytes; return where it was, or None.
+    """Move the position of a regular file forward by `size` bytes; return the former position.
 
-    The kernel moves it in one step, so nobody else who uses the position gets the same bytes. None
-    means that the position cannot be so large.
+    The kernel moves it in one step, so no other user of the position gets the same bytes. Return
+    None if the position would be too large.
     """
     try:
         return os.lseek(fd, size, os.SEEK_CUR) - size
@@ -84,7 +83,7 @@ def reserve(fd: int, size: int) -> int | None:
 
 
 class Flag(int):
-    """A truth that may be awaited: aiofiles has some of these methods plain, some not."""
+    """A bool that may be awaited, since some of these methods of aiofiles are coroutines."""
 
     def __await__(self) -> Generator[Any, Any, bool]:
         return bool(self)
@@ -95,10 +94,10 @@ class Flag(int):
 
 
 class Output:
-    """Bytes on their way to a descriptor; the module's text shows the places that they pass.
+    """The output of a file; the docstring of the module shows the places that it passes.
 
-    The loop and a thread that writes share `handed`, at whose ends they work, and two counts, of
-    which each side changes one.
+    The loop and a writing thread share only `handed` and two counts. The loop appends to `handed`
+    and changes `_handed_size`, the thread takes from the front and changes `_taken_size`.
     """
 
     __slots__ = (
@@ -124,9 +123,9 @@ class Output:
         self.handed: deque[bytes] = deque()
         self._handed_size = 0
         self._taken_size = 0
-        #: A job or an operation works on it.
+        #: A writer works.
         self.busy = False
-        #: Called once by the writer, when it takes what is waiting.
+        #: Called once by the writer, when it takes pieces.
         self.room_wanted: Callable[[], object] | None = None
         self._op: _fastaio.FileOp | None = None
         self._op_pieces: list[bytes] = []
@@ -135,7 +134,7 @@ class Output:
         self.error: BaseException | None = None
 
     def add(self, data: bytes) -> None:
-        """Gather one more piece."""
+        """Append a piece to `pieces`."""
         self.pieces.append(data)
         self.size += len(data)
 
@@ -146,11 +145,11 @@ class Output:
 
     @property
     def takes_more(self) -> bool:
-        """Whether more may be gathered without a wait."""
+        """True if more may be gathered without a wait."""
         return self.error is None and self.waiting < LIMIT
 
     def hand_over(self) -> None:
-        """Move what is gathered to `handed`; join small pieces."""
+        """Move `pieces` to `handed`; join small ones."""
         pieces, size = self.pieces, self.size
         self.pieces, self.size = [], 0
         self._handed_size += size
@@ -160,7 +159,7 @@ class Output:
             self.handed.extend(pieces)
 
     def _next(self) -> list[bytes]:
-        """Take from `handed` what the kernel takes in one call."""
+        """Take the pieces for one system call from `handed`."""
         pieces: list[bytes] = []
         while self.handed and len(pieces) < _MOST:
             piece = self.handed.popleft()
@@ -174,10 +173,10 @@ class Output:
             self.room_wanted = None
             room_wanted()
 
-    # In a thread
+    # A thread as the writer
 
     def write_handed(self) -> None:
-        """Write until `handed` is empty; on an error what is left goes back there."""
+        """Write until `handed` is empty. After an error return the unwritten rest to `handed`."""
         while pieces := self._next():
             done = 0
             try:
@@ -193,14 +192,14 @@ class Output:
                 raise
 
     def _put_back(self, pieces: list[bytes], done: int) -> None:
-        """Return to `handed` what is behind the first `done` bytes of pieces that were taken."""
+        """Return pieces that were taken, without their first `done` bytes, to `handed`."""
         if done < sum(map(len, pieces)):
             rest = b"".join(pieces)[done:]
             self.handed.appendleft(rest)
             self._taken_size -= len(rest)
 
     def write_all(self) -> None:
-        """Write all that is gathered, in this thread; what fails stays gathered."""
+        """Write all gathered output in this thread. After an error the unwritten rest stays."""
         if self.busy:
             raise RuntimeError("earlier output is still being written")
         self.take_back()
@@ -211,13 +210,13 @@ class Output:
             finally:
                 self.take_back()
 
-    # By a ring
+    # A ring as the writer
 
     def start_op(self, loop: AbstractEventLoop) -> Future[int] | None:
-        """Have the ring write what is handed over; None if a thread has to do it.
+        """Submit a write of pieces of `handed`. Return its future; None if a thread is to write.
 
-        The position moves first: it stays true while the kernel writes, also for whoever forks or
-        asks for the descriptor meanwhile.
+        The position moves first, so that it is right for a forked child and for users of the
+        descriptor while the kernel writes.
         """
         fd = self.raw.fileno()
         taken_size = self._taken_size
@@ -240,21 +239,21 @@ class Output:
         return op.future
 
     def end_op(self) -> None:
-        """Take back what the operation has not written, and its part of the position."""
+        """End the operation: take back unwritten pieces, and their part of the position."""
         assert self._op is not None
         done, self._op = self._op.done, None
         pieces, self._op_pieces = self._op_pieces, []
         self._put_back(pieces, done)
         if done < self._op_size:
             fd = self.raw.fileno()
-            # Somebody else may have written behind it since: the hole remains then.
+            # If others have moved the position since, a hole remains in the file.
             if os.lseek(fd, 0, os.SEEK_CUR) == self._op_start + self._op_size:
                 os.lseek(fd, self._op_start + done, os.SEEK_SET)
 
     def take_back(self) -> None:
-        """Return to idle: put what was not written before what has been gathered since.
+        """Become idle: put unwritten output in front of `pieces`.
 
-        Only where no writer works any more.
+        Call it only when no writer works.
         """
         if self._op is not None:
             self.end_op()
@@ -267,11 +266,11 @@ class Output:
 
 
 class File(Generic[_Data]):
-    """The base of asynchronous files: see fastaio.open()."""
+    """The base of asynchronous files, which fastaio.open() makes."""
 
-    # Where _read_loop (_write_loop) is the running loop, what is in the buffer may be read (the
-    # buffer may be written to) without looking any further. That is not so while somebody has the
-    # turn, once the file is closed, or when the other direction must be settled first.
+    # If _read_loop is the running loop, buffered data may be read without further checks. If
+    # _write_loop is, output may be gathered without further checks. Both are NEVER while somebody
+    # has the turn, once the file is closed, and when the other direction has to be ended first.
     __slots__ = (
         "__weakref__",
         "_closed",
@@ -308,8 +307,8 @@ class File(Generic[_Data]):
         self._last_gather = gather if gather > 1 else LAST_GATHER
         self._output = Output(raw)
         self._fd = raw.fileno()
-        # What is not regular may take for ever, and a ring would wait for it at its end. What is
-        # appended goes to a place that only the kernel knows.
+        # A ring gets only regular files: other operations may never end, and the loop would wait
+        # for them when it closes. A ring writes at an offset, but an appending file has none.
         self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         appends = raw.writable() and fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_APPEND
         self._ring = executor is None and self._regular and not appends
@@ -318,21 +317,21 @@ class File(Generic[_Data]):
         self._closed = False
         self._working = False
         self._deferred = False
-        #: Much has been written without a wait: the next write() lets the other tasks run first.
+        #: Much has been written without a wait: the next write() lets other tasks run first.
         self._owes_turn = False
         self._output_waiters: list[Future[None]] = []
-        #: What a temporary file does with its name, in a thread.
+        #: Remove the name of a temporary file; called in a thread.
         self._on_close: Callable[[], object] | None = None
         self._on_exit: Callable[[], object] | None = None
         self._read_loop = self._write_loop = NEVER
 
-    # Who has the descriptor
+    # The descriptor
 
     def _share(self) -> None:
-        """Others may move the position from now on.
+        """Note that others may move the position from now on, so that no ring is used.
 
-        A ring writes and reads at a place that it is told; only write() and read() themselves find
-        the place and move the position in one step.
+        A ring reads and writes at a given offset. Only read() and write() use and move the position
+        in one step.
         """
         self._ring = False
 
@@ -340,22 +339,22 @@ class File(Generic[_Data]):
         return self._ring and self._forks == _Forks.count
 
     def _number(self) -> int:
-        """The descriptor, for use within this package."""
+        """Return the descriptor, for use within this package."""
         return int(self._sync.fileno())
 
     # Turns
 
     def _update(self) -> None:
-        """Work out what can be done at once."""
+        """Set _read_loop and _write_loop."""
         raise NotImplementedError
 
     def _refuse(self, name: str, *args: Any) -> NoReturn:
-        """Raise what the file of io raises for a call that cannot be."""
+        """Call the method of the file of io, which raises for these arguments or this state."""
         getattr(self._sync, name)(*args)
         raise ValueError("I/O operation on closed file.")
 
     def _index(self, name: str, size: object, *, may_be_none: bool = True) -> int:
-        """Return a size as an int, -1 for None; refuse, as io does, what is none or too large."""
+        """Return a size as an int, -1 for None. Raise as io does if it is no int or too large."""
         if size is None and may_be_none:
             return -1
         try:
@@ -371,7 +370,7 @@ class File(Generic[_Data]):
             raise RuntimeError(f"{self!r} belongs to another event loop")
 
     async def _begin(self, name: str, *args: Any) -> None:
-        """Take the turn; _end() gives it back."""
+        """Take the turn, which lasts until _end(). Raise what method `name` raises if closed."""
         self._check_loop()
         if self._closed:
             self._refuse(name, *args)
@@ -383,7 +382,7 @@ class File(Generic[_Data]):
 
     def _end(self) -> None:
         if self._working:
-            self._deferred = True  # cancelled: the turn lasts until the job is done
+            self._deferred = True  # cancelled: the turn ends with the job
         else:
             self._turns.give()
             self._update()
@@ -395,15 +394,16 @@ class File(Generic[_Data]):
             self._end()
 
     async def _thread(self, func: Callable[..., _T], *args: Any) -> _T:
-        """Run a job in a thread, with the turn taken until its end."""
+        """Return ``func(*args)``, called in a thread. The turn does not end before the call."""
         job = self._loop.run_in_executor(self._executor, func, *args)
         self._working = True
         return await outcome(self._loop, job, self._worked)
 
     async def _on_ring(self, op: _fastaio.FileOp, then: Callable[[bytes], object]) -> bytes:
-        """Return the bytes of a read on a ring; call then() with them first, whoever waits.
+        """Return the bytes of a read on a ring, or raise its error.
 
-        A read that has failed gives then() no bytes.
+        then: called first with the bytes, also if the waiting task has been cancelled; with b""
+        after an error.
         """
 
         def landed() -> None:
@@ -418,7 +418,7 @@ class File(Generic[_Data]):
     # Output
 
     def _pass_on(self) -> None:
-        """Have what is gathered written, without a wait."""
+        """Have gathered output written, without a wait."""
         output = self._output
         self._owes_turn = self._owes_turn or is_breather_due(output.size)
         if output.busy:
@@ -431,7 +431,7 @@ class File(Generic[_Data]):
             self._gather *= 2
 
     def _start_output(self) -> None:
-        """Hand over what is gathered and start a writer, on the ring or in a thread."""
+        """Hand over and start a writer, on the ring or in a thread."""
         output = self._output
         output.hand_over()
         try:
@@ -446,7 +446,7 @@ class File(Generic[_Data]):
         if future is None:
             return False
         self._output.busy = True
-        # It keeps this file alive until the kernel is done, or the loop is closed.
+        # The callback keeps this file alive until the kernel is done, or the loop is closed.
         future.add_done_callback(self._op_ended)
         return True
 
@@ -463,8 +463,8 @@ class File(Generic[_Data]):
     def _start_job(self) -> None:
         job = self._loop.run_in_executor(self._executor, self._write_in_thread)
         self._output.busy = True
-        # The job keeps this file alive, its callback does not: the collector might close the
-        # descriptor of a file in a cycle before the rest is written.
+        # The job keeps this file alive, the callback must not: as part of a cycle the file could be
+        # closed by the collector before the rest is written.
         me = weakref.ref(self)
 
         def job_ended(job: Future[BaseException | None]) -> None:
@@ -490,8 +490,8 @@ class File(Generic[_Data]):
     def _output_ended(self, error: BaseException | None) -> None:
         output = self._output
         output.take_back()
-        # Kept for the next operation, since nobody may be waiting. Without its traceback, whose
-        # frames refer to this file: that would be a cycle.
+        # The next operation of the file raises the error, since nobody may be waiting. The frames
+        # of a traceback would refer to this file, which would be a cycle.
         output.error = None if error is None else error.with_traceback(None)
         self._wake_output_waiters()
         if output.error is None and output.size >= self._gather:
@@ -506,7 +506,7 @@ class File(Generic[_Data]):
                 waiter.set_result(None)
 
     def _wake_output_waiters_soon(self) -> None:
-        """Tell the loop that there is room; called by the thread that writes."""
+        """Tell the loop that there is room. The writing thread calls this."""
         try:
             self._loop.call_soon_threadsafe(self._wake_output_waiters)
         except RuntimeError:
@@ -520,7 +520,7 @@ class File(Generic[_Data]):
         await waiter
 
     async def _write_gathered(self) -> None:
-        """Have all output written; raise what fails, once. What was not written stays gathered."""
+        """Have all output written. Raise an error of it once; the unwritten rest stays gathered."""
         output = self._output
         while output.busy:
             await self._wait_for_output()
@@ -534,13 +534,13 @@ class File(Generic[_Data]):
                 try:
                     raise error
                 finally:
-                    del error  # a traceback that holds itself
+                    del error  # its traceback refers to this frame: a cycle
 
     async def _make_room(self, size: int) -> None:
         """Wait until `size` more bytes may be gathered."""
         output = self._output
         if self._owes_turn:
-            # Before anything is taken: a write() that is cancelled here has taken nothing.
+            # First, so that a write() that is cancelled here has accepted no data.
             self._owes_turn = False
             await breathe()
         if output.error is not None:
@@ -554,76 +554,76 @@ class File(Generic[_Data]):
             if output.error is not None:
                 await self._write_gathered()
 
-    # What needs no waiting
+    # Methods and properties that never wait
 
     @property
     def closed(self) -> bool:
-        """Whether the file is closed. ValueError if it is detached."""
+        """True if the file is closed. ValueError if it is detached."""
         return self._closed and (self._sync.closed or True)  # a thread may be closing it still
 
     @property
     def name(self) -> Any:
-        """The path or descriptor that open() was given."""
+        """The path or descriptor that was given to open()."""
         return self._sync.name
 
     @property
     def mode(self) -> str:
-        """The mode, as of the file that open() returns."""
+        """The mode, as a file of the built-in open() has it."""
         return str(self._sync.mode)
 
     def fileno(self) -> int:
-        """The descriptor. Its position is that of what has been written; flush() comes first."""
+        """Return the descriptor. Its position does not count gathered output: flush() first."""
         self._share()
         return self._number()
 
     def readable(self) -> Flag:
-        """Whether it can be read; may be awaited or not."""
+        """Return whether the file can be read. The result may be awaited."""
         return Flag(self._sync.readable())
 
     def writable(self) -> Flag:
-        """Whether it can be written to; may be awaited or not."""
+        """Return whether the file can be written. The result may be awaited."""
         return Flag(self._sync.writable())
 
     def seekable(self) -> Flag:
-        """Whether it has a position; may be awaited or not."""
+        """Return whether the file has a position. The result may be awaited."""
         return Flag(self._sync.seekable())
 
     def isatty(self) -> Flag:
-        """Whether it is a terminal; may be awaited or not."""
+        """Return whether the file is a terminal. The result may be awaited."""
         return Flag(self._sync.isatty())
 
     def __repr__(self) -> str:
         return f"<fastaio {type(self).__name__} wrapping {self._sync!r}>"
 
-    # Reading, writing, closing, in terms of what the subclasses have
+    # Reading, writing and closing by the methods of the subclasses
 
     async def readline(self, size: int = -1, /) -> _Data:
-        """The next line, with its end; empty at the end of the file."""
+        """Return the next line with its end; empty at the end of the file."""
         raise NotImplementedError
 
     async def write(self, data: Any, /) -> int:
-        """Write; the number of bytes or characters."""
+        """Write data. Return the number of bytes or characters."""
         raise NotImplementedError
 
     async def close(self) -> None:
-        """Write what is gathered and close the file; an error of that writing is raised.
+        """Write gathered output and close the file.
 
-        The file is closed in any case. Closing it again does nothing, but waits until it is done.
-        ValueError if it is detached.
+        The file is closed even if the writing raises. A second call waits for the end of the first
+        one, and does nothing else. ValueError if the file is detached.
         """
         self._check_loop()
         if self._closed and not self._turns.taken:
-            self._sync.close()  # which is closed, or detached and says so
+            self._sync.close()  # raises if it is detached
             return
         await self._turns.take(self._loop)
         if self._output.busy and not self._closed:
-            # What it has to wait for first is not its job: it takes a task to go on behind that.
+            # Only a task can wait for earlier output after this one is cancelled.
             await outcome(self._loop, self._loop.create_task(self._close()))
         else:
             await self._close()
 
     async def _close(self) -> None:
-        """close(), once it has the turn."""
+        """Close the file. The caller has the turn, which ends here."""
         try:
             while self._output.busy:
                 await self._wait_for_output()
@@ -634,7 +634,7 @@ class File(Generic[_Data]):
             if self._sync.writable() or self._on_close is not None:
                 await self._finish_in_thread()
             else:
-                self._release()  # nothing to write: nothing to wait for
+                self._release()  # nothing to write, so nothing to wait for
         finally:
             self._end()
 
@@ -643,25 +643,25 @@ class File(Generic[_Data]):
             await self._thread(self._finish)
         except BaseException:
             if not self._working and not self._sync.closed:
-                self._finish()  # the executor has been shut down, and there will be no other time
+                self._finish()  # the executor is shut down: no later call could do it
             raise
 
     def _finish(self) -> None:
-        """Write all and close, in a thread."""
+        """Write all output and close the file, in a thread."""
         try:
             self._output.write_all()
         finally:
             self._release()
 
     async def writelines(self, lines: Iterable[Any], /) -> None:
-        """Write each of the lines; they bring their own ends."""
+        """Write each of the lines. No line ends are added."""
         if self._closed:
             self._refuse("writelines", lines)
         for line in lines:
             await self.write(line)
 
     async def _readlines(self, hint: int | None) -> list[_Data]:
-        """readlines(hint), line by line."""
+        """Do readlines(hint) line by line."""
         lines: list[_Data] = []
         size = 0
         while line := await self.readline():
@@ -672,7 +672,7 @@ class File(Generic[_Data]):
         return lines
 
     def _release(self) -> None:
-        """Close the descriptor, in whatever thread, and what else hangs on the file."""
+        """Close the file of io, then call _on_close(). May run in any thread."""
         try:
             self._sync.close()
         finally:

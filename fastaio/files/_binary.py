@@ -1,4 +1,4 @@
-"""Binary files: buffered, and (with buffering=0) as they are."""
+"""Binary files: with a buffer, and without one (buffering=0)."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ("BinaryFile", "RawFile")
 _read_now = _fastaio._read_now
 _ring_read = _fastaio._ring_read
 
-#: Blocks of a buffered file begin with this size, and double while it is read in sequence.
+#: Bytes of a read ahead of a buffered file: at first, and after doubling in a sequential read.
 FIRST_BLOCK = io.DEFAULT_BUFFER_SIZE
 LAST_BLOCK = 256 * 1024
-#: What _read_now() gives at most.
+#: The most bytes that _read_now() returns.
 NOW_MAX = 1024 * 1024
-#: After a wait for the disk, so much of what follows is asked for ahead.
+#: Bytes that the kernel is asked to read ahead after a wait for the disk.
 READ_AHEAD = 4 * 1024 * 1024
 
 
 class BinaryFile(File[bytes]):
-    """A binary file with a buffer; the methods are those of io.BufferedRandom, to be awaited."""
+    """A binary file with a buffer; the methods of io.BufferedRandom as coroutines."""
 
     __slots__ = (
         "_ahead",
@@ -60,7 +60,7 @@ class BinaryFile(File[bytes]):
         self._appends = self._writable and raw.mode.startswith("a")
         self._fixed = buffering > 1
         self._block = buffering if self._fixed else FIRST_BLOCK
-        #: Read and not yet asked for: _ahead[_off:].
+        #: _ahead[_off:] has been read from the file, and not yet by the user.
         self._ahead = b""
         self._off = 0
         self._since_seek = 0
@@ -76,9 +76,9 @@ class BinaryFile(File[bytes]):
 
     @property
     def raw(self) -> io.FileIO:
-        """The io.FileIO below, which knows nothing of what is buffered here.
+        """The io.FileIO below, without what is buffered here.
 
-        What is gathered is written first, unless earlier output is still being written.
+        Gathered output is written first, unless a writer works.
         """
         self._flush_blocking()
         self._share()
@@ -91,7 +91,7 @@ class BinaryFile(File[bytes]):
             self._output.write_all()
 
     def detach(self) -> io.FileIO:
-        """Give the io.FileIO below away; what is gathered is written first, on the spot."""
+        """Write gathered output without leaving the thread, and give up the io.FileIO below."""
         if self._closed:
             self._refuse("detach")
         self._check_loop()
@@ -107,7 +107,7 @@ class BinaryFile(File[bytes]):
     # Reading
 
     def _take(self, size: int) -> bytes:
-        """The next `size` bytes of what is there, or all."""
+        """Take up to `size` bytes from the buffer."""
         ahead, off = self._ahead, self._off
         if off + size >= len(ahead):
             self._ahead, self._off = b"", 0
@@ -116,7 +116,7 @@ class BinaryFile(File[bytes]):
         return ahead[off : off + size]
 
     def _put(self, data: bytes) -> None:
-        """Put what has been read behind what is there."""
+        """Append data to the buffer."""
         rest = self._ahead[self._off :]
         self._ahead, self._off = rest + data if rest else data, 0
         self._since_seek += len(data)
@@ -124,14 +124,14 @@ class BinaryFile(File[bytes]):
             self._block *= 2
 
     def _put_from_ring(self, size: int, data: bytes) -> None:
-        """Put what the ring has read of the `size` bytes by which the position has moved."""
+        """Append what the ring has read. The position, moved by `size`, moves back by the rest."""
         if len(data) < size:
             os.lseek(self._fd, len(data) - size, os.SEEK_CUR)
         if data:
             self._put(data)
 
     async def _fill_from_ring(self, size: int) -> int | None:
-        """_fill() by the ring; None if a thread has to do it."""
+        """Do _fill() by the ring. Return None if a thread has to do it."""
         start = reserve(self._fd, size)
         if start is None:
             return None
@@ -146,7 +146,7 @@ class BinaryFile(File[bytes]):
         return len(await self._on_ring(op, functools.partial(self._put_from_ring, size)))
 
     def _fill_blocking(self, size: int) -> int:
-        """Read up to `size` bytes more, in a thread; 0 at the end, -1 if nothing is there yet."""
+        """Do _fill() in a thread."""
         data = self._raw.read(size)
         if data is None:
             return -1
@@ -158,7 +158,11 @@ class BinaryFile(File[bytes]):
         return len(data)
 
     async def _fill(self, size: int) -> int:
-        """The same, at once if it can be. What has been read is not lost with who asked for it."""
+        """Read up to `size` bytes into the buffer. Return their number: 0 at the end.
+
+        Return -1 if a non-blocking file has no data yet. The bytes stay in the buffer if the
+        waiting task is cancelled.
+        """
         data = _read_now(self._fd, size) if size <= NOW_MAX else None
         if data is None:
             if self._ring_for(size):
@@ -173,7 +177,7 @@ class BinaryFile(File[bytes]):
         return len(data)
 
     def _ring_for(self, size: int) -> bool:
-        # What is larger than one request is better copied by a thread, without the loop.
+        # A thread copies more than one request without the loop.
         return size <= NOW_MAX and self._may_use_ring()
 
     async def _begin_reading(self, name: str, *args: Any) -> None:
@@ -194,7 +198,7 @@ class BinaryFile(File[bytes]):
         return value
 
     async def read(self, size: int | None = -1, /) -> bytes:
-        """Up to `size` bytes, fewer only at the end of the file; without a size all of them."""
+        """Read `size` bytes, fewer only at the end of the file. Without a size: read all."""
         if self._read_loop is running_loop() and size.__class__ is int:
             off = self._off
             end = off + size
@@ -209,7 +213,7 @@ class BinaryFile(File[bytes]):
             while (missing := wanted - len(self._ahead) + self._off) > 0:
                 if (got := await self._fill(max(missing, self._block))) <= 0:
                     if got < 0 and self._off == len(self._ahead):
-                        return None  # type: ignore[return-value]  # as io does
+                        return None  # type: ignore[return-value]  # as in io
                     break
             return self._take(wanted)
         finally:
@@ -235,7 +239,7 @@ class BinaryFile(File[bytes]):
             self._put(data)
 
     async def read1(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes with one read of the file at most."""
+        """Read up to `size` bytes with at most one read of the file."""
         wanted = self._index("read1", size, may_be_none=False)
         await self._begin_reading("read1", size)
         try:
@@ -246,7 +250,7 @@ class BinaryFile(File[bytes]):
             self._end()
 
     async def peek(self, size: int = 0, /) -> bytes:
-        """What comes next, without going there; one read of the file at most."""
+        """Return bytes without moving the position, after at most one read of the file."""
         self._index("peek", size, may_be_none=False)
         await self._begin_reading("peek", size)
         try:
@@ -257,17 +261,17 @@ class BinaryFile(File[bytes]):
             self._end()
 
     async def readinto(self, buffer: Buffer, /) -> int:
-        """Fill a buffer, unless the end comes first; the number of bytes."""
+        """Fill a buffer, or its start at the end of the file. Return the number of bytes."""
         return await self._readinto("readinto", buffer, once=False)
 
     async def readinto1(self, buffer: Buffer, /) -> int:
-        """The same with one read of the file at most."""
+        """Fill the start of a buffer with at most one read of the file."""
         return await self._readinto("readinto1", buffer, once=True)
 
     async def _readinto(self, name: str, buffer: Buffer, *, once: bool) -> int:
         try:
             view = memoryview(buffer).cast("B")
-            view[:0] = b""  # as unfit as any write, if it is read-only
+            view[:0] = b""  # raises for a read-only buffer
         except (TypeError, ValueError):
             self._refuse(name, buffer)
         await self._begin_reading(name, buffer)
@@ -299,14 +303,14 @@ class BinaryFile(File[bytes]):
             self._end()
 
     def _into_now(self, view: memoryview) -> int:
-        """Straight from the page cache into a large buffer; -1 if that cannot be."""
+        """Copy from the page cache into a large buffer. Return the number of bytes, or -1."""
         if len(view) < self._block:
             return -1
         got = _fastaio._readinto_now(self._fd, view)
         return -1 if got is None else got
 
     async def readline(self, size: int | None = -1, /) -> bytes:
-        """The next line with its end, or its first `size` bytes; empty at the end of the file."""
+        """Read a line with its end, or its first `size` bytes; empty at the end of the file."""
         if self._read_loop is running_loop() and size == -1:
             end = self._ahead.find(b"\n", self._off) + 1
             if end:
@@ -314,10 +318,10 @@ class BinaryFile(File[bytes]):
                 return self._ahead[off:end]
         wanted = self._index("readline", size)
         if wanted == 0 and (self._closed or not self._readable):
-            return bytes(self._sync.readline(0))  # where io looks at nothing
+            return bytes(self._sync.readline(0))  # io checks nothing then
         await self._begin_reading("readline", size)
         try:
-            seen = 0  # so much of it has no end of line
+            seen = 0  # bytes that have no end of line
             while True:
                 end = self._ahead.find(b"\n", self._off + seen)
                 seen = len(self._ahead) - self._off
@@ -332,7 +336,7 @@ class BinaryFile(File[bytes]):
             self._end()
 
     async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
-        """All lines, or as many as have `hint` bytes together."""
+        """Read all lines, or lines up to a total of `hint` bytes."""
         wanted = self._index("readlines", hint)
         if self._closed:
             self._refuse("readlines", hint)
@@ -343,10 +347,10 @@ class BinaryFile(File[bytes]):
     # Writing
 
     async def write(self, data: Buffer, /) -> int:
-        """Gather bytes to be written, and return their number.
+        """Gather bytes to write. Return their number.
 
-        Waits, before it takes any, while too much is on its way. What cannot be written makes a
-        later write(), flush(), seek(), read() or close() raise.
+        While too much output waits, wait before accepting the bytes. If they cannot be written, a
+        later write(), flush(), seek(), read() or close() raises.
         """
         output = self._output
         if self._write_loop is running_loop() and data.__class__ is bytes:
@@ -362,7 +366,7 @@ class BinaryFile(File[bytes]):
         await self._begin("write", b"")
         try:
             if self._ahead:
-                self._unread()  # what has been read is no longer what stands there
+                self._unread()  # the write changes what has been read ahead
             await self._make_room(len(piece))
             if piece:
                 output.add(piece)
@@ -373,7 +377,7 @@ class BinaryFile(File[bytes]):
             self._end()
 
     def _bytes(self, data: Any) -> bytes:
-        """What is to be written, safe from changes; refuses what cannot be."""
+        """Return data as bytes. Raise as io does if it is no contiguous buffer."""
         if self._closed or not self._writable:
             self._refuse("write", data)
         if data.__class__ is bytes:
@@ -387,39 +391,39 @@ class BinaryFile(File[bytes]):
         return bytes(view)
 
     def _unread(self) -> None:
-        """Set the position of the descriptor to that of the file, and forget what was ahead."""
+        """Move the position of the descriptor back by the buffered bytes, and drop them."""
         rest = len(self._ahead) - self._off
         if rest:
             os.lseek(self._fd, -rest, os.SEEK_CUR)
         self._ahead, self._off = b"", 0
 
     async def flush(self) -> None:
-        """Have the kernel take what is gathered. (files.fsync() has the disk take it.)"""
+        """Write gathered output to the kernel. (files.fsync() writes it to the disk.)"""
         await self._begin("flush")
         try:
             await self._write_gathered()
             if isinstance(self._sync, io.BufferedRandom):
-                self._unread()  # as io does: whoever else has the descriptor goes on from here
+                self._unread()  # as io does, for other users of the descriptor
         finally:
             self._end()
 
     # The position
 
     async def tell(self) -> int:
-        """The position."""
+        """Return the position."""
         await self._begin("tell")
         try:
             while self._output.busy:
                 await self._wait_for_output()
             if self._appends:
-                await self._write_gathered()  # only then is it known where the output has gone
+                await self._write_gathered()  # the kernel chooses where appended output goes
             here = self._raw.tell() if self._raw.seekable() else self._sync.tell()
             return int(here) - len(self._ahead) + self._off + self._output.size
         finally:
             self._end()
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move the position, and return it."""
+        """Move the position. Return the new one."""
         await self._begin("seek", offset, whence)
         try:
             if not self._raw.seekable():
@@ -452,7 +456,7 @@ class BinaryFile(File[bytes]):
             self._block = FIRST_BLOCK
 
     async def truncate(self, size: int | None = None, /) -> int:
-        """Cut the file (at the position, without a size), or lengthen it with zeros."""
+        """Cut the file, by default at the position, or lengthen it with zeros. Return the size."""
         await self._begin("truncate", size)
         try:
             if not self._writable:
@@ -464,14 +468,14 @@ class BinaryFile(File[bytes]):
             self._end()
 
     def __del__(self) -> None:
-        # The file of io in _sync warns of not having been closed, and closes the descriptor.
+        # The file of io in _sync warns that it was not closed, and closes the descriptor.
         if not getattr(self, "_closed", True):
             self._output.take_back()
             self._output.write_all()
 
 
 class RawFile(BinaryFile):
-    """A binary file without a buffer; the methods are those of io.FileIO, to be awaited."""
+    """A binary file without a buffer; the methods of io.FileIO as coroutines."""
 
     __slots__ = ()
 
@@ -482,27 +486,27 @@ class RawFile(BinaryFile):
         return File._index(self, name, size, may_be_none=may_be_none)
 
     async def read(self, size: int | None = -1, /) -> bytes:
-        """Up to `size` bytes with one read of the file; without a size all up to its end."""
+        """Read up to `size` bytes with one read of the file. Without a size: read all."""
         wanted = self._index("read", size)
         await self._begin_reading("read", size)
         try:
             if wanted < 0:
                 return await self._read_all()
             if self._off == len(self._ahead) and wanted and await self._fill(wanted) < 0:
-                return None  # type: ignore[return-value]  # nothing there yet, as io says it
+                return None  # type: ignore[return-value]  # no data yet, as in io
             return self._take(wanted)
         finally:
             self._end()
 
     async def readall(self) -> bytes:
-        """All bytes up to the end."""
+        """Read all bytes up to the end."""
         if self._closed or not self._readable:
             self._check_loop()
-            self._refuse("readall")  # in other words than read()
+            self._refuse("readall")  # its message differs from that of read()
         return await self.read()
 
     async def readinto(self, buffer: Buffer, /) -> int:
-        """Into a buffer with one read of the file; the number of bytes."""
+        """Fill the start of a buffer with one read of the file. Return the number of bytes."""
         return await self._readinto("readinto", buffer, once=True)
 
     def _into_now(self, view: memoryview) -> int:
@@ -510,17 +514,17 @@ class RawFile(BinaryFile):
         return -1 if got is None else got
 
     async def _readinto(self, name: str, buffer: Buffer, *, once: bool) -> int:
-        # What is read beyond the buffer's end would move the position.
+        # No more than fits into the buffer is read: the position counts.
         self._block = (
             memoryview(buffer).nbytes if isinstance(buffer, (bytearray, memoryview)) else 1
         )
         return await super()._readinto(name, buffer, once=once)
 
     async def readline(self, size: int | None = -1, /) -> bytes:
-        """The next line, byte by byte, so that nothing behind it is read; better with a buffer."""
+        """Read a line byte by byte, so that nothing behind it is read. Slow: use a buffer."""
         wanted = self._index("readline", size)
         if wanted == 0 and (self._closed or not self._readable):
-            return bytes(self._sync.readline(0))  # where io looks at nothing
+            return bytes(self._sync.readline(0))  # io checks nothing then
         await self._begin_reading("readline", size)
         try:
             self._unread()
@@ -536,7 +540,7 @@ class RawFile(BinaryFile):
         self._ahead, self._off = self._ahead[self._off :] + data, 0
 
     async def write(self, data: Buffer, /) -> int:
-        """Write with one call; the number of bytes that the file has taken."""
+        """Write with one system call. Return the number of bytes that the file has taken."""
         piece = self._bytes(data)
         await self._begin("write", b"")
         try:
@@ -546,5 +550,5 @@ class RawFile(BinaryFile):
             self._end()
 
     def detach(self) -> io.FileIO:
-        """Not for files without a buffer."""
+        """Raise AttributeError: such a file has no buffer."""
         raise AttributeError("a file without a buffer has nothing to detach")

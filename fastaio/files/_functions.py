@@ -1,7 +1,8 @@
-"""Functions on descriptors and paths: those of os and pathlib that may wait, as coroutines.
+"""Functions on descriptors and paths: those of os and pathlib that may block, as coroutines.
 
-What the kernel's caches can answer is answered at once, the rest by a thread of the loop's
-executor. Errors are those of the functions of os. A read or write that falls short is completed.
+A call that the kernel's caches can answer runs in the loop's thread. Others run on the loop's
+io_uring or in a thread of its executor. Errors are those of the functions of os. Short reads and
+writes are completed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class HasFileno(Protocol):
-    """A file, a socket, whatever has a descriptor."""
+    """Any object that has a descriptor."""
 
     def fileno(self) -> int: ...
 
@@ -59,13 +60,14 @@ __all__ = (
 _read_now = _fastaio._read_now
 _open_now = _fastaio._open_now
 
-#: Whole files up to this size are read at once, if the page cache has them.
+#: Whole files of fewer bytes are read in the loop's thread, if the page cache has them.
 _WHOLE = 1024 * 1024
 _PATH = os.O_PATH | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
 
 async def _account(size: int) -> None:
+    """Count cached bytes; let other tasks run if it is time."""
     if is_breather_due(size):
         await breathe()
 
@@ -74,7 +76,7 @@ async def _threaded(func: Any, *args: Any) -> Any:
     return await in_thread(asyncio.get_running_loop(), None, func, *args)
 
 
-#: Numbers of requests, and of what goes with them, as in uring_abi.h and fcntl.h.
+#: Opcodes of requests (uring_abi.h), and their flags (fcntl.h).
 _FSYNC, _RENAMEAT, _UNLINKAT, _MKDIRAT = 3, 35, 36, 37
 _FSYNC_DATA = 1
 _REMOVE_DIR = 0x200
@@ -83,7 +85,7 @@ _MAX_FD = (1 << 31) - 1
 
 
 async def _on_ring(op: _fastaio.FileOp) -> Any:
-    """The outcome of an operation, which is given up together with who waits."""
+    """Return the result of an operation. Cancellation cancels the operation, too."""
     try:
         return await op.future
     except asyncio.CancelledError:
@@ -92,7 +94,7 @@ async def _on_ring(op: _fastaio.FileOp) -> Any:
 
 
 def _is_path(path: object) -> bool:
-    """Whether a ring may be given a path: of all else the function of os says what is wrong."""
+    """Return whether a ring can take a path. The function of os raises for other objects."""
     if not isinstance(path, str | bytes | os.PathLike):
         return False
     try:
@@ -101,7 +103,7 @@ def _is_path(path: object) -> bool:
         return False
 
 
-async def _called(
+async def _change_name(
     opcode: int,
     event: str,
     details: tuple[int, ...],
@@ -109,9 +111,9 @@ async def _called(
     length: int = 0,
     flags: int = 0,
 ) -> bool:
-    """Have the loop's ring change a name; return False where it cannot.
+    """Have the loop's ring change a name. Return false if it cannot.
 
-    The audit hooks hear of `event` first, with the paths and `details`, as from the function of os.
+    First raise the audit event of the function of os, with the paths and `details`.
     """
     loop = asyncio.get_running_loop()
     if not _fastaio._ring_knows(loop, opcode):
@@ -140,9 +142,9 @@ async def _sync(fd: Descriptor, flags: int, func: Callable[[Any], None]) -> None
 
 
 def _fileno(fd: Descriptor) -> int:
-    """The number of a descriptor for what leaves its position alone.
+    """Return the number of a descriptor, for a call that does not use its position.
 
-    What is no descriptor is returned as it is, to be refused by a function of os.
+    Any other object is returned unchanged: the function of os raises for it.
     """
     if isinstance(fd, File):
         return fd._number()
@@ -151,7 +153,7 @@ def _fileno(fd: Descriptor) -> int:
 
 
 def _moving_fileno(fd: Descriptor) -> int:
-    """The number of a descriptor for what moves its position: a file shares it from now on."""
+    """Return the number of a descriptor, for a call that moves its position."""
     return fd.fileno() if isinstance(fd, File) else _fileno(fd)
 
 
@@ -159,7 +161,7 @@ def _moving_fileno(fd: Descriptor) -> int:
 
 
 def _read_rest(fd: int, size: int, offset: int, done: bytes) -> bytes:
-    """The rest of a read, in a thread: up to `size` bytes, together with what is there already."""
+    """Complete a read in a thread. Return up to `size` bytes, of which `done` are read already."""
     parts = [done]
     missing = size - len(done)
     while missing > 0:
@@ -173,7 +175,7 @@ def _read_rest(fd: int, size: int, offset: int, done: bytes) -> bytes:
 
 
 def _is_place(number: object, size: object, offset: object) -> bool:
-    """Whether these are a descriptor, a size and an offset as the kernel takes them."""
+    """Return whether these are a descriptor, a size and an offset that the kernel takes."""
     return (
         number.__class__ is int
         and size.__class__ is int
@@ -186,10 +188,10 @@ def _is_place(number: object, size: object, offset: object) -> bool:
 
 
 async def pread(fd: Descriptor, size: int, offset: int) -> bytes:
-    """Read `size` bytes at `offset`; fewer only where the file ends. The position stays."""
+    """Read `size` bytes at `offset`, fewer only at the end of the file. The position stays."""
     number = fd if fd.__class__ is int else _fileno(fd)
     if not size or not _is_place(number, size, offset):
-        result: bytes = await _threaded(os.pread, number, size, offset)  # which refuses most of it
+        result: bytes = await _threaded(os.pread, number, size, offset)  # mostly raises
         return result
     data: bytes | None = _read_now(number, size, offset)
     if data is not None and (len(data) == size or not data):
@@ -205,7 +207,7 @@ async def pread(fd: Descriptor, size: int, offset: int) -> bytes:
 
 
 async def read(fd: Descriptor, size: int) -> bytes:
-    """Read up to `size` bytes from where the descriptor is, as os.read(); b"" at the end."""
+    """Read up to `size` bytes at the position of the descriptor, like os.read(); b"" at the end."""
     number = _moving_fileno(fd)
     data = _read_now(number, size) if size and _is_place(number, size, 0) else None
     if data is None:
@@ -216,9 +218,9 @@ async def read(fd: Descriptor, size: int) -> bytes:
 
 
 async def readinto(fd: Descriptor, buffer: Buffer, offset: int | None = None) -> int:
-    """Fill a buffer from `offset`, or from where the descriptor is; the number of bytes.
+    """Fill a buffer from `offset`, or from the position of the descriptor. Return the byte count.
 
-    It is smaller than the buffer only where the file ends.
+    The count is smaller than the buffer only at the end of the file.
     """
     if offset is not None and offset < 0:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -231,7 +233,7 @@ async def readinto(fd: Descriptor, buffer: Buffer, offset: int | None = None) ->
         at = -1 if offset is None else offset + done
         got = _fastaio._readinto_now(number, view[done:], at)
         if got is None:
-            # Not into the buffer itself: who waits may be cancelled, and use it for other things.
+            # Not into the buffer itself: after a cancellation its owner may use it for other data.
             data = await _threaded(_read_rest, number, len(view) - done, at, b"")
             view[done : done + len(data)] = data
             return done + len(data)
@@ -243,6 +245,7 @@ async def readinto(fd: Descriptor, buffer: Buffer, offset: int | None = None) ->
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> int:
+    """Write all data, in a thread. An offset of -1 is the position of the descriptor."""
     view = memoryview(data)
     done = 0
     try:
@@ -258,7 +261,7 @@ def _write_all(fd: int, data: bytes, offset: int) -> int:
 
 
 def _piece(data: Buffer) -> bytes | None:
-    """What is to be written, safe from changes; None if os would refuse it."""
+    """Return data as bytes; None if it is no contiguous buffer, for which os raises."""
     if data.__class__ is bytes:
         return data
     try:
@@ -269,9 +272,9 @@ def _piece(data: Buffer) -> bytes | None:
 
 
 async def write(fd: Descriptor, data: Buffer) -> int:
-    """Write all of `data` where the descriptor is; the number of bytes.
+    """Write all of `data` at the position of the descriptor. Return the number of bytes.
 
-    The OSError for a write that has failed has, as characters_written, how far it has come.
+    The OSError of a failed write has the number of written bytes as `characters_written`.
     """
     piece = _piece(data)
     number = _moving_fileno(fd)
@@ -284,7 +287,7 @@ async def write(fd: Descriptor, data: Buffer) -> int:
 
 
 async def pwrite(fd: Descriptor, data: Buffer, offset: int) -> int:
-    """Write all of `data` at `offset`, as write(). The position stays."""
+    """Write all of `data` at `offset`, like write(). The position stays."""
     piece = _piece(data)
     number = _fileno(fd)
     done: int
@@ -300,19 +303,19 @@ async def pwrite(fd: Descriptor, data: Buffer, offset: int) -> int:
 
 
 async def fsync(fd: Descriptor) -> None:
-    """Have the disk take what has been written to a descriptor, as os.fsync().
+    """Write the data of a descriptor to the disk, like os.fsync().
 
-    What a file of open() has gathered and not yet written is not part of it: flush() comes first.
+    Output that a file of open() has only gathered is not written: call flush() first.
     """
     await _sync(fd, 0, os.fsync)
 
 
 async def fdatasync(fd: Descriptor) -> None:
-    """The same without what only the file's times would need, as os.fdatasync()."""
+    """Write the data of a descriptor to the disk, without its times, like os.fdatasync()."""
     await _sync(fd, _FSYNC_DATA, os.fdatasync)
 
 
-# Names: on a ring where there is one, and nothing is asked for that it does not have
+# Names: on the loop's ring, if it has one that supports the arguments
 
 
 async def _move(
@@ -323,7 +326,7 @@ async def _move(
     dst_dir_fd: int | None,
 ) -> None:
     if src_dir_fd is None and dst_dir_fd is None:
-        if await _called(_RENAMEAT, "os.rename", (-1, -1), src, dst, length=_CWD):
+        if await _change_name(_RENAMEAT, "os.rename", (-1, -1), src, dst, length=_CWD):
             return
     await _threaded(functools.partial(func, src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd))
 
@@ -335,7 +338,7 @@ async def rename(
     src_dir_fd: int | None = None,
     dst_dir_fd: int | None = None,
 ) -> None:
-    """os.rename()."""
+    """Do os.rename() without blocking the loop."""
     await _move(os.rename, src, dst, src_dir_fd, dst_dir_fd)
 
 
@@ -346,37 +349,37 @@ async def replace(
     src_dir_fd: int | None = None,
     dst_dir_fd: int | None = None,
 ) -> None:
-    """os.replace()."""
+    """Do os.replace() without blocking the loop."""
     await _move(os.replace, src, dst, src_dir_fd, dst_dir_fd)
 
 
 async def _remove(func: Callable[..., None], path: StrOrBytesPath, dir_fd: int | None) -> None:
-    if dir_fd is not None or not await _called(_UNLINKAT, "os.remove", (-1,), path):
+    if dir_fd is not None or not await _change_name(_UNLINKAT, "os.remove", (-1,), path):
         await _threaded(functools.partial(func, path, dir_fd=dir_fd))
 
 
 async def unlink(path: StrOrBytesPath, *, dir_fd: int | None = None) -> None:
-    """os.unlink()."""
+    """Do os.unlink() without blocking the loop."""
     await _remove(os.unlink, path, dir_fd)
 
 
 async def remove(path: StrOrBytesPath, *, dir_fd: int | None = None) -> None:
-    """os.remove()."""
+    """Do os.remove() without blocking the loop."""
     await _remove(os.remove, path, dir_fd)
 
 
 async def rmdir(path: StrOrBytesPath, *, dir_fd: int | None = None) -> None:
-    """os.rmdir()."""
+    """Do os.rmdir() without blocking the loop."""
     if dir_fd is None:
-        if await _called(_UNLINKAT, "os.rmdir", (-1,), path, flags=_REMOVE_DIR):
+        if await _change_name(_UNLINKAT, "os.rmdir", (-1,), path, flags=_REMOVE_DIR):
             return
     await _threaded(functools.partial(os.rmdir, path, dir_fd=dir_fd))
 
 
 async def mkdir(path: StrOrBytesPath, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
-    """os.mkdir()."""
+    """Do os.mkdir() without blocking the loop."""
     if dir_fd is None and mode.__class__ is int and 0 <= mode <= 0o7777:
-        if await _called(_MKDIRAT, "os.mkdir", (mode, -1), path, length=mode):
+        if await _change_name(_MKDIRAT, "os.mkdir", (mode, -1), path, length=mode):
             return
     await _threaded(functools.partial(os.mkdir, path, mode, dir_fd=dir_fd))
 
@@ -385,7 +388,7 @@ async def mkdir(path: StrOrBytesPath, mode: int = 0o777, *, dir_fd: int | None =
 
 
 async def _stat_now(path: StrOrBytesPath, flags: int) -> os.stat_result | None:
-    """What the kernel's cache knows of a path, or None."""
+    """Return the status of a path that the kernel's cache has, or None."""
     fd = _open_now(path, flags)
     if fd is None:
         return None
@@ -400,7 +403,7 @@ async def _stat_now(path: StrOrBytesPath, flags: int) -> os.stat_result | None:
 async def stat(
     path: StrOrBytesPath | int, *, dir_fd: int | None = None, follow_symlinks: bool = True
 ) -> os.stat_result:
-    """os.stat()."""
+    """Do os.stat() without blocking the loop."""
     found: os.stat_result | None = None
     if isinstance(path, int):
         return os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
@@ -413,7 +416,7 @@ async def stat(
 
 
 async def lstat(path: StrOrBytesPath, *, dir_fd: int | None = None) -> os.stat_result:
-    """os.lstat()."""
+    """Do os.lstat() without blocking the loop."""
     found = await _stat_now(path, _PATH | os.O_NOFOLLOW) if dir_fd is None else None
     if found is None:
         found = await _threaded(functools.partial(os.lstat, path, dir_fd=dir_fd))
@@ -421,7 +424,7 @@ async def lstat(path: StrOrBytesPath, *, dir_fd: int | None = None) -> os.stat_r
 
 
 async def exists(path: StrOrBytesPath | int) -> bool:
-    """os.path.exists()."""
+    """Do os.path.exists() without blocking the loop."""
     try:
         await stat(path)
     except (OSError, ValueError):
@@ -430,7 +433,7 @@ async def exists(path: StrOrBytesPath | int) -> bool:
 
 
 async def isfile(path: StrOrBytesPath | int) -> bool:
-    """os.path.isfile()."""
+    """Do os.path.isfile() without blocking the loop."""
     try:
         return modes.S_ISREG((await stat(path)).st_mode)
     except (OSError, ValueError):
@@ -438,7 +441,7 @@ async def isfile(path: StrOrBytesPath | int) -> bool:
 
 
 async def isdir(path: StrOrBytesPath | int) -> bool:
-    """os.path.isdir()."""
+    """Do os.path.isdir() without blocking the loop."""
     try:
         return modes.S_ISDIR((await stat(path)).st_mode)
     except (OSError, ValueError):
@@ -446,7 +449,7 @@ async def isdir(path: StrOrBytesPath | int) -> bool:
 
 
 async def islink(path: StrOrBytesPath) -> bool:
-    """os.path.islink()."""
+    """Do os.path.islink() without blocking the loop."""
     try:
         return modes.S_ISLNK((await lstat(path)).st_mode)
     except (OSError, ValueError):
@@ -454,7 +457,7 @@ async def islink(path: StrOrBytesPath) -> bool:
 
 
 async def getsize(path: StrOrBytesPath | int) -> int:
-    """os.path.getsize()."""
+    """Do os.path.getsize() without blocking the loop."""
     return (await stat(path)).st_size
 
 
@@ -462,7 +465,7 @@ async def getsize(path: StrOrBytesPath | int) -> int:
 
 
 class _Owned:
-    """A descriptor that is closed with whoever has it last: a job may never be run."""
+    """A descriptor that is closed when the object is freed: a job may never run."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -476,7 +479,7 @@ class _Owned:
 
 
 def _read_owned(owned: _Owned) -> bytes:
-    """All of an open file, which is closed, in a thread."""
+    """Read all of an open file and close it, in a thread."""
     try:
         parts = []
         while data := os.read(owned.fd, _WHOLE):
@@ -492,7 +495,7 @@ def _read_whole(path: StrOrBytesPath) -> bytes:
 
 
 async def read_bytes(path: StrOrBytesPath) -> bytes:
-    """All of a file: one job, however many calls of the kernel that takes."""
+    """Read all of a file, in one job if it is not cached."""
     data: bytes
     if not 0 < (size := _fastaio._size_now(path)) < _WHOLE:
         data = await _threaded(_read_whole, path)
@@ -500,7 +503,7 @@ async def read_bytes(path: StrOrBytesPath) -> bytes:
     sys.audit("open", os.fspath(path), "r", _READ)
     fd = _open_now(path, _READ)
     if fd is None:
-        data = await _threaded(_read_whole, path)  # removed in between
+        data = await _threaded(_read_whole, path)  # it is not cached any more
         return data
     owned = _Owned(fd)
     found = _read_now(fd, size + 1)
@@ -519,7 +522,7 @@ async def read_text(
     errors: str | None = None,
     newline: str | None = None,
 ) -> str:
-    """All of a text file, as pathlib.Path.read_text()."""
+    """Read all of a text file, like pathlib.Path.read_text()."""
     for argument in (encoding, errors, newline):
         if argument is not None and not isinstance(argument, str):
             open(path, encoding=encoding, errors=errors, newline=newline)  # noqa: SIM115 - raises
@@ -542,10 +545,10 @@ def _sync_folder(folder: str) -> None:
 
 
 def _replace_whole(path: StrOrBytesPath, data: bytes) -> int:
-    """Write beside the file, have the disk take it, and put it in the file's place."""
+    """Write a new file in the same folder, sync it, and rename it to the path, in a thread."""
     target = os.path.realpath(os.fsdecode(path))
     folder, name = os.path.split(target)
-    name = os.fsdecode(os.fsencode(name)[:200])  # with room for what is put around it
+    name = os.fsdecode(os.fsencode(name)[:200])  # a name has at most 255 bytes
     try:
         mode: int | None = modes.S_IMODE(os.stat(target).st_mode)
     except FileNotFoundError:
@@ -577,11 +580,11 @@ def _replace_whole(path: StrOrBytesPath, data: bytes) -> int:
 
 
 async def write_bytes(path: StrOrBytesPath, data: Buffer, *, atomic: bool = False) -> int:
-    """Make or overwrite a file; the number of bytes.
+    """Make or overwrite a file. Return the number of bytes.
 
-    With `atomic` whoever looks, even after a crash, finds the old file or the new one, complete:
-    it is written beside the old one, synced to the disk, and renamed into its place, with the
-    permissions of the old one.
+    atomic: at any time, even after a crash, the path has all of the old data or all of the new. A
+    new file is written in the same folder, synced to the disk, and renamed to the path. It gets
+    the permissions of the old one.
     """
     piece = bytes(memoryview(data))
     size: int = await _threaded(_replace_whole if atomic else _write_whole, path, piece)
@@ -597,7 +600,7 @@ async def write_text(
     *,
     atomic: bool = False,
 ) -> int:
-    """The same with text, as pathlib.Path.write_text(); the number of characters."""
+    """Make or overwrite a text file, like pathlib.Path.write_text(). Return the character count."""
     if not isinstance(data, str):
         raise TypeError(f"data must be str, not {type(data).__name__}")
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""open(): makes the file as the built-in open() does, and puts what is asynchronous around it."""
+"""open(): a file of the built-in open() with an asynchronous file around it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _cached_opener(path: str, flags: int) -> int:
 
 
 class Opening(Generic[_F]):
-    """What open() returns: ``await`` it, or use it with ``async with``."""
+    """The result of open(), for ``await`` or ``async with``."""
 
     __slots__ = ("_coro", "_file")
 
@@ -83,7 +83,7 @@ def wrap(
     buffering: int = -1,
     newline: str | None = None,
 ) -> BinaryFile | TextFile:
-    """The asynchronous file for one that the built-in open() has just made."""
+    """Return the asynchronous file for a new file of the built-in open()."""
     if isinstance(sync, io.FileIO):
         return RawFile(sync, sync, loop, executor)
     if not isinstance(sync, io.TextIOWrapper):
@@ -105,7 +105,7 @@ def wrap(
 
 
 def _close_late(loop: AbstractEventLoop, job: asyncio.Future[Any]) -> None:
-    """Close what has been opened for somebody who has gone."""
+    """Close the file of a job whose waiting task has been cancelled."""
     if not job.cancelled() and job.exception() is None:
         sync = job.result().pop()
         if loop.is_closed():
@@ -117,9 +117,9 @@ def _close_late(loop: AbstractEventLoop, job: asyncio.Future[Any]) -> None:
 async def make_in_thread(
     loop: AbstractEventLoop, executor: Executor | None, make: Callable[[], Any]
 ) -> Any:
-    """What make() returns in a thread; closed again, should nobody be there to take it."""
-    # In a list that is emptied here: the thread drops what it has returned a little later, and must
-    # not be the last to have a file.
+    """Return make(), called in a thread. After a cancellation close its result."""
+    # The result is in a list, which is emptied here: the thread drops its reference some time
+    # later, and must not be the last owner of a file.
     job = loop.run_in_executor(executor, lambda: [make()])
     waiter: asyncio.Future[None] = loop.create_future()
 
@@ -156,14 +156,14 @@ async def _open(
         raise RuntimeError("open() with the loop of another thread or program")
     sync: Any = None
     reads = isinstance(mode, str) and not set(mode) & set("wax+")
-    # Looked for first: the built-in open() tells audit hooks of each attempt.
+    # First find out whether the path is cached: each built-in open() raises an audit event.
     if opener is None and reads and _fastaio._size_now(path) >= 0:
         try:
             sync = builtins.open(
                 path, mode, buffering, encoding, errors, newline, closefd, _cached_opener
             )
         except _NotCached:
-            pass  # moved in between: in a thread, then
+            pass  # it is not cached any more
         else:
             if is_breather_due(BRIEF):
                 try:
@@ -179,7 +179,7 @@ async def _open(
         sync = await make_in_thread(running, executor, make)
     file = wrap(sync, running, executor, mode=mode, buffering=buffering, newline=newline)
     if opener is not None or not isinstance(path, str | bytes | os.PathLike):
-        file._share()  # somebody else has the number
+        file._share()  # others have the descriptor
     return file
 
 
@@ -254,10 +254,9 @@ def open(
 ) -> Opening[Any]:
     """Open a file without blocking the loop: ``async with open(...) as f`` or ``await open(...)``.
 
-    The arguments, the files' methods and the errors are those of the built-in open(); the methods
-    that may have to wait are coroutines. ``executor`` runs what would block, by default the
-    loop's own. A file belongs to the loop that runs when it is opened; ``loop``, if it is given,
-    must be that one.
+    The arguments, the methods of the file and the errors are those of the built-in open(). Methods
+    that may block are coroutines. ``executor`` runs blocking calls; by default it is that of the
+    loop. A file belongs to the running loop; ``loop``, if it is given, must be that one.
     """
     return Opening(
         _open(path, mode, buffering, encoding, errors, newline, closefd, opener, loop, executor)

@@ -1,12 +1,11 @@
-"""Text files: the file is io's own TextIOWrapper, so is the text; what is here is ahead of it.
+"""Text files: io's own TextIOWrapper, and text that is read ahead of it.
 
-A TextIOWrapper cannot say how much it can read without waiting, nor be interrupted in the midst of
-it. So text is read ahead of it in larger parts, in a thread or out of the page cache, with a note
-of the position where each part begins. Lines come out of what is ahead. Where the position counts
-(tell(), a write, text that cannot be decoded) the TextIOWrapper is put back to where the user
-believes to be, and does exactly what it always does.
+A TextIOWrapper does not know how much it can read without a wait, and cannot be interrupted. So
+text is read in larger parts, in a thread or from the page cache, and the position of each part is
+noted. Lines are taken from these parts. When the position counts (tell(), a write, text that cannot
+be decoded), the TextIOWrapper is moved back to the position of the user.
 
-What it writes is gathered below it, and leaves in a thread.
+The output of the TextIOWrapper is gathered below it (GatheringRaw), and written in a thread.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = ("GatheringRaw", "TextFile")
 
-#: Text is read ahead in parts of so many characters, more each time.
+#: Characters of a part that is read ahead: of the first one, and after doubling.
 FIRST_PART = 8 * 1024
 LAST_PART = 128 * 1024
-#: A file that is not longer is read whole on the loop's own time, where the page cache has it.
+#: A file of fewer bytes is read whole in the loop's thread, if the page cache has it.
 NOW_MAX = 1024 * 1024
 
-#: How many bytes a character (or the end of a line) may take at most, for the encodings where
-#: that is known. Text in others is read ahead in threads.
+#: The most bytes of a character or an end of line, for the encodings where that is known. Text in
+#: other encodings is always read in threads.
 _WIDTH = {"utf-8": 4, "ascii": 2, "iso8859-1": 2}
 
 
-#: Within a position of tell(): the place in the file, and above the decoder's state (32 bits) how
-#: many bytes and characters lie between that place and the reader.
+#: Masks of a position of tell(): the place in the file, and, above 32 bits of decoder state, the
+#: bytes and characters between that place and the reader.
 _PLACE = (1 << 64) - 1
 _BEYOND = ((1 << 64) - 1) << 96
 
@@ -49,14 +48,14 @@ _ANY_END = re.compile(r"\r\n|\r|\n")
 
 
 class GatheringRaw(io.RawIOBase):
-    """Between io's buffer and the file: keeps what is written, and what was at hand to be read."""
+    """The raw file below io's buffer: gathers what is written, and keeps what is read ahead."""
 
     def __init__(self, file: io.FileIO, output: Output) -> None:
         self.file = file
         self.output = output
-        #: Read from the page cache, and not yet asked for.
+        #: Bytes from the page cache that io has not read yet.
         self.stash = memoryview(b"")
-        #: Whether the end of the file comes right behind it.
+        #: The end of the file follows the stash.
         self.at_end = False
 
     @property
@@ -87,7 +86,7 @@ class GatheringRaw(io.RawIOBase):
         return self.file.isatty()
 
     def stash_now(self, size: int) -> bool:
-        """Have `size` bytes at hand, or all up to the end; False where the disk has to be asked."""
+        """Fill the stash to `size` bytes, or up to the end. Return false if a read would block."""
         while len(self.stash) < size and not self.at_end:
             data = _fastaio._read_now(self.file.fileno(), size - len(self.stash))
             if data is None:
@@ -97,7 +96,7 @@ class GatheringRaw(io.RawIOBase):
         return True
 
     def unstash(self) -> None:
-        """Give back what was at hand: the descriptor's position is that of the reader again."""
+        """Drop the stash, and move the position of the descriptor back by its size."""
         if self.stash:
             self.file.seek(-len(self.stash), os.SEEK_CUR)
         self.stash = memoryview(b"")
@@ -148,7 +147,7 @@ class GatheringRaw(io.RawIOBase):
         if self.closed:
             return
         try:
-            self.output.take_back()  # nobody closes it while a job is writing
+            self.output.take_back()  # no writer works: close() waits for the end of it
             self.output.write_all()
         finally:
             try:
@@ -157,19 +156,19 @@ class GatheringRaw(io.RawIOBase):
                 super().close()
 
     def _dealloc_warn(self, source: object) -> None:
-        # What io calls when a file is dropped that nobody has closed.
+        # io calls this when an unclosed file is freed.
         self.file._dealloc_warn(source)  # type: ignore[attr-defined]
 
 
 class _Part(NamedTuple):
-    """Where a part of what is ahead begins: in it, and what the TextIOWrapper's tell() says."""
+    """The start of a part of `_ahead`: its index there, and the TextIOWrapper's tell()."""
 
     start: int
     position: int
 
 
 class TextFile(File[str]):
-    """A text file; the methods are those of io.TextIOWrapper, to be awaited."""
+    """A text file; the methods of io.TextIOWrapper as coroutines."""
 
     __slots__ = (
         "_ahead",
@@ -214,16 +213,16 @@ class TextFile(File[str]):
         self._text = text = io.TextIOWrapper(
             buffer, encoding=encoding, errors=errors, newline=newline, line_buffering=line_buffering
         )
-        text.mode = mode  # type: ignore[misc]  # what open() does too
+        text.mode = mode  # type: ignore[misc]  # as the built-in open() does
         super().__init__(text, raw, loop, executor, buffering)
         self._output = output
         self._lower = lower
         self._newline = newline
         self._plain_lines = newline is None or newline == "\n"
         self._seekable = raw.seekable()
-        #: Text is no longer read ahead: it could not be decoded, or has no positions.
+        #: Nothing is read ahead: text could not be decoded, or has no positions.
         self._direct = not self._seekable
-        #: The last operation was a write, so that the next one need not look at what is ahead.
+        #: The last operation was a write, so nothing is read ahead.
         self._writing = not raw.readable()
         inline = self._regular and not self._both and errors != "ignore"
         self._width = _WIDTH.get(codecs.lookup(text.encoding).name, 0) if inline else 0
@@ -240,11 +239,11 @@ class TextFile(File[str]):
         writes = writes and not self._text.line_buffering
         self._write_loop = self._loop if idle and writes else NEVER
 
-    # Properties, as of a TextIOWrapper
+    # The properties of a TextIOWrapper
 
     @property
     def buffer(self) -> Any:
-        """The binary file of io below, which knows nothing of what is read ahead."""
+        """The binary file of io below, whose position counts what is read ahead."""
         self._share()
         return self._text.buffer
 
@@ -255,21 +254,21 @@ class TextFile(File[str]):
 
     @property
     def errors(self) -> str | None:
-        """What is done about text that cannot be encoded or decoded."""
+        """The name of the error handler for text that cannot be encoded or decoded."""
         return self._text.errors
 
     @property
     def newlines(self) -> str | tuple[str, ...] | None:
-        """The ends of line that have been seen so far, also in what has been read ahead."""
+        """The ends of line that have been seen so far, also in text that is read ahead."""
         return self._text.newlines
 
     @property
     def line_buffering(self) -> bool:
-        """Whether each line is written at once."""
+        """True if each line is written immediately."""
         return self._text.line_buffering
 
     def detach(self) -> Any:
-        """Give the binary file of io below away; what is gathered is written first, on the spot."""
+        """Write gathered output without leaving the thread, and give up the binary file below."""
         if self._closed:
             self._refuse("detach")
         self._check_loop()
@@ -295,10 +294,10 @@ class TextFile(File[str]):
         return ahead[off : off + size]
 
     def _go_back(self) -> None:
-        """Put the TextIOWrapper where the user believes to be, and forget what is ahead."""
+        """Move the TextIOWrapper to the position of the user, and drop what is read ahead."""
         if self._off < len(self._ahead):
             if not self._parts:
-                return  # there are no positions to go back to
+                return  # the text has no positions
             part = self._part_of(self._off)
             self._seek_text(part.position)
             if self._off > part.start:
@@ -306,10 +305,10 @@ class TextFile(File[str]):
         self._forget()
 
     def _seek_text(self, position: int, whence: int = os.SEEK_SET) -> int:
-        """Move the TextIOWrapper, to the start of the file as one that was never read.
+        """Move the TextIOWrapper, to the start of the file by position 0.
 
-        Its tell() notes the decoder's state there, once it has read: with that state in its
-        position a seek() makes it leave out the byte order mark of the next write.
+        After a read its tell() includes the state of the decoder at the start. A seek() to such a
+        position would make the next write leave out the byte order mark.
         """
         if whence == os.SEEK_SET and isinstance(position, int) and position > 0:
             if not position & (_PLACE | _BEYOND):
@@ -325,7 +324,7 @@ class TextFile(File[str]):
         return next(part for part in reversed(self._parts) if part.start <= offset)
 
     def _put(self, data: str, position: int) -> None:
-        """Put what has been read behind what is ahead, and forget the parts that are read."""
+        """Append text to `_ahead`, and drop the parts before the position of the user."""
         parts = self._parts
         if self._off >= len(self._ahead):
             self._ahead, self._off = data, 0
@@ -338,9 +337,9 @@ class TextFile(File[str]):
         self._ahead, self._off = self._ahead[cut:] + data, self._off - cut
 
     def _read_ahead(self, size: int) -> bool:
-        """Put the next `size` characters (-1: all) behind what is ahead; False at the end.
+        """Read `size` characters (-1: all) ahead. Return false at the end.
 
-        Text that cannot be decoded is left alone, to be met when it is its turn.
+        Text that cannot be decoded is not read ahead: the read of the user raises for it.
         """
         text = self._text
         try:
@@ -360,7 +359,7 @@ class TextFile(File[str]):
         return bool(data)
 
     async def _more(self, missing: int) -> bool:
-        """Read ahead: at once where the page cache has what it takes, else in a thread."""
+        """Read ahead, without a thread if the page cache has the bytes. Return false at the end."""
         if self._direct:
             return False
         lower, width = self._lower, self._width
@@ -384,7 +383,7 @@ class TextFile(File[str]):
                 raise
 
     async def _direct_call(self, name: str, size: int) -> str:
-        """What the TextIOWrapper itself reads; kept, should nobody be there to take it."""
+        """Read by a method of the TextIOWrapper. A cancelled task leaves the text in `_ahead`."""
         if self._off < len(self._ahead) and not self._parts:
             return self._take(size if size >= 0 else len(self._ahead))
         await self._thread(self._direct_call_blocking, name, size)
@@ -401,7 +400,7 @@ class TextFile(File[str]):
             self._parts.append(_Part(0, position))
 
     async def read(self, size: int | None = -1, /) -> str:
-        """Up to `size` characters, fewer only at the end; without a size all of them."""
+        """Read `size` characters, fewer only at the end. Without a size: read all."""
         if self._read_loop is running_loop() and size.__class__ is int:
             off = self._off
             end = off + size
@@ -425,7 +424,7 @@ class TextFile(File[str]):
     async def _read_all(self) -> str:
         if not self._direct:
             lower = self._lower
-            # Only what is small is worth the loop's time; that is known before it is looked for.
+            # Only small files are read in the loop's thread. The size is known before the read.
             small = self._width and os.fstat(self._fd).st_size - self._raw.tell() < NOW_MAX
             if small and lower.stash_now(NOW_MAX) and lower.at_end:
                 self._read_ahead(-1)
@@ -438,7 +437,7 @@ class TextFile(File[str]):
         return self._take(len(self._ahead))
 
     def _line_end(self, start: int) -> int:
-        """Where the line ends in what is ahead, looking from `start`; -1 if it is not there yet."""
+        """Return the end of the line in `_ahead`, searched from `start`; -1 if it is not there."""
         if self._newline != "":
             eol = self._newline or "\n"
             end = self._ahead.find(eol, start)
@@ -449,7 +448,7 @@ class TextFile(File[str]):
         return found.end()
 
     async def readline(self, size: int = -1, /) -> str:
-        """The next line with its end, or its first `size` characters; empty at the end."""
+        """Read a line with its end, or its first `size` characters; empty at the end."""
         if self._read_loop is running_loop() and size == -1 and self._plain_lines:
             off = self._off
             end = self._ahead.find("\n", off) + 1
@@ -468,7 +467,7 @@ class TextFile(File[str]):
                     return self._take(wanted)
                 if end >= 0:
                     return self._take(length)
-                seen = max(there - 1, 0)  # the last may be the first half of an end of line
+                seen = max(there - 1, 0)  # the last character may begin an end of line
                 if not await self._more(there):
                     if self._direct:
                         return await self._direct_call("readline", wanted)
@@ -477,25 +476,25 @@ class TextFile(File[str]):
             self._end()
 
     async def readlines(self, hint: int | None = -1, /) -> list[str]:
-        """All lines, or as many as have `hint` characters together."""
+        """Read all lines, or lines up to a total of `hint` characters."""
         wanted = self._index("readlines", hint)
         if wanted > 0 or self._closed or not self._raw.readable():
             return await self._readlines(wanted)
         text = await self.read()
-        if self._newline in ("\r", "\r\n"):  # which StringIO would put in place of each "\n"
+        if self._newline in ("\r", "\r\n"):  # StringIO would replace each "\n" by it
             lines = [line + self._newline for line in text.split(self._newline)]
             lines[-1] = lines[-1][: -len(self._newline)]
             return lines if lines[-1] else lines[:-1]
-        # The text has been translated already where it is to be.
+        # The ends of line have been translated already.
         return io.StringIO(text, "\n" if self._newline is None else self._newline).readlines()
 
     # Writing
 
     async def write(self, text: str, /) -> int:
-        """Gather text to be written, and return the number of its characters.
+        """Gather text to write. Return the number of characters.
 
-        Waits, before it takes any, while too much is on its way. What cannot be written makes a
-        later write(), flush(), seek(), read() or close() raise.
+        While too much output waits, wait before accepting the text. If it cannot be written, a
+        later write(), flush(), seek(), read() or close() raises.
         """
         output = self._output
         if self._write_loop is running_loop():
@@ -533,19 +532,19 @@ class TextFile(File[str]):
         return count
 
     def _drop_decoded(self) -> None:
-        """Put what is below the TextIOWrapper, too, where the user is: it has read a block."""
+        """Move the buffer below, which has read a whole block, to the position of the user, too."""
         if self._both and self._seekable and not self._writing:
             with contextlib.suppress(OSError):  # an encoding without positions
                 self._seek_text(self._text.tell())
 
     async def _stop_writing(self) -> None:
-        """Have all output written, so that the file can be read or its position moved."""
+        """Have all output written before a read or a move of the position."""
         await self._flush()
         self._writing = not self._raw.readable()
 
     async def _flush(self) -> None:
         if self._both:
-            # Its buffer moves the position when it is flushed: not while somebody writes there.
+            # A flush of io's buffer moves the position, which no writer must be using.
             while self._output.busy:
                 await self._wait_for_output()
             await self._thread(self._flush_blocking)
@@ -558,7 +557,7 @@ class TextFile(File[str]):
         self._output.write_all()
 
     async def flush(self) -> None:
-        """Have the kernel take what is gathered. (files.fsync() has the disk take it.)"""
+        """Write gathered output to the kernel. (files.fsync() writes it to the disk.)"""
         await self._begin("flush")
         try:
             if self._writing:
@@ -569,7 +568,7 @@ class TextFile(File[str]):
     # The position
 
     async def tell(self) -> int:
-        """The position, an opaque number for seek()."""
+        """Return the position, an opaque number for seek()."""
         await self._begin("tell")
         try:
             if self._writing:
@@ -581,7 +580,7 @@ class TextFile(File[str]):
             self._end()
 
     async def seek(self, cookie: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a position that tell() gave, to the start (0), or to the end (0, SEEK_END)."""
+        """Move to a position of tell(), to the start (0), or to the end (0, SEEK_END)."""
         await self._begin("seek", cookie, whence)
         try:
             if self._writing:
@@ -614,4 +613,4 @@ class TextFile(File[str]):
         return self._text.truncate(size)
 
     def _finish(self) -> None:
-        self._release()  # which writes too
+        self._release()  # closing the TextIOWrapper writes, too

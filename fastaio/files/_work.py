@@ -1,4 +1,4 @@
-"""How file work leaves the loop: in a thread of an executor, one job at a time for each file."""
+"""Jobs in threads of an executor, turns at a file, and breathers for the other tasks."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ __all__ = (
     "threaded",
 )
 
-#: After so many bytes that were at hand the other tasks of the loop get a turn.
+#: Bytes. After so much data that was cached the other tasks of the loop get a turn.
 BREATHER = 256 * 1024
-#: A look-up of a path counts as so many bytes.
+#: Bytes that a look-up of a path counts for.
 BRIEF = 4096
 
 
 class Spent:
-    """Counts the bytes that were at hand since the other tasks last had a turn.
+    """The count of cached bytes since the other tasks last had a turn.
 
-    There is one count for all loops: it only has to end the run of a task that never has to wait.
+    All loops share one count, whose only purpose is to end the run of a task that never waits.
     """
 
     size = 0
 
 
 def is_breather_due(size: int) -> bool:
-    """Count `size` bytes more; return true, once, when breathe() is due."""
+    """Add `size` bytes to the count. Return true, and reset it, once it reaches BREATHER."""
     Spent.size += size
     if Spent.size < BREATHER:
         return False
@@ -58,10 +58,11 @@ def breathe() -> Generator[None, None, None]:
 async def outcome(
     loop: AbstractEventLoop, job: asyncio.Future[_T], after: Callable[[], object] | None = None
 ) -> _T:
-    """The outcome of a job of an executor; ``after()`` is called on the loop at its end.
+    """Return the result of a job of an executor, or raise its exception.
 
-    Who waits may be cancelled, the job may not: what has been begun is brought to its end, and
-    only then comes ``after()``. What the job raises then, with nobody left to hear it, is dropped.
+    after: called in the loop at the end of the job, also if the waiting task has been cancelled.
+    The job itself is never cancelled. After a cancellation of the waiting task its exception is
+    dropped.
     """
     waiter: asyncio.Future[None] = loop.create_future()
 
@@ -71,7 +72,7 @@ async def outcome(
         if not waiter.done():
             waiter.set_result(None)
         elif not job.cancelled():
-            job.exception()  # heard, so that nobody reports it as unheard
+            job.exception()  # retrieved, so that the loop does not report it
 
     job.add_done_callback(finished)
     await waiter
@@ -81,12 +82,12 @@ async def outcome(
 async def in_thread(
     loop: AbstractEventLoop, executor: Executor | None, func: Callable[..., _T], *args: Any
 ) -> _T:
-    """The outcome of ``func(*args)`` in a thread, which who waits cannot cancel."""
+    """Return ``func(*args)``, called in a thread. Cancellation does not end the call."""
     return await outcome(loop, loop.run_in_executor(executor, func, *args))
 
 
 class Turns:
-    """Who may work with a file now: one at a time, in the order in which they came."""
+    """A lock of a file: one holder at a time, in the order of the calls of take()."""
 
     __slots__ = ("_waiters", "taken")
 
@@ -95,7 +96,7 @@ class Turns:
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     async def take(self, loop: AbstractEventLoop) -> None:
-        """Wait for the turn; give() ends it."""
+        """Wait for the turn, which lasts until give()."""
         if not self.taken:
             self.taken = True
             return
@@ -105,11 +106,11 @@ class Turns:
             await waiter
         except BaseException:
             if not waiter.cancelled():
-                self.give()  # it had been handed over already
+                self.give()  # the turn had been given to this waiter
             raise
 
     def give(self) -> None:
-        """Hand the turn to the next who waits, or to nobody."""
+        """End the turn; the next waiter, if there is one, has it then."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -119,9 +120,9 @@ class Turns:
 
 
 def threaded(func: Callable[_P, _T]) -> Callable[_P, Coroutine[Any, Any, _T]]:
-    """A coroutine function that runs ``func`` in a thread of the loop's executor.
+    """Return a coroutine function that calls ``func`` in a thread of the loop's executor.
 
-    It takes ``loop`` and ``executor`` too, as aiofiles' functions do.
+    The coroutine function also takes ``loop`` and ``executor``, like the functions of aiofiles.
     """
 
     async def run(*args: Any, **kwargs: Any) -> _T:

@@ -1,7 +1,7 @@
-"""The functions of os that may wait for a disk, as coroutines: what aiofiles.os has, and more.
+"""The functions of os that may wait for a disk, as coroutine functions.
 
-Each takes what the function of os takes. Those that always work in a thread take ``loop`` and
-``executor``, too.
+The functions of aiofiles.os are among them. Each takes the arguments of the function of os. Those
+that always run in a thread also take ``loop`` and ``executor``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ __all__ = (
     "write",
 )
 
-#: A coroutine function that runs a function in a thread of the loop's executor.
+#: Returns a coroutine function that calls a function in a thread, as aiofiles.os.wrap().
 wrap = threaded
 
 access = threaded(_os.access)

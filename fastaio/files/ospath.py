@@ -1,4 +1,4 @@
-"""The functions of os.path that look at the disk, as coroutines."""
+"""The functions of os.path that may wait for a disk, as coroutine functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporary files and folders: those of the module tempfile, made, used and removed in threads."""
+"""Temporary files and folders: those of the module tempfile, without blocking the loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _layers(
     newline: str | None,
     errors: str | None,
 ) -> BinaryFile | TextFile:
-    """The asynchronous file for a descriptor that has just been opened."""
+    """Return the asynchronous file for a new descriptor."""
     if "b" not in mode:
         return TextFile(
             raw,
@@ -67,7 +67,7 @@ def _running(loop: AbstractEventLoop | None) -> AbstractEventLoop:
 
 
 def _raw_mode(mode: str, buffering: int, encoding: str | None, newline: str | None) -> str:
-    """The mode for the descriptor; what open() would refuse is refused as there."""
+    """Return the mode for the descriptor. Raise like open() for arguments that do not fit."""
     if "b" in mode and (encoding is not None or newline is not None):
         what = "an encoding" if encoding is not None else "a newline"
         raise ValueError(f"binary mode doesn't take {what} argument")
@@ -112,7 +112,7 @@ def NamedTemporaryFile(
     *,
     errors: str | None = None,
 ) -> Opening[Any]:
-    """tempfile.NamedTemporaryFile(): a file with a name, removed when it is closed.
+    """Do tempfile.NamedTemporaryFile(): open a file with a name, which is removed at its close.
 
     With ``delete_on_close=False`` (from Python 3.12 on) the end of ``async with`` removes it.
     """
@@ -141,7 +141,7 @@ def TemporaryFile(
     *,
     errors: str | None = None,
 ) -> Opening[Any]:
-    """tempfile.TemporaryFile(): a file without a name, gone when it is closed."""
+    """Do tempfile.TemporaryFile(): open a file without a name, which is lost at its close."""
 
     def make(raw_mode: str) -> Any:
         return _tempfile.TemporaryFile(raw_mode, 0, suffix=suffix, prefix=prefix, dir=dir)
@@ -154,7 +154,7 @@ def TemporaryFile(
 class SpooledFile:
     """tempfile.SpooledTemporaryFile: in memory up to ``max_size`` bytes, then on the disk.
 
-    What happens in memory happens at once.
+    Operations in memory run in the loop's thread, others in a thread of the executor.
     """
 
     def __init__(
@@ -198,17 +198,17 @@ class SpooledFile:
 
     @property
     def closed(self) -> bool:
-        """Whether the file is closed."""
+        """True if the file is closed."""
         return self._sync.closed
 
     @property
     def name(self) -> Any:
-        """Its name: None while it is in memory."""
+        """The name; None while the file is in memory."""
         return self._sync.name
 
     @property
     def mode(self) -> str:
-        """Its mode."""
+        """The mode."""
         return str(self._sync.mode)
 
     @property
@@ -222,19 +222,19 @@ class SpooledFile:
         return self._sync.newlines
 
     async def close(self) -> None:
-        """Close it; it is gone then."""
+        """Close the file, which is lost then."""
         await self._call("close")
 
     async def fileno(self) -> int:
-        """The descriptor; moves what is in memory to the disk."""
+        """Move the file to the disk. Return its descriptor."""
         return int(await self._call("fileno"))
 
     async def flush(self) -> None:
-        """Write what is gathered."""
+        """Write buffered output."""
         await self._call("flush")
 
     async def isatty(self) -> bool:
-        """Whether it is a terminal: no."""
+        """Return whether the file is a terminal: false."""
         return bool(await self._call("isatty"))
 
     async def read(self, size: int = -1, /) -> Any:
@@ -251,23 +251,23 @@ class SpooledFile:
         return lines
 
     async def rollover(self) -> None:
-        """Move what is in memory to the disk."""
+        """Move the file to the disk."""
         await self._call("rollover")
 
     async def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move the position."""
+        """Move the position. Return the new one."""
         return int(await self._call("seek", offset, whence))
 
     async def tell(self) -> int:
-        """The position."""
+        """Return the position."""
         return int(await self._call("tell"))
 
     async def truncate(self, size: int | None = None, /) -> int:
-        """Cut or lengthen the file."""
+        """Cut or lengthen the file. Return the size."""
         return int(await self._call("truncate", size))
 
     async def write(self, data: Any, /) -> int:
-        """Write, in memory if it fits there."""
+        """Write data, in memory if it fits there. Return its length."""
         return int(await self._call("write", data))
 
     async def writelines(self, lines: Iterable[Any], /) -> None:
@@ -307,7 +307,7 @@ def SpooledTemporaryFile(
     *,
     errors: str | None = None,
 ) -> Opening[SpooledFile]:
-    """tempfile.SpooledTemporaryFile()."""
+    """Do tempfile.SpooledTemporaryFile(): open a file in memory, or on the disk if it grows."""
 
     async def make() -> SpooledFile:
         running = _running(loop)
@@ -329,7 +329,7 @@ def SpooledTemporaryFile(
 
 
 class _Folder:
-    """``async with`` gives the folder's name, ``await`` a TemporaryFolder."""
+    """The result of TemporaryDirectory(): ``async with`` gives its name, ``await`` the folder."""
 
     def __init__(self, coro: Coroutine[Any, Any, TemporaryFolder]) -> None:
         self._opening = coro
@@ -368,15 +368,15 @@ class TemporaryFolder:
 
     @property
     def name(self) -> str:
-        """Its path."""
+        """The path."""
         return self._sync.name
 
     async def cleanup(self) -> None:
-        """Remove it and all that is in it."""
+        """Remove the folder and its content."""
         await in_thread(self._loop, self._executor, self._sync.cleanup)
 
     async def close(self) -> None:
-        """The same."""
+        """Do cleanup()."""
         await self.cleanup()
 
 
@@ -387,7 +387,7 @@ def TemporaryDirectory(
     loop: AbstractEventLoop | None = None,
     executor: Executor | None = None,
 ) -> _Folder:
-    """tempfile.TemporaryDirectory(): a folder that is removed with all that is in it."""
+    """Do tempfile.TemporaryDirectory(): make a folder that is removed with its content."""
 
     async def make() -> TemporaryFolder:
         running = _running(loop)

@@ -742,7 +742,7 @@ def test_a_greedy_connection_does_not_starve_the_others(run):
 
 
 def failing_writes(env, write, *, waiting=0):
-    """What a connection comes to that has `waiting` bytes queued when `write(transport)` is called."""
+    """Call `write(transport)` with `waiting` bytes queued; return the end of the connection."""
 
     async def main():
         reports = []

@@ -1,6 +1,7 @@
 """Stream transports: write_eof(), close(), abort(), and connections of which one half is closed."""
 
 import asyncio
+import errno
 import gc
 import socket
 import time
@@ -451,3 +452,20 @@ def test_a_failing_callback_is_named(run, callback, debug):
         assert type(report["exception"]) is ZeroDivisionError
 
     run(main, debug=debug)
+
+
+@pytest.mark.fastaio_only
+def test_a_socket_that_is_closed_before_the_transport_reads(run):
+    """asyncio's transport never learns of it: its report goes to the exception handler."""
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            protocol = Recorder()
+            ours.close()
+            asyncio.get_running_loop()._make_socket_transport(ours, protocol)
+            exc = await protocol.lost
+            assert type(exc) is OSError and exc.errno == errno.EBADF
+
+    run(main)

@@ -31,7 +31,7 @@ typedef struct {
 
 typedef struct {
     WatchedName timer_run;   /* TimerHandle._run, and so Handle._run */
-    WatchedName guarded_run; /* _ThreadSafeHandle._run, where there is one */
+    WatchedName guarded_run; /* _ThreadSafeHandle._run; Handle._run on versions without that class */
     WatchedName extra_info;  /* get_extra_info() of BaseTransport and the classes below it */
     WatchedClock clock;
 } Replaced;

@@ -138,7 +138,7 @@ typedef struct fastaio_state {
     bool registry_ready;         /* fastaio._registry.prepare() has been called */
     BaseLayout layout;
     uint64_t *task_numbers;    /* the last "Task-<number>" of asyncio; NULL: not looked for yet */
-    uint64_t own_task_numbers; /* the same where asyncio's is not found */
+    uint64_t own_task_numbers; /* the last number, if asyncio's is not found */
 
     unsigned fork_count;               /* os.fork() calls between the module's loading and this process */
     struct LoopObject *fork_listeners; /* fork.c: the loops whose pollers are told of a fork */

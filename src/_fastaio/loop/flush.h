@@ -30,13 +30,13 @@ typedef struct FlushNode {
     PyObject *owner;         /* borrowed: the object that embeds the node */
     /* Send the queued output. Return 0, or -1 with what must leave the loop. */
     int (*flush)(LoopObject *loop, PyObject *owner);
-    /* The keeper's call, without the GIL: send what the kernel takes at once. Return true if it is
-       worth trying again later. */
+    /* Send as much as the kernel takes without blocking. Called by the keeper, without the GIL. Return true
+       if more may be sent later. */
     bool (*keep)(struct FlushNode *node);
     /* Results of the keeper since the node was listed: */
     unsigned kept_sends;
-    size_t kept_size; /* bytes sent, of those at the head of the queue */
-    int kept_error;   /* errno that a send ended with; the kernel tells it only once */
+    size_t kept_size; /* bytes sent from the head of the queue */
+    int kept_error;   /* errno of a send, which the kernel reports only once */
     bool kept_full;   /* the kernel took no more */
 } FlushNode;
 
@@ -46,8 +46,8 @@ typedef struct FlushList {
     FlushNode *first;
     FlushNode **end;       /* the pointer that the next node is hooked into */
     int64_t since_ns;      /* when the first of them was listed */
-    unsigned additions;    /* counts what was queued; the keeper compares */
-    unsigned seen;         /* the keeper's: additions at its last look */
+    unsigned additions;    /* the number of additions to the queues of listed transports */
+    unsigned seen;         /* the keeper's: `additions` at its last look */
     bool kept;             /* a keeper runs and looks at this list; changed with the GIL held */
     struct FlushList *next_kept; /* in keeper->lists */
     struct FlushList **kept_link;
@@ -84,7 +84,7 @@ flush_unlock(FlushList *list)
         flush_wake_waiter(list);
     }
 }
-/* Return true if a thread waits for the lock: its holder hurries. */
+/* Return true if a thread waits for the lock, so that its holder does not keep it for long. */
 static inline bool
 flush_lock_is_wanted(FlushList *list)
 {

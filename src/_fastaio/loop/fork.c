@@ -1,6 +1,6 @@
 /* fork.c: the hooks of os.fork(): the parent's output, keeper and pollers, and the child's copies.
  *
- * os.fork() calls the hooks, and prints what they raise. A child that is made by posix_spawn() or
+ * os.fork() calls the hooks, and prints their exceptions. A child that is made by posix_spawn() or
  * vfork() runs no Python and calls none.
  */
 #include "loop/fork.h"

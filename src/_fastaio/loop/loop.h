@@ -63,8 +63,8 @@ typedef struct {
 typedef struct {
     int64_t poll_due_ns;  /* until then ready work alone is no reason to poll */
     unsigned timer_crowd; /* timers fired lately: half as many count each turn */
-    bool io_happened;     /* something since the last poll that makes another one due */
-    bool answering;       /* the last poll found events: the callbacks that they woke go first */
+    bool io_happened;     /* something since the last poll makes another one due */
+    bool answering;       /* the last poll found events, whose callbacks run before the next poll */
     atomic_bool blocked;  /* the loop waits, and no thread has woken it yet */
     Spin spin;            /* measurements that decide how long a wait spins before it blocks */
 } LoopWait;
@@ -85,7 +85,7 @@ struct LoopObject {
     BulkReads bulk;         /* stream_read.c */
     /* The fields from here to `wait` are touched in each turn: few cache lines. */
     LoopClock clock;        /* read at the start of this turn, or a moment before */
-    GilShare gil;           /* when other threads are let in next */
+    GilShare gil;           /* when the loop offers the GIL next */
     Overrides overrides;
     Watchdog watchdog;
     LoopFork fork;

@@ -57,7 +57,7 @@ is_clock_replaced(LoopObject *loop)
 
 /* Set *overrides to OVERRIDE_*. Return 0, or -1 with an exception. */
 static int
-look(LoopObject *loop, unsigned *overrides)
+find_overrides(LoopObject *loop, unsigned *overrides)
 {
     fastaio_state *st = loop->st;
     Hook hooks[HOOK_COUNT];
@@ -88,7 +88,7 @@ loop_refresh_overrides(LoopObject *loop)
     }
     PyObject *raised = PyErr_GetRaisedException();
     uint64_t clock = watched_clock_version(&st->replaced.clock);
-    if (look(loop, &loop->overrides.flags) < 0) {
+    if (find_overrides(loop, &loop->overrides.flags) < 0) {
         PyErr_Clear();
         loop->overrides.flags = OVERRIDE_ALL; /* each call looks its name up: slow, but correct */
         loop->overrides.tag = 0;

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The value of Spin.forced_us for which the loop measures what is cheapest. */
+/* The value of Spin.forced_us for which the loop measures which length is cheapest. */
 #define SPIN_MEASURED (-1)
 /* The number of lengths that are compared. Length 0 is to block immediately. */
 #define SPIN_LENGTHS 3

@@ -589,7 +589,7 @@ watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
         else if (error == NULL && dispatch(loop, &events[i], &needs_rebuild) < 0) {
             /* Go on: a completed operation is reported only once. */
             error = PyErr_GetRaisedException();
-            needs_rebuild = true; /* a rebuilt poller reports again what could not be queued */
+            needs_rebuild = true; /* a rebuilt poller reports the event again */
         }
     }
     if (needs_rebuild && loop->poller != NULL && rebuild(loop) < 0) {

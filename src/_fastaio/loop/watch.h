@@ -10,8 +10,8 @@
 #include "poll/poller.h"
 #include "loop/ready.h"
 
-/* Embedded in its owner. Reported events are joined in `events`, and run(loop, owner) is queued once; it takes
-   the events with io_take_events(). */
+/* Embedded in its owner. Reported events are joined in `events`, and run(loop, owner) is queued once; it
+   takes the events with io_take_events(). */
 typedef struct {
     PyObject *owner; /* borrowed: the object that embeds the watcher */
     ready_fn run;

@@ -91,7 +91,7 @@ add_again(EpollPoller *self, int fd, uint32_t events, uint64_t token)
 }
 
 static int
-epoll_watch(Poller *poller, int fd, uint32_t events, WatchMode mode, uint64_t token, int known)
+epoll_watch(Poller *poller, int fd, uint32_t events, WatchMode mode, uint64_t token, bool known)
 {
     EpollPoller *self = (EpollPoller *)poller;
     if (mode == WATCH_EXCLUSIVE) {

@@ -39,13 +39,13 @@ typedef struct {
     /* Register fd, or change its registration. `known` is a hint that this poller has fd already; a wrong
        hint costs a system call. */
     int (*watch)(Poller *poller, int fd, uint32_t events, WatchMode mode, uint64_t token,
-                 int known);
+                 bool known);
     /* Remove the registration. -ENOENT, -EBADF, -EPERM: the kernel does not know fd under this number. */
     int (*unwatch)(Poller *poller, int fd);
     /* Wait for events, at most timeout_ns (-1: without a limit, 0: not at all). A signal ends the wait with 0
        events, as does wake(). Called without the GIL if it may block. */
     int (*wait)(Poller *poller, int64_t timeout_ns, PollEvent *events, int max_events);
-    /* Make a wait in another thread return, or the next one. Callable from any thread. */
+    /* Make the wait in progress return, or else the next one. Callable from any thread. */
     int (*wake)(Poller *poller);
     /* Replace the kernel object by a new one that watches nothing. `forked`: also replace the descriptor of
        wake(), since a forked child shares both with its parent. */

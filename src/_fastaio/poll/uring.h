@@ -8,7 +8,7 @@
  *     sqe->opcode = URING_OP_READ; sqe->fd = ...;
  *     uring_submit(ring, sqe, &read->op);                     (read->op.done is set)
  *
- * The request reaches the kernel with the next poll of the loop, together with all others that wait then.
+ * The request reaches the kernel with the next poll of the loop, together with all other waiting requests.
  * From uring_submit() until `done` is called, the operation and the memory that its request points to
  * must stay alive and must not move. `done` is always called, whatever happens to loop, ring and
  * thread, except in a forked child, where it never is.

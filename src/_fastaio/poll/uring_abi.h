@@ -19,8 +19,8 @@
 #define URING_SYS_REGISTER 427
 #endif
 
-/* A request. What other headers call rw_flags, open_flags, statx_flags, poll32_events and so on is
-   op_flags; addr2, statx buffer and the like are `off`. */
+/* A request. In other headers `op_flags` is called rw_flags, open_flags, statx_flags, poll32_events and so
+   on; `off` is also called addr2. */
 typedef struct {
     uint8_t opcode;
     uint8_t flags;
@@ -139,7 +139,7 @@ enum {
 #define URING_REGISTER_PROBE     8
 #define URING_REGISTER_ENABLE    12
 
-/* where the rings lie in the descriptor */
+/* offsets of the mappings in the descriptor */
 #define URING_OFF_RINGS UINT64_C(0)
 #define URING_OFF_SQES  UINT64_C(0x10000000)
 

@@ -1,4 +1,4 @@
-/* uring_impl.h: the struct of a ring, and what its poller calls. For uring.c and uring_poll*.c only. */
+/* uring_impl.h: the struct of a ring, and the functions for its poller: uring.c and uring_poll*.c only. */
 #ifndef FASTAIO_URING_IMPL_H
 #define FASTAIO_URING_IMPL_H
 

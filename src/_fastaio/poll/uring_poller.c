@@ -148,7 +148,7 @@ watch_in_epoll(UringPoller *self, int fd, uint32_t events, uint64_t token)
 }
 
 static int
-ring_watch(Poller *poller, int fd, uint32_t events, WatchMode mode, uint64_t token, int known)
+ring_watch(Poller *poller, int fd, uint32_t events, WatchMode mode, uint64_t token, bool known)
 {
     UringPoller *self = (UringPoller *)poller;
     (void)known; /* the slot tells */

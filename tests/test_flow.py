@@ -617,6 +617,25 @@ def test_buffered_protocol(run, size):
     run(main)
 
 
+@pytest.mark.parametrize("method", ["close", "abort", "pause_reading"])
+def test_a_read_that_has_begun_ends_whatever_get_buffer_does(run, method):
+    async def main():
+        class Leaving(Buffered):
+            def get_buffer(self, sizehint):
+                getattr(self.transport, method)()
+                return super().get_buffer(sizehint)
+
+        async with connected(Leaving, **UNIX) as (transport, protocol, peer):
+            await peer.send(b"hello")
+            assert await protocol.wait_bytes(5) == b"hello"
+            transport.close()
+            assert await protocol.lost is None
+            assert protocol.events == ["updated", "lost"]
+            assert len(protocol.hints) == 1
+
+    run(main)
+
+
 def test_buffered_protocol_on_a_server(run):
     async def main():
         loop = asyncio.get_running_loop()

@@ -249,6 +249,34 @@ def test_reports_of_a_connection_have_their_source(same_outcome):
     same_outcome(scenario)
 
 
+@pytest.mark.parametrize("method", ["add_reader", "add_writer"])
+def test_the_report_of_a_watched_descriptor_has_its_source(same_outcome, method):
+    def scenario(env):
+        def ready():
+            remove(ours)
+            raise ValueError(method)
+
+        contexts = []
+        env.loop.set_debug(True)
+        env.loop.set_exception_handler(lambda loop, context: contexts.append(context))
+        remove = getattr(env.loop, method.replace("add", "remove"))
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.send(b"x")
+            getattr(env.loop, method)(ours, ready)
+            env.turn(3)
+        return [
+            (
+                list(context),
+                context["exception"],
+                "scenario" in [frame.name for frame in context["source_traceback"]],
+            )
+            for context in contexts
+        ]
+
+    same_outcome(scenario)
+
+
 def test_debug_by_the_environment(loop_factory_source):
     source = f"print(({loop_factory_source})().get_debug())"
     environment = {**os.environ, "PYTHONASYNCIODEBUG": "1"}

@@ -28,18 +28,6 @@ push_handle(LoopObject *loop, HandleObject *handle)
 }
 
 /* Note the stack in the handle, for debug mode. Return 0, or -1 with an exception. */
-static int
-keep_source_traceback(LoopObject *loop, HandleObject *handle)
-{
-    HandleNotes *notes = handle_notes(handle);
-    PyObject *stack = notes ? PyObject_CallNoArgs(loop->st->handle_extract_stack) : NULL;
-    if (stack == NULL) {
-        return -1;
-    }
-    Py_XSETREF(notes->source_tb, stack);
-    return 0;
-}
-
 /* The signature of a call_*() method: (callback, *args), or (time, callback, *args). */
 typedef struct {
     const char *method;
@@ -121,7 +109,7 @@ make_handle(LoopObject *loop, const char *method, const Call *call, bool check_t
     }
     HandleObject *handle = handle_new(loop->st, (PyObject *)loop, call->callback, call->args,
                                       call->arg_count, call->context, call->time != NULL);
-    if (handle != NULL && loop->watchdog.debug && keep_source_traceback(loop, handle) < 0) {
+    if (handle != NULL && loop->watchdog.debug && handle_keep_source(loop->st, handle) < 0) {
         Py_CLEAR(handle);
     }
     return handle;
@@ -216,7 +204,7 @@ loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObj
     if (handle == NULL) {
         return -1;
     }
-    int rc = loop->watchdog.debug ? keep_source_traceback(loop, handle) : 0;
+    int rc = loop->watchdog.debug ? handle_keep_source(loop->st, handle) : 0;
     if (rc == 0) {
         rc = push_handle(loop, handle);
     }

@@ -71,6 +71,18 @@ handle_notes(HandleObject *handle)
     return handle->notes;
 }
 
+int
+handle_keep_source(fastaio_state *st, HandleObject *handle)
+{
+    HandleNotes *notes = handle_notes(handle);
+    PyObject *stack = notes ? PyObject_CallNoArgs(st->handle_extract_stack) : NULL;
+    if (stack == NULL) {
+        return -1;
+    }
+    Py_XSETREF(notes->source_tb, stack);
+    return 0;
+}
+
 /* ---- guarded handles ------------------------------------------------------------------------- */
 
 /* asyncio has a lock in each handle. Here a thread that has to wait makes the lock, so a call that no thread

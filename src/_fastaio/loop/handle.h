@@ -29,6 +29,9 @@ void handle_leave(HandleObject *handle);
 
 /* Return the handle's notes, made at the first call; NULL with MemoryError. */
 HandleNotes *handle_notes(HandleObject *handle);
+/* Note the stack of the running code as the handle's _source_traceback, for reports in debug mode.
+   Return 0, or -1 with an exception. */
+int handle_keep_source(fastaio_state *st, HandleObject *handle);
 
 int handle_types_init(PyObject *module);
 

@@ -198,6 +198,10 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
         return NULL;
     }
     handle_track((PyObject *)handle); /* it is in no queue */
+    if (loop->watchdog.debug && handle_keep_source(loop->st, handle) < 0) {
+        Py_DECREF(handle);
+        return NULL;
+    }
     int fd = number_of(loop, call->fd);
     PyObject *fileobj = PyLong_Check(call->fd) ? NULL : call->fd;
     if (fd < 0 || watch_set_handle(loop, fd, side, (PyObject *)handle, fileobj) < 0) {

@@ -83,7 +83,7 @@ typedef struct {
     PyObject *lost_context; /* of connection_lost(), while that is queued; or NULL */
     unsigned conn_lost;     /* not 0: connection_lost() is queued; counts writes from there on */
     bool started;           /* connection_made() has been called: the descriptor may be watched */
-    bool closing;           /* nothing is read any more, and write_eof() does nothing */
+    bool closing;           /* no read begins any more, and write_eof() does nothing */
 } StreamLife;
 
 /* The states of a connection. `loop` is set from set-up until it is gone.

@@ -288,7 +288,9 @@ recv_into(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
         }
         return READ_ERROR;
     }
-    if (self->loop == NULL || !stream_may_read(self)) { /* a __buffer__() has ended it */
+    /* get_buffer() may have paused reading or closed the transport. As on asyncio, this read still takes
+       place: connection_lost() comes later. A __buffer__() that runs the loop may have released the socket. */
+    if (self->loop == NULL || self->sock.obj == NULL) {
         PyBuffer_Release(&view);
         return READ_NOTHING;
     }

@@ -1,35 +1,37 @@
 /* module.c: the front door: the module's definition, and the rooms that make its types. */
-#include "net/datagram.h"
+#include "base/state.h"
 #include "files/file_now.h"
 #include "files/file_op.h"
-#include "task/future.h"
-#include "loop/handle.h"
 #include "loop/fork.h"
-#include "pipe/pipe.h"
-#include "task/registry.h"
+#include "loop/handle.h"
+#include "loop/keeper.h"
+#include "net/datagram.h"
 #include "net/server.h"
-#include "signals/signal_pipe.h"
 #include "net/sockops.h"
-#include "base/state.h"
 #include "net/stream.h"
+#include "pipe/pipe.h"
 #include "reader/streamreader_type.h"
+#include "signals/signal_pipe.h"
+#include "task/future.h"
+#include "task/registry.h"
 #include "task/task.h"
 #include "tls/tls_state.h"
 #include "turn/turn.h"
 
 /* The rooms' initialisers, from low to high: a room may add methods to the types of earlier ones. Each
    returns 0, or -1 with an exception. */
-static int (*const rooms[])(PyObject *module) = {
+static int (*const inits[])(PyObject *module) = {
+    signal_pipe_type_init,
     fork_init,
-    registry_init,
     handle_types_init,
+    registry_init,
     future_types_init,
     task_types_init,
     loop_types_init,
     loop_view_init,
+    streamreader_types_init,
     file_now_init,
     file_op_init,
-    streamreader_types_init,
     sockops_types_init,
     stream_types_init,
     server_types_init,
@@ -37,7 +39,6 @@ static int (*const rooms[])(PyObject *module) = {
     pipe_read_type_init,
     pipe_write_type_init,
     tls_types_init,
-    signal_pipe_type_init,
 };
 
 static int
@@ -46,8 +47,8 @@ module_exec(PyObject *module)
     if (state_init(state_of_module(module)) < 0) {
         return -1;
     }
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
-        if (rooms[i](module) < 0) {
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(inits); i++) {
+        if (inits[i](module) < 0) {
             return -1;
         }
     }

@@ -27,7 +27,6 @@ push_handle(LoopObject *loop, HandleObject *handle)
     return 0;
 }
 
-/* Note the stack in the handle, for debug mode. Return 0, or -1 with an exception. */
 /* The signature of a call_*() method: (callback, *args), or (time, callback, *args). */
 typedef struct {
     const char *method;

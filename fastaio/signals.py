@@ -16,6 +16,10 @@ from ._fastaio import SignalPipe
 __all__ = ("SignalPipe", "SignalWakeup")
 
 
+def _is_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
 class SignalWakeup:
     """Lends a loop's signal pipe to the process for as long as the loop runs.
 
@@ -44,7 +48,10 @@ class SignalWakeup:
     def fileno(self) -> int:
         """Return the end to write to, which add_signal_handler() asks for; -1 once closed."""
         pipe = self.open()
-        return -1 if pipe is None else pipe.fileno()
+        if pipe is None:
+            return -1
+        # Only the main thread can give the number to the process.
+        return pipe.fileno() if _is_main_thread() else pipe.writer
 
     def read(self) -> bytes:
         """The signals that came since the last call."""
@@ -56,9 +63,7 @@ class SignalWakeup:
         Only the main thread of the main interpreter hears of signals; elsewhere nothing happens.
         Where the descriptor is taken a signal still interrupts the wait.
         """
-        if threading.get_ident() != threading.main_thread().ident:
-            return
-        pipe = self.open()
+        pipe = self.open() if _is_main_thread() else None
         if pipe is not None:
             pipe.claim()
 

@@ -133,6 +133,69 @@ def foreign():
         signal.set_wakeup_fd(-1)
 
 
+ELSEWHERE = {
+    "thread": """
+import threading
+thread = threading.Thread(target=exec, args=(work,))
+thread.start()
+thread.join()
+""",
+    "subinterpreter": """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+run = getattr(interpreters, "exec", interpreters.run_string)
+interpreter = interpreters.create()
+problem = run(interpreter, work)
+interpreters.destroy(interpreter)
+if problem:
+    raise RuntimeError(problem)
+""",
+}
+
+LOOPS_ELSEWHERE = """
+import os, signal
+work = '''
+import asyncio, fastaio, signal
+for _ in range(3):
+    loop = fastaio.new_event_loop()
+    loop.run_until_complete(asyncio.sleep(0))
+    try:
+        loop.add_signal_handler(signal.SIGUSR1, print)
+    except RuntimeError:
+        pass
+    loop.close()
+'''
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+for size in (4096, 1):
+    try:
+        while True:
+            os.write(writer, bytes(size))
+    except BlockingIOError:
+        pass
+signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+signal.signal(signal.SIGUSR1, lambda *args: None)
+before = len(os.listdir("/proc/self/fd"))
+"""
+
+AFTER_ELSEWHERE = """
+signal.raise_signal(signal.SIGUSR1)
+assert signal.set_wakeup_fd(-1) == writer
+assert len(os.listdir("/proc/self/fd")) == before
+print("done", flush=True)
+os._exit(0)  # after subinterpreters that used asyncio, 3.12 may crash at exit
+"""
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_loops_outside_of_the_main_thread(where):
+    """The descriptor of others stays, silent about a full buffer; the loops leave none open."""
+    done = run_python(LOOPS_ELSEWHERE + ELSEWHERE[where] + AFTER_ELSEWHERE)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
 def test_a_foreign_descriptor_stays(foreign):
     left, right = foreign
     handler = signal.signal(signal.SIGUSR1, lambda *args: None)

@@ -108,6 +108,7 @@ pipe_claim(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (st->wakeup_slot_proved && before.fd != -1 && before.fd != self->writer) {
         Py_RETURN_FALSE;
     }
+    bool was_lent = self->lent;
     self->lent = true;
     int previous = exchange_fd(self->writer, false);
     if (previous == -2) {
@@ -115,6 +116,7 @@ pipe_claim(PyObject *op, PyObject *Py_UNUSED(ignored))
             return NULL;
         }
         PyErr_Clear(); /* a subinterpreter, or not the main thread */
+        self->lent = was_lent;
         Py_RETURN_FALSE;
     }
     if (readable && wakeup_slot_read(&after)) {
@@ -165,7 +167,10 @@ static PyObject *
 pipe_fileno(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     SignalPipeObject *self = (SignalPipeObject *)op;
-    self->lent = self->st != NULL; /* the caller gives the number to the process */
+    /* The caller gives the number to the process. Only the main interpreter can. */
+    if (self->st != NULL && PyInterpreterState_Get() == PyInterpreterState_Main()) {
+        self->lent = true;
+    }
     return PyLong_FromLong(self->writer);
 }
 
@@ -268,6 +273,12 @@ get_reader(PyObject *op, void *Py_UNUSED(closure))
     return PyLong_FromLong(((SignalPipeObject *)op)->reader);
 }
 
+static PyObject *
+get_writer(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(((SignalPipeObject *)op)->writer);
+}
+
 static PyMethodDef pipe_methods[] = {
     {"claim", pipe_claim, METH_NOARGS,
      PyDoc_STR("claim($self, /)\n--\n\n"
@@ -288,6 +299,7 @@ static PyMethodDef pipe_methods[] = {
 
 static PyGetSetDef pipe_getset[] = {
     {"reader", get_reader, NULL, PyDoc_STR("The descriptor to read from; -1 once closed."), NULL},
+    {"writer", get_writer, NULL, PyDoc_STR("The descriptor to write to; -1 once closed."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

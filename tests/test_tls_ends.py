@@ -139,6 +139,36 @@ def test_abort_sends_what_the_kernel_takes(run):
     run(main)
 
 
+GAPS = memoryview(b"a-b-c-")[::2]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda transport: transport.write(GAPS),
+        lambda transport: transport.writelines([b"first", GAPS, b"last"]),
+        lambda transport: transport.write(memoryview(bytes(400_000))[::2]),
+    ],
+    ids=["write", "writelines", "large"],
+)
+def test_a_view_with_gaps_ends_the_connection(same_outcome, write):
+    def scenario(env):
+        async def main():
+            reports = Reports()
+            async with both_ends() as (near, near_protocol, _, far_protocol):
+                near.write(b"before")
+                returned = write(near)
+                closing = near.is_closing()
+                lost = await near_protocol.lost
+                await far_protocol.lost
+                told = [(c["message"], repr(c["exception"])) for c in reports]
+                return returned, closing, repr(lost), bytes(far_protocol.data), told
+
+        return env.run(main())
+
+    same_outcome(scenario)
+
+
 def test_returning_true_from_eof_received_has_no_effect(run):
     class Keeping(Recorder):
         keep_open = True

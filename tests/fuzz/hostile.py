@@ -570,6 +570,7 @@ TLS = """
     t[{T}]._ssl_protocol._process_outgoing()
     t[{T}]._ssl_protocol._start_shutdown()
     t[{T}]._ssl_protocol._start_handshake()
+    t[{T}]._ssl_protocol.connection_made(t[{T}])
     t[{T}]._ssl_protocol.connection_lost({E})
     t[{T}]._ssl_protocol.eof_received()
     t[{T}]._ssl_protocol._write_appdata({V})

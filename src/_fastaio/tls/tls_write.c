@@ -88,7 +88,8 @@ output_is_inherited(const TlsObject *self)
     return pieces_is_inherited(&self->pieces, self->loop->st->fork_count);
 }
 
-/* Return the data as bytes: a new reference, or a copy of what could still change. */
+/* Return the data as bytes: a new reference, or a copy of what could still change. BufferError for
+   a view with gaps, as in ssl. */
 static PyObject *
 make_piece(PyObject *data)
 {
@@ -96,14 +97,10 @@ make_piece(PyObject *data)
         return Py_NewRef(data);
     }
     Py_buffer view;
-    if (PyObject_GetBuffer(data, &view, PyBUF_FULL_RO) < 0) {
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    PyObject *piece = PyBytes_FromStringAndSize(NULL, view.len);
-    if (piece != NULL &&
-        PyBuffer_ToContiguous(PyBytes_AS_STRING(piece), &view, view.len, 'C') < 0) {
-        Py_CLEAR(piece);
-    }
+    PyObject *piece = PyBytes_FromStringAndSize(view.buf, view.len);
     PyBuffer_Release(&view);
     return piece;
 }
@@ -239,6 +236,18 @@ tls_send(TlsObject *self)
     return tls_control_writing(self);
 }
 
+/* Drop the queue and end the connection because of the raised exception. */
+static int
+fail_write(TlsObject *self)
+{
+    if (PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyObject *exc = PyErr_GetRaisedException();
+        tls_drop_output(self);
+        PyErr_SetRaisedException(exc);
+    }
+    return tls_fail(self);
+}
+
 int
 tls_flush(TlsObject *self)
 {
@@ -252,12 +261,7 @@ tls_flush(TlsObject *self)
     if (tls_encrypt(self) == 0) {
         return 0;
     }
-    if (PyErr_ExceptionMatches(PyExc_Exception)) {
-        PyObject *exc = PyErr_GetRaisedException();
-        tls_drop_output(self);
-        PyErr_SetRaisedException(exc);
-    }
-    return tls_fail(self);
+    return fail_write(self);
 }
 
 int
@@ -312,7 +316,7 @@ tls_write(TlsObject *self, PyObject *data)
     if (refused) {
         return refused < 0 ? -1 : 0;
     }
-    return tls_queue(self, data) < 0 ? -1 : flush_if_wrapped(self);
+    return tls_queue(self, data) < 0 ? fail_write(self) : flush_if_wrapped(self);
 }
 
 int
@@ -331,8 +335,5 @@ tls_write_all(TlsObject *self, PyObject *iterable)
         rc = tls_queue(self, PyList_GET_ITEM(list, i));
     }
     Py_DECREF(list);
-    if (rc < 0) { /* an item without a buffer: on asyncio, too, encrypting fails */
-        return tls_fail(self);
-    }
-    return flush_if_wrapped(self);
+    return rc < 0 ? fail_write(self) : flush_if_wrapped(self);
 }

@@ -12,7 +12,8 @@
 int tls_fail(TlsObject *self);
 
 /* Encrypt and send bytes, or another object with a buffer, as transport.write() does. What cannot
-   be encrypted yet is queued. */
+   be encrypted yet is queued. An object without a contiguous buffer ends the connection, as on
+   asyncio. */
 int tls_write(TlsObject *self, PyObject *data);
 /* Do the same for each item of an iterable. */
 int tls_write_all(TlsObject *self, PyObject *iterable);

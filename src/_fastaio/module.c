@@ -12,11 +12,12 @@
 #include "pipe/pipe.h"
 #include "reader/streamreader_type.h"
 #include "signals/signal_pipe.h"
-#include "task/future.h"
+#include "task/future_type.h"
 #include "task/registry.h"
-#include "task/task.h"
+#include "task/task_type.h"
 #include "tls/tls_state.h"
-#include "turn/turn.h"
+#include "turn/loop_type.h"
+#include "turn/view.h"
 
 /* The rooms' initialisers, from low to high: a room may add methods to the types of earlier ones. Each
    returns 0, or -1 with an exception. */

@@ -52,10 +52,4 @@ base_field_set(void *obj, uint16_t offset, PyObject *value)
     }
 }
 
-/* _adopt_task_numbers(), _adopt_layout(): see fastaio/_registry.py. */
-PyObject *base_layout_adopt_numbers(PyObject *module, PyObject *args);
-extern const char base_layout_adopt_numbers_doc[];
-PyObject *base_layout_adopt(PyObject *module, PyObject *args);
-extern const char base_layout_adopt_doc[];
-
 #endif

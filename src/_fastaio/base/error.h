@@ -5,12 +5,19 @@
 #include "base/compat.h"
 #include <errno.h>
 
-/* Return true if the raised exception ends the run of the loop instead of being reported. */
+/* Return true if an exception, an instance or a class, ends the run of the loop instead of being reported. */
+static inline bool
+exception_leaves_loop(PyObject *exception)
+{
+    return PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt)
+           || PyErr_GivenExceptionMatches(exception, PyExc_SystemExit);
+}
+
+/* Return the same of the raised exception. */
 static inline bool
 raised_leaves_loop(void)
 {
-    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)
-           || PyErr_ExceptionMatches(PyExc_SystemExit);
+    return exception_leaves_loop(PyErr_Occurred());
 }
 
 /* Raise OSError for an errno. Return -1. */

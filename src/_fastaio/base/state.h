@@ -128,7 +128,9 @@ typedef struct fastaio_state {
     PyObject *context_kwname; /* ("context",) */
     PyObject *loop_hooks;     /* overrides.c: the native methods that others may replace */
 
-    /* registry.c */
+    PyMethodDef *task_wakeup; /* task.c: what task_wakeup_callable() makes objects of */
+
+    /* registry_list.c, registry_thread.c */
     PyObject *current_tasks;     /* up to 3.13: asyncio's dict loop -> task */
     PyObject *swap_current_task; /* from 3.14: asyncio's function */
     PyObject *register_task;     /* from 3.14: asyncio's function */

@@ -1,4 +1,6 @@
+/* coro.c: the methods and attributes of a coroutine in C, its end, and what it throws and raises. */
 #include "task/coro.h"
+
 #include "base/error.h"
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -16,7 +18,8 @@ coro_end(Coro *coro)
     PyErr_SetRaisedException(raised);
 }
 
-/* As the interpreter for its own coroutines: with where it was made, where that is known. */
+/* Warn as the interpreter does for its own coroutines, with the origin if there is one. Return 0, or -1 with
+   an exception. */
 static int
 warn_never_awaited(PyObject *self)
 {
@@ -46,7 +49,7 @@ coro_finalize(PyObject *self)
     if (coro->phase == CORO_CREATED && warn_never_awaited(self) < 0) {
         PyErr_WriteUnraisable(self);
     }
-    if (coro->phase != CORO_CLOSED) { /* the warning was shown by code of the user's */
+    if (coro->phase != CORO_CLOSED) { /* the warning runs code, which may close the coroutine */
         coro_end(coro);
     }
     if (raised != NULL) {
@@ -54,8 +57,9 @@ coro_finalize(PyObject *self)
     }
 }
 
-/* ---- where it was made ----------------------------------------------------------------------- */
+/* ---- origin ---------------------------------------------------------------------------------- */
 
+/* Return how many frames of an origin are to be kept. An exception may be set; then it is 0 or -1. */
 static Py_ssize_t
 origin_depth(void)
 {
@@ -66,7 +70,7 @@ origin_depth(void)
     return depth;
 }
 
-/* (file name, line number, function name) */
+/* Return a new tuple (file name, line number, function name); NULL with an exception. */
 static PyObject *
 describe_frame(PyFrameObject *frame)
 {
@@ -105,9 +109,78 @@ coro_keep_origin(Coro *coro)
     return coro->origin ? 0 : -1;
 }
 
+/* ---- throw() and StopIteration --------------------------------------------------------------- */
+
+static int
+check_throw_count(Py_ssize_t count)
+{
+    if (count < 1 || count > 3) {
+        PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", count);
+        return -1;
+    }
+    return 0;
+}
+
+/* Warn of the old signature of throw(), as 3.12 and later do. Return 0, or -1 with an exception. */
+static int
+warn_old_throw(Py_ssize_t count)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return count == 1 ? 0
+                      : PyErr_WarnEx(PyExc_DeprecationWarning,
+                                     "the (type, exc, tb) signature of throw() is deprecated, use "
+                                     "the single-arg signature instead.", 1);
+#else
+    (void)count;
+    return 0;
+#endif
+}
+
+PyObject *
+coro_thrown(PyObject *const *args, Py_ssize_t count, const char *refusal)
+{
+    if (check_throw_count(count) < 0 || warn_old_throw(count) < 0) {
+        return NULL;
+    }
+    PyObject *type = args[0];
+    PyObject *value = count > 1 && args[1] != Py_None ? args[1] : NULL;
+    PyObject *tb = count > 2 && args[2] != Py_None ? args[2] : NULL;
+    if (tb != NULL && !PyTraceBack_Check(tb)) {
+        PyErr_SetString(PyExc_TypeError, "throw() third argument must be a traceback");
+        return NULL;
+    }
+    if (PyExceptionInstance_Check(type)) {
+        if (value != NULL) {
+            PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
+            return NULL;
+        }
+        return tb != NULL && PyException_SetTraceback(type, tb) < 0 ? NULL : Py_NewRef(type);
+    }
+    if (!PyExceptionClass_Check(type)) {
+        PyErr_Format(PyExc_TypeError, refusal, Py_TYPE(type)->tp_name);
+        return NULL;
+    }
+    /* The interpreter makes the instance, or finds the error that making one raises. */
+    PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), Py_XNewRef(tb));
+    return PyErr_GetRaisedException();
+}
+
+PyObject *
+coro_stop(PyObject *result)
+{
+    /* Called, not set: a tuple or an exception as result stays one value. */
+    PyObject *stop = result == Py_None ? PyObject_CallNoArgs(PyExc_StopIteration)
+                                       : PyObject_CallOneArg(PyExc_StopIteration, result);
+    Py_DECREF(result);
+    if (stop != NULL) {
+        raise_object(stop);
+    }
+    return NULL;
+}
+
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-/* -1 with an exception where it is in the middle of a step. */
+/* Return 0, or -1 with ValueError during a step. */
 static int
 check_not_running(const Coro *coro)
 {
@@ -118,6 +191,7 @@ check_not_running(const Coro *coro)
     return 0;
 }
 
+/* Return 0, or -1 with an exception if the coroutine can take no step now. */
 static int
 check_usable(const Coro *coro)
 {
@@ -139,28 +213,12 @@ coro_refuse(const Coro *coro)
     }
 }
 
-/* What send() and throw() return: what was yielded, or StopIteration with the result. */
-static PyObject *
-sent_object(PySendResult sent, PyObject *result)
-{
-    if (sent == PYGEN_RETURN) {
-        PyObject *stop = result == Py_None ? PyObject_CallNoArgs(PyExc_StopIteration)
-                                           : PyObject_CallOneArg(PyExc_StopIteration, result);
-        Py_DECREF(result);
-        if (stop != NULL) {
-            raise_object(stop);
-        }
-        return NULL;
-    }
-    return sent == PYGEN_NEXT ? result : NULL;
-}
-
 static PyObject *
 coro_send(PyObject *self, PyObject *value)
 {
     PyObject *result;
     PySendResult sent = PyIter_Send(self, value, &result);
-    return sent_object(sent, result);
+    return coro_sent(sent, result);
 }
 
 PyObject *
@@ -168,11 +226,7 @@ coro_iternext(PyObject *self)
 {
     PyObject *result;
     PySendResult sent = PyIter_Send(self, Py_None, &result);
-    if (sent == PYGEN_RETURN && result == Py_None) {
-        Py_DECREF(result);
-        return NULL; /* as good as StopIteration() */
-    }
-    return sent_object(sent, result);
+    return coro_next(sent, result);
 }
 
 static PyObject *
@@ -181,37 +235,7 @@ inner_iterator(const Coro *coro)
     return coro->kind->inner != NULL ? coro->kind->inner(coro) : NULL;
 }
 
-/* Raises what throw(type[, value[, traceback]]) was given; 0 where that is no exception. */
-static int
-raise_thrown(PyObject *const *args, Py_ssize_t count)
-{
-    PyObject *value = count > 1 && args[1] != Py_None ? args[1] : NULL;
-    if (PyExceptionInstance_Check(args[0]) && value == NULL) {
-        raise_object(Py_NewRef(args[0]));
-    }
-    else if (PyExceptionClass_Check(args[0])) {
-        PyErr_SetObject(args[0], value);
-    }
-    else {
-        PyErr_Format(PyExc_TypeError,
-                     PyExceptionInstance_Check(args[0])
-                         ? "instance exception may not have a separate value"
-                         : "exceptions must be classes or instances deriving from "
-                           "BaseException, not %s",
-                     Py_TYPE(args[0])->tp_name);
-        return 0;
-    }
-    if (count > 2 && args[2] != Py_None) {
-        PyObject *exc = PyErr_GetRaisedException();
-        if (PyException_SetTraceback(exc, args[2]) < 0) {
-            Py_DECREF(exc);
-            return 0;
-        }
-        PyErr_SetRaisedException(exc);
-    }
-    return 1;
-}
-
+/* Throw into the inner iterator. Return the result of the coroutine's step, as am_send does. */
 static PySendResult
 throw_into(Coro *coro, PyObject *inner, PyObject *const *args, Py_ssize_t count, PyObject **result)
 {
@@ -219,10 +243,7 @@ throw_into(Coro *coro, PyObject *inner, PyObject *const *args, Py_ssize_t count,
     *result = method ? PyObject_Vectorcall(method, args, (size_t)count, NULL) : NULL;
     Py_XDECREF(method);
     PySendResult sent = *result ? PYGEN_NEXT : PYGEN_ERROR;
-    if (*result == NULL && PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        PyObject *stop = PyErr_GetRaisedException();
-        *result = Py_XNewRef(((PyStopIterationObject *)stop)->value);
-        Py_DECREF(stop);
+    if (*result == NULL && coro_take_stop(result)) {
         sent = PYGEN_RETURN;
     }
     return coro->kind->inner_sent(coro, sent, result);
@@ -232,11 +253,7 @@ static PyObject *
 coro_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     Coro *coro = (Coro *)self;
-    if (count < 1 || count > 3) {
-        PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", count);
-        return NULL;
-    }
-    if (check_usable(coro) < 0) {
+    if (check_throw_count(count) < 0 || check_usable(coro) < 0) {
         return NULL;
     }
     PyObject *inner = inner_iterator(coro);
@@ -247,9 +264,13 @@ coro_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
         PySendResult sent = throw_into(coro, inner, args, count, &result);
         Py_DECREF(inner);
         coro->running = false;
-        return sent_object(sent, result);
+        return coro_sent(sent, result);
     }
-    if (raise_thrown(args, count)) {
+    PyObject *thrown = coro_thrown(args, count,
+                                   "exceptions must be classes or instances deriving from "
+                                   "BaseException, not %s");
+    if (thrown != NULL) {
+        raise_object(thrown);
         coro_end(coro);
     }
     return NULL;
@@ -271,7 +292,7 @@ coro_close(PyObject *self, PyObject *Py_UNUSED(ignored))
     return closed;
 }
 
-/* ---- looks ----------------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------------------ */
 
 static PyObject *
 coro_get_name(PyObject *self, void *Py_UNUSED(closure))
@@ -323,15 +344,16 @@ coro_get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 
 PyMethodDef coro_methods[] = {
     {"send", coro_send, METH_O,
-     PyDoc_STR("send($self, value, /)\n--\n\nRun to the next wait; StopIteration has the result.")},
+     PyDoc_STR("send($self, value, /)\n--\n\n"
+               "Run until the next wait. Raises StopIteration with the result at the end.")},
     {"throw", (PyCFunction)(void (*)(void))coro_throw, METH_FASTCALL,
-     PyDoc_STR("throw(typ[, val[, tb]])\n\nEnd it with an exception.")},
+     PyDoc_STR("throw(typ[, val[, tb]])\n\nRaise an exception in the coroutine, which ends there.")},
     {"close", coro_close, METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\nEnd it; nothing is raised.")},
+     PyDoc_STR("close($self, /)\n--\n\nEnd the coroutine without an exception.")},
     {NULL, NULL, 0, NULL},
 };
 
-/* There is no cr_await: asyncio.graph takes what has one for a coroutine with a frame. */
+/* There is no cr_await: asyncio.graph takes an object that has one for a coroutine with a frame. */
 PyGetSetDef coro_getset[] = {
     {"__name__", coro_get_name, NULL, NULL, NULL},
     {"__qualname__", coro_get_qualname, NULL, NULL, NULL},

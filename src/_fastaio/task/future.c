@@ -1,28 +1,11 @@
+/* future.c: the outcome of a future or task, and the life of its core. */
 #include "task/future.h"
 
-#include "task/future_methods.h"
-#include "loop/loop.h"
-#include "task/registry.h"
 #include "base/error.h"
-#include "task/task.h"
+#include "loop/loop.h"
+#include "task/future_callbacks.h"
 
-/* ---- small parts ----------------------------------------------------------------------------- */
-
-FutureCore *
-future_core(fastaio_state *st, PyObject *obj)
-{
-    return PyObject_TypeCheck(obj, st->FutureType) ? &((FutureObject *)obj)->core : NULL;
-}
-
-int
-future_ensure_initialized(FutureCore *core)
-{
-    if (core->loop == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
-        return -1;
-    }
-    return 0;
-}
+/* ---- outcome --------------------------------------------------------------------------------- */
 
 static int
 ensure_pending(FutureCore *core)
@@ -37,8 +20,6 @@ ensure_pending(FutureCore *core)
     return 0;
 }
 
-/* ---- outcome --------------------------------------------------------------------------------- */
-
 int
 future_set_result(FutureCore *core, PyObject *result)
 {
@@ -50,15 +31,16 @@ future_set_result(FutureCore *core, PyObject *result)
     return future_schedule_callbacks(core);
 }
 
-/* Since 3.12.6 a StopIteration is wrapped, before that it is refused. A bug fix, so the version that runs
-   decides, not the one that this was compiled for. */
+/* Return true if a StopIteration is wrapped, as since 3.12.6; before, it is refused. The running version
+   decides, not the compiled one: 3.12.6 is a bug-fix release. */
 static bool
 wraps_stop_iteration(void)
 {
     return Py_Version >= 0x030C0600;
 }
 
-/* StopIteration would end the coroutine that awaits the future as if it had returned. */
+/* Return a new RuntimeError in place of a StopIteration, which would end the awaiting coroutine as if that
+   had returned; NULL with an exception. */
 static PyObject *
 wrap_stop_iteration(PyObject *exception)
 {
@@ -111,7 +93,7 @@ future_set_exception(FutureCore *core, PyObject *exception)
         }
         Py_SETREF(value, wrapper);
     }
-    if (ensure_pending(core) < 0) { /* the exception's class may have been up to something */
+    if (ensure_pending(core) < 0) { /* the exception's class has run code */
         goto error;
     }
     core->exception = value;
@@ -156,15 +138,6 @@ future_make_cancelled_error(FutureCore *core)
     return PyObject_CallOneArg(core->st->CancelledError, core->cancel_message);
 }
 
-static void
-raise_cancelled(FutureCore *core)
-{
-    PyObject *exc = future_make_cancelled_error(core);
-    if (exc != NULL) {
-        raise_object(exc);
-    }
-}
-
 PyObject *
 future_get_exception(FutureCore *core)
 {
@@ -172,7 +145,7 @@ future_get_exception(FutureCore *core)
         return future_make_cancelled_error(core);
     }
     core->log_traceback = false;
-    /* References of our own: the old traceback's frames may run code when they go. */
+    /* Owned here: dropping the old traceback frees frames, which may run code. */
     PyObject *exception = Py_NewRef(core->exception), *tb = core->exception_tb;
     core->exception_tb = NULL;
     int result = PyException_SetTraceback(exception, tb ? tb : Py_None);
@@ -185,15 +158,11 @@ future_get_exception(FutureCore *core)
 }
 
 PyObject *
-future_get_result(FutureCore *core)
+future_raise_failure(FutureCore *core)
 {
     if (core->state == FUTURE_PENDING) {
         PyErr_SetString(core->st->InvalidStateError, "Result is not set.");
         return NULL;
-    }
-    if (!future_has_failed(core)) {
-        core->log_traceback = false;
-        return Py_NewRef(core->result);
     }
     PyObject *exception = future_get_exception(core);
     if (exception != NULL) {
@@ -202,214 +171,16 @@ future_get_result(FutureCore *core)
     return NULL;
 }
 
-static int
-ensure_has_outcome(FutureCore *core)
-{
-    if (core->loop == NULL) {
-        fastaio_state *st = state_of_type(Py_TYPE(future_object(core)));
-        if (st != NULL) {
-            PyErr_SetString(st->InvalidStateError, "Future object is not initialized.");
-        }
-        return -1;
-    }
-    return 0;
-}
-
-const char core_doc_result[] =
-    "result($self, /)\n--\n\n"
-    "Return the result, or raise the exception that was set.\n\n"
-    "Raises CancelledError if the future was cancelled, InvalidStateError if it is not done.";
-
-PyObject *
-core_result(FutureCore *core)
-{
-    return ensure_has_outcome(core) < 0 ? NULL : future_get_result(core);
-}
-
-const char core_doc_exception[] =
-    "exception($self, /)\n--\n\n"
-    "Return the exception that was set, or None.\n\n"
-    "Raises CancelledError if the future was cancelled, InvalidStateError if it is not done.";
-
-PyObject *
-core_exception(FutureCore *core)
-{
-    if (ensure_has_outcome(core) < 0) {
-        return NULL;
-    }
-    if (core->state == FUTURE_CANCELLED) {
-        raise_cancelled(core);
-        return NULL;
-    }
-    if (core->state != FUTURE_FINISHED) {
-        PyErr_SetString(core->st->InvalidStateError, "Exception is not set.");
-        return NULL;
-    }
-    core->log_traceback = false;
-    return Py_NewRef(core->exception ? core->exception : Py_None);
-}
-
-const char core_doc_done[] =
-    "done($self, /)\n--\n\nReturn True if there is a result or an exception, or it was cancelled.";
-
-PyObject *
-core_done(FutureCore *core)
-{
-    return PyBool_FromLong(core->loop != NULL && core->state != FUTURE_PENDING);
-}
-
-const char core_doc_cancelled[] = "cancelled($self, /)\n--\n\nReturn True if it was cancelled.";
-
-PyObject *
-core_cancelled(FutureCore *core)
-{
-    return PyBool_FromLong(core->state == FUTURE_CANCELLED);
-}
-
-const char core_doc_get_loop[] = "get_loop($self, /)\n--\n\nReturn the event loop it belongs to.";
-
-PyObject *
-core_get_loop(FutureCore *core)
-{
-    return future_ensure_initialized(core) < 0 ? NULL : Py_NewRef(core->loop);
-}
-
-const char core_doc__make_cancelled_error[] =
-    "_make_cancelled_error($self, /)\n--\n\nReturn the CancelledError to raise, with its message.";
-
-PyObject *
-core__make_cancelled_error(FutureCore *core)
-{
-    if (core->st != NULL) {
-        return future_make_cancelled_error(core);
-    }
-    fastaio_state *st = state_of_type(Py_TYPE(future_object(core)));
-    return st ? PyObject_CallNoArgs(st->CancelledError) : NULL;
-}
-
-PyObject *
-core_cancel_argument(PyObject *const *args, Py_ssize_t count, PyObject *keywords)
-{
-    Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
-    if (count + keyword_count > 1) {
-        PyErr_Format(PyExc_TypeError, "cancel() takes at most 1 argument (%zd given)",
-                     count + keyword_count);
-        return NULL;
-    }
-    if (keyword_count
-        && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, 0), "msg") != 0) {
-        PyErr_Format(PyExc_TypeError, "cancel() got an unexpected keyword argument '%U'",
-                     PyTuple_GET_ITEM(keywords, 0));
-        return NULL;
-    }
-    return count + keyword_count ? args[0] : Py_None;
-}
-
-/* ---- attributes ------------------------------------------------------------------------------ */
-
-PyObject *
-core_get__state(FutureCore *core)
-{
-    static const char *const names[] = {"PENDING", "CANCELLED", "FINISHED"};
-    return future_ensure_initialized(core) < 0 ? NULL : PyUnicode_InternFromString(names[core->state]);
-}
-
-PyObject *
-core_get__loop(FutureCore *core)
-{
-    return Py_NewRef(core->loop ? core->loop : Py_None);
-}
-
-PyObject *
-core_get__result(FutureCore *core)
-{
-    return Py_NewRef(core->result ? core->result : Py_None);
-}
-
-PyObject *
-core_get__exception(FutureCore *core)
-{
-    return Py_NewRef(core->exception ? core->exception : Py_None);
-}
-
-PyObject *
-core_get__source_traceback(FutureCore *core)
-{
-    return Py_NewRef(core->source_tb ? core->source_tb : Py_None);
-}
-
-PyObject *
-core_get__asyncio_future_blocking(FutureCore *core)
-{
-    return PyBool_FromLong(core->loop != NULL && core->blocking);
-}
-
-int
-core_set__asyncio_future_blocking(FutureCore *core, PyObject *value)
-{
-    if (future_ensure_initialized(core) < 0) {
-        return -1;
-    }
-    int blocking = value ? PyObject_IsTrue(value) : -1;
-    if (blocking < 0) {
-        if (value == NULL) {
-            PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
-        }
-        return -1;
-    }
-    core->blocking = blocking;
-    return 0;
-}
-
-PyObject *
-core_get__log_traceback(FutureCore *core)
-{
-    return PyBool_FromLong(core->loop != NULL && core->log_traceback);
-}
-
-int
-core_set__log_traceback(FutureCore *core, PyObject *value)
-{
-    int wanted = value ? PyObject_IsTrue(value) : -1;
-    if (wanted < 0) {
-        if (value == NULL) {
-            PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
-        }
-        return -1;
-    }
-    if (wanted) {
-        PyErr_SetString(PyExc_ValueError, "_log_traceback can only be set to False");
-        return -1;
-    }
-    core->log_traceback = false;
-    return 0;
-}
-
-PyObject *
-core_get__cancel_message(FutureCore *core)
-{
-    return Py_NewRef(core->cancel_message ? core->cancel_message : Py_None);
-}
-
-int
-core_set__cancel_message(FutureCore *core, PyObject *value)
-{
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
-        return -1;
-    }
-    Py_XSETREF(core->cancel_message, Py_XNewRef(value));
-    return 0;
-}
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
-int
-future_keep_source_traceback(FutureCore *core)
+/* In debug mode note where the future was made. Return 0, or -1 with an exception. */
+static int
+keep_source_traceback(FutureCore *core)
 {
     bool debug;
-    if (core->native != NULL && !(loop_overrides(core->native) & OVERRIDE_GET_DEBUG)) {
-        debug = core->native->watchdog.debug;
+    if (core->native_loop != NULL
+        && !(loop_overrides(core->native_loop) & OVERRIDE_GET_DEBUG)) {
+        debug = core->native_loop->watchdog.debug;
     }
     else {
         PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_get_debug);
@@ -443,18 +214,36 @@ future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop)
     if (loop == NULL) {
         return -1;
     }
-    LoopObject *native = loop_is_native(st, loop) ? (LoopObject *)loop : NULL;
+    LoopObject *native_loop = loop_is_native(st, loop) ? (LoopObject *)loop : NULL;
     if (core->loop == NULL && core->cancel_message == NULL) { /* nothing else is set before __init__ */
         core->st = st;
         core->loop = loop;
-        core->native = native;
+        core->native_loop = native_loop;
     }
     else { /* __init__ is called again */
         FutureCore old = *core;
-        *core = (FutureCore){.st = st, .loop = loop, .native = native};
+        *core = (FutureCore){.st = st, .loop = loop, .native_loop = native_loop};
         future_core_drop(&old);
     }
-    return future_keep_source_traceback(core);
+    return keep_source_traceback(core);
+}
+
+PyObject *
+future_new(LoopObject *loop)
+{
+    FutureObject *self =
+        (FutureObject *)pool_alloc(&loop->st->future_pool, loop->st->FutureType);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->core.st = loop->st;
+    self->core.loop = Py_NewRef((PyObject *)loop);
+    self->core.native_loop = loop;
+    if ((loop->watchdog.debug || (loop_overrides(loop) & OVERRIDE_GET_DEBUG))
+        && keep_source_traceback(&self->core) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
 }
 
 int

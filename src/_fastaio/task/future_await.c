@@ -1,16 +1,19 @@
-/* future_await.c: what `await future` iterates: it yields the future once while that is pending,
- * then it ends with the result.
+/* future_await.c: the iterators of `await future`. They yield the future once while it is pending, then end
+ * with its result.
  *
- * All that has to be remembered stands in the future (`blocking`), so for the interpreter's `await`
- * a native future is its own iterator, and awaiting allocates nothing. Who asks for __await__() or
- * iter() gets a FutureIter, as asyncio's: it has send(), throw() and close(). So does the `await` of
- * a future that has attributes, and of an instance of a subclass.
+ * The only state, `blocking`, is in the future. So for the interpreter's `await` a native future is its own
+ * iterator, and awaiting allocates nothing. __await__() and iter() give a FutureIter, as asyncio's do, which
+ * has send(), throw() and close(). So does the `await` of a future that has attributes, and of an instance
+ * of a subclass.
  */
-#include "base/error.h"
-#include "task/future_methods.h"
+#include "task/future_await.h"
+
+#include "task/coro.h"
+#include "task/future.h"
 
 /* ---- the future itself ----------------------------------------------------------------------- */
 
+/* Do a step, as am_send does. */
 static PySendResult
 core_send(FutureCore *core, PyObject **result)
 {
@@ -28,32 +31,14 @@ core_send(FutureCore *core, PyObject **result)
     return PYGEN_NEXT;
 }
 
-/* What core_send() gave, as tp_iternext has it. */
-static PyObject *
-as_next(PySendResult status, PyObject *result)
-{
-    if (status != PYGEN_RETURN) {
-        return result;
-    }
-    if (result != Py_None) { /* an end without an exception means None */
-        /* Called, so that a tuple or an exception as result stays one value. */
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-        if (stop != NULL) {
-            raise_object(stop);
-        }
-    }
-    Py_DECREF(result);
-    return NULL;
-}
-
 PyObject *
 core_self(FutureCore *core)
 {
     if (future_ensure_initialized(core) < 0) {
         return NULL;
     }
-    /* The interpreter asks what it iterates for `throw` and `close`: it must not find what a user has
-       set on the future under these names, or a class has. */
+    /* The interpreter looks `throw` and `close` up on the iterator. It must not find attributes of these
+       names that a user has set on the future or defined in a class. */
     PyObject *self = future_object(core);
     bool plain = Py_IS_TYPE(self, core->st->FutureType) || Py_IS_TYPE(self, core->st->TaskType);
     return plain && !compat_may_have_attributes(self) ? Py_NewRef(self) : core_await(core);
@@ -67,7 +52,7 @@ core_next(FutureCore *core)
         return NULL;
     }
     PySendResult status = core_send(core, &result);
-    return as_next(status, result);
+    return coro_next(status, result);
 }
 
 /* ---- FutureIter ------------------------------------------------------------------------------ */
@@ -116,7 +101,7 @@ await_iternext(AwaitObject *await)
 {
     PyObject *result;
     PySendResult status = await_send(await, Py_None, &result);
-    return as_next(status, result);
+    return coro_next(status, result);
 }
 
 static PyObject *
@@ -129,46 +114,16 @@ await_send_method(AwaitObject *await, PyObject *Py_UNUSED(value))
     return result;
 }
 
-/* throw(exception), or the older throw(type, value, traceback). */
 static PyObject *
 await_throw(AwaitObject *await, PyObject *const *args, Py_ssize_t count)
 {
-    if (count < 1 || count > 3) {
-        PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", count);
-        return NULL;
+    PyObject *thrown = coro_thrown(args, count,
+                                   "exceptions must be classes deriving BaseException or instances "
+                                   "of such a class");
+    if (thrown != NULL) {
+        Py_CLEAR(await->future);
+        PyErr_SetRaisedException(thrown);
     }
-#if PY_VERSION_HEX >= 0x030C0000
-    if (count > 1
-        && PyErr_WarnEx(PyExc_DeprecationWarning,
-                        "the (type, exc, tb) signature of throw() is deprecated, use the "
-                        "single-arg signature instead.", 1) < 0) {
-        return NULL;
-    }
-#endif
-    PyObject *type = args[0];
-    PyObject *value = count > 1 && args[1] != Py_None ? args[1] : NULL;
-    PyObject *tb = count > 2 && args[2] != Py_None ? args[2] : NULL;
-    if (tb != NULL && !PyTraceBack_Check(tb)) {
-        PyErr_SetString(PyExc_TypeError, "throw() third argument must be a traceback");
-        return NULL;
-    }
-    if (PyExceptionInstance_Check(type)) {
-        if (value != NULL) {
-            PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
-            return NULL;
-        }
-        PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(type)), Py_NewRef(type),
-                      tb ? Py_NewRef(tb) : PyException_GetTraceback(type));
-    }
-    else if (PyExceptionClass_Check(type)) {
-        PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), Py_XNewRef(tb));
-    }
-    else {
-        PyErr_SetString(PyExc_TypeError, "exceptions must be classes deriving BaseException or "
-                                         "instances of such a class");
-        return NULL;
-    }
-    Py_CLEAR(await->future);
     return NULL;
 }
 

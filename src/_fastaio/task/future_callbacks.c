@@ -1,14 +1,14 @@
-/* future_callbacks.c: who is told once a future is done: tasks that await it, callbacks. */
-#include "task/future_methods.h"
+/* future_callbacks.c: queueing a future's callbacks once it is done, adding and removing them. */
+#include "task/future_callbacks.h"
+
 #include "loop/loop.h"
-#include "task/task.h"
 
 /* ---- scheduling ------------------------------------------------------------------------------ */
 
 int
 future_loop_is_direct(FutureCore *core)
 {
-    LoopObject *loop = core->native;
+    LoopObject *loop = core->native_loop;
     if (loop == NULL || (loop_overrides(loop) & OVERRIDE_CALL_SOON)) {
         return 0;
     }
@@ -21,7 +21,7 @@ future_loop_is_direct(FutureCore *core)
     return 1;
 }
 
-/* loop.call_soon(callback, future, context=context), whatever loop it is. */
+/* Call loop.call_soon(callback, future, context=context) of any loop. Return 0, or -1 with an exception. */
 static int
 foreign_call_soon(FutureCore *core, PyObject *callback, PyObject *context)
 {
@@ -33,6 +33,7 @@ foreign_call_soon(FutureCore *core, PyObject *callback, PyObject *context)
     return handle ? 0 : -1;
 }
 
+/* Have a callback called soon. Return 0, or -1 with an exception. */
 static int
 call_callback_soon(FutureCore *core, PyObject *callback, PyObject *context)
 {
@@ -40,7 +41,7 @@ call_callback_soon(FutureCore *core, PyObject *callback, PyObject *context)
     if (direct <= 0) {
         return direct < 0 ? -1 : foreign_call_soon(core, callback, context);
     }
-    ReadyEntry *entry = ready_push(&core->native->ready);
+    ReadyEntry *entry = ready_push(&core->native_loop->ready);
     if (entry == NULL) {
         return -1;
     }
@@ -51,7 +52,8 @@ call_callback_soon(FutureCore *core, PyObject *callback, PyObject *context)
     return 0;
 }
 
-/* The waiting task, as a callback that a foreign loop or a curious reader can hold. */
+/* Return a new reference to the first callback; for a waiting task, to its wake-up. NULL with an exception.
+   */
 static PyObject *
 first_callback(FutureCore *core)
 {
@@ -59,12 +61,13 @@ first_callback(FutureCore *core)
                                 : Py_NewRef(core->callback);
 }
 
+/* Have the waiting task woken soon. Return 0, or -1 with an exception. */
 static int
 wake_waiter(FutureCore *core, TaskObject *task)
 {
-    int direct = task->core.native == core->native ? future_loop_is_direct(core) : 0;
+    int direct = task->core.native_loop == core->native_loop ? future_loop_is_direct(core) : 0;
     if (direct > 0) {
-        ReadyEntry *entry = ready_push(&core->native->ready);
+        ReadyEntry *entry = ready_push(&core->native_loop->ready);
         if (entry == NULL) {
             return -1;
         }
@@ -114,6 +117,7 @@ future_schedule_callbacks(FutureCore *core)
 
 /* ---- adding and removing --------------------------------------------------------------------- */
 
+/* Add a callback behind the first. Return 0, or -1 with an exception. */
 static int
 append_callback(FutureCore *core, PyObject *callback, PyObject *context)
 {
@@ -170,8 +174,8 @@ future_add_waiter(FutureCore *core, PyObject *task)
 
 const char core_doc_add_done_callback[] =
     "add_done_callback($self, fn, /, *, context=None)\n--\n\n"
-    "Call fn(self) by loop.call_soon() when the future is done (at once if it is).\n\n"
-    "context: the contextvars.Context to run it in; None: a copy of the current one.";
+    "Have fn(self) called by loop.call_soon() once the future is done; soon if it is done.\n\n"
+    "context: the contextvars.Context that fn runs in; None: a copy of the current one.";
 
 PyObject *
 core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count,
@@ -210,8 +214,8 @@ core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count
     Py_RETURN_NONE;
 }
 
-/* Remove the first callback if it equals `callback`; return how many were removed, or -1. Comparing
-   and dropping run code that may change the callbacks: nothing is left half removed then. */
+/* Remove the first callback if it equals `callback`. Return the number removed, or -1 with an exception.
+   Comparing and dropping run code that may change the callbacks, so the fields are emptied first. */
 static int
 remove_first_callback(FutureCore *core, PyObject *callback)
 {
@@ -236,7 +240,7 @@ remove_first_callback(FutureCore *core, PyObject *callback)
 
 const char core_doc_remove_done_callback[] =
     "remove_done_callback($self, fn, /)\n--\n\n"
-    "Remove every callback equal to fn; return how many were removed.";
+    "Remove every callback that equals fn. Return the number removed.";
 
 PyObject *
 core_remove_done_callback(FutureCore *core, PyObject *callback)
@@ -255,7 +259,7 @@ core_remove_done_callback(FutureCore *core, PyObject *callback)
     if (kept == NULL) {
         return NULL;
     }
-    /* Comparing runs code that may change the list: each step looks at it anew. */
+    /* Comparing runs code that may replace or change the list, so each step reads both again. */
     for (Py_ssize_t i = 0; core->callbacks != NULL && i < PyList_GET_SIZE(core->callbacks); i++) {
         PyObject *pair = Py_NewRef(PyList_GET_ITEM(core->callbacks, i));
         int equal = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
@@ -287,7 +291,7 @@ core_get__callbacks(FutureCore *core)
         return core->callbacks ? PyList_GetSlice(core->callbacks, 0, PY_SSIZE_T_MAX)
                                : Py_NewRef(Py_None);
     }
-    /* References first: making the list may start the collector, which runs code. */
+    /* Own references first: making the list may start the collector, which runs code. */
     PyObject *context =
         core->waiter_is_task ? ((TaskObject *)core->callback)->context : core->context;
     context = Py_NewRef(context ? context : Py_None);

@@ -1,13 +1,14 @@
 /* future_methods.h: the methods and attributes that Future and Task have in common.
  *
- * future.c and future_callbacks.c have each as a function of a FutureCore; a type wraps them by
- * FUTURE_WRAP_*(Object, prefix, ...), which find the core behind that type's base, and lists them
- * in its own tables.
+ * Each is a function of a FutureCore, here or in a header that is included here. A type wraps them by
+ * FUTURE_WRAP_*(Object, prefix, ...), which find the core behind that type's base, and lists the wrappers in
+ * its own tables.
  */
-#ifndef FASTAIO_FUTURE_SHARED_H
-#define FASTAIO_FUTURE_SHARED_H
+#ifndef FASTAIO_FUTURE_METHODS_H
+#define FASTAIO_FUTURE_METHODS_H
 
-#include "task/future.h"
+#include "task/future_await.h"
+#include "task/future_callbacks.h"
 
 #define FUTURE_NOARGS(X)                                                                           \
     X(result) X(exception) X(done) X(cancelled) X(get_loop) X(_make_cancelled_error)
@@ -25,53 +26,13 @@ FUTURE_ACCESSORS(X)
 #define X(name) int core_set_##name(FutureCore *core, PyObject *value);
 FUTURE_ACCESSORS(X)
 #undef X
-PyObject *core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count,
-                                 PyObject *keywords);
-PyObject *core_remove_done_callback(FutureCore *core, PyObject *callback);
-/* future_await.c: a FutureIter; and the future as its own iterator, for `await`. */
-PyObject *core_await(FutureCore *core);
-PyObject *core_self(FutureCore *core);
-PyObject *core_next(FutureCore *core);
-int future_await_init(PyObject *module);
-/* Have every callback called soon, once; the future keeps none. 0, or -1. */
-int future_schedule_callbacks(FutureCore *core);
-/* In debug mode notes where the future was made. 0, or -1. */
-int future_keep_source_traceback(FutureCore *core);
-/* -1 with RuntimeError before __init__ has run. */
-int future_ensure_initialized(FutureCore *core);
-extern const char core_doc_add_done_callback[];
-extern const char core_doc_remove_done_callback[];
-/* The one argument `msg` of cancel(), by position or keyword: borrowed, None when not given. */
+
+/* Return the one argument of cancel(), `msg` by position or keyword: borrowed, None if it is not given; NULL
+   with TypeError. */
 PyObject *core_cancel_argument(PyObject *const *args, Py_ssize_t count, PyObject *keywords);
-
-/* loop.call_exception_handler(context), with the source traceback added. */
-int future_call_exception_handler(FutureCore *core, PyObject *context);
-
-/* The base's own traverse, clear and dealloc; `ours` is the calling type's dealloc, which tells
-   how far up the base begins. */
-int future_base_traverse(PyObject *self, destructor ours, visitproc visit, void *arg);
-int future_base_clear(PyObject *self, destructor ours);
-void future_base_dealloc(PyObject *self, destructor ours);
-/* Return true if that dealloc would find nothing in an object of one of the exact types: nobody has used the
-   base's fields, and there are no weak references and no __dict__. Always false for a subclass. */
-static inline bool
-future_base_is_blank(PyObject *self)
-{
-    const uintptr_t *words = (const uintptr_t *)self;
-    size_t count = (size_t)Py_TYPE(self)->tp_base->tp_basicsize / sizeof(*words);
-    uintptr_t found = 0, found_too = 0;
-    for (size_t i = sizeof(PyObject) / sizeof(*words); i + 1 < count; i += 2) {
-        found |= words[i];
-        found_too |= words[i + 1];
-        /* Word by word: a vector load of words that have just been written singly waits for the stores. */
-        __asm__("" : "+r"(found), "+r"(found_too));
-    }
-    found |= words[count - 1];
-    return (found | found_too) == 0 && compat_prefix_is_blank(self);
-}
-
-/* ImportError where the interpreter's type does not fit into the room kept for it. */
-int future_base_check(PyObject *base, size_t room);
+/* Return the truth of a value assigned to an attribute, 0 or 1; -1 with an exception: AttributeError for
+   NULL, a deletion. */
+int core_assigned_truth(PyObject *value);
 
 #define FUTURE_WRAP_NOARGS(Object, prefix, name)                                                   \
     static PyObject *prefix##_##name(PyObject *self, PyObject *Py_UNUSED(ignored))                 \

@@ -1,6 +1,9 @@
-/* future_type.c: the Future type: its life, and the core's methods under their names. */
+/* future_type.c: the Future type: methods, attributes, deallocation. */
+#include "task/future_type.h"
+
+#include "task/future.h"
+#include "task/future_base.h"
 #include "task/future_methods.h"
-#include "loop/loop.h"
 
 #define X(name) FUTURE_WRAP_NOARGS(FutureObject, future, name)
 FUTURE_NOARGS(X)
@@ -16,7 +19,7 @@ FUTURE_WRAP_REST(FutureObject, future)
 
 PyDoc_STRVAR(future_set_result_doc, "set_result($self, result, /)\n--\n\n"
 "Mark the future done and set its result.\n\n"
-"Raises InvalidStateError if it is done already.");
+"Raises InvalidStateError if the future is done.");
 
 static PyObject *
 future_set_result_method(FutureObject *self, PyObject *result)
@@ -28,8 +31,8 @@ future_set_result_method(FutureObject *self, PyObject *result)
 }
 
 PyDoc_STRVAR(future_set_exception_doc, "set_exception($self, exception, /)\n--\n\n"
-"Mark the future done and set an exception (an instance or a class).\n\n"
-"Raises InvalidStateError if it is done already.");
+"Mark the future done and set an exception, an instance or a class.\n\n"
+"Raises InvalidStateError if the future is done.");
 
 static PyObject *
 future_set_exception_method(FutureObject *self, PyObject *exception)
@@ -41,7 +44,9 @@ future_set_exception_method(FutureObject *self, PyObject *exception)
 }
 
 PyDoc_STRVAR(future_cancel_doc, "cancel($self, /, msg=None)\n--\n\n"
-"Cancel the future and schedule its callbacks; return False if it was done already.");
+"Cancel the future and schedule its callbacks.\n\n"
+"msg: the argument of the CancelledError.\n"
+"Return False if the future is done, else True.");
 
 static PyObject *
 future_cancel_method(FutureObject *self, PyObject *const *args, Py_ssize_t count,
@@ -83,24 +88,6 @@ future_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(
     return type->tp_alloc(type, 0);
 }
 
-PyObject *
-future_new(LoopObject *loop)
-{
-    FutureObject *self =
-        (FutureObject *)pool_alloc(&loop->st->future_pool, loop->st->FutureType);
-    if (self == NULL) {
-        return NULL;
-    }
-    self->core.st = loop->st;
-    self->core.loop = Py_NewRef((PyObject *)loop);
-    self->core.native = loop;
-    if ((loop->watchdog.debug || (loop_overrides(loop) & OVERRIDE_GET_DEBUG))
-        && future_keep_source_traceback(&self->core) < 0) {
-        Py_CLEAR(self);
-    }
-    return (PyObject *)self;
-}
-
 static void future_dealloc(PyObject *self);
 
 static void
@@ -125,6 +112,7 @@ future_clear(PyObject *self)
 
 static void future_free(void *self);
 
+/* Do future_dealloc() for an untracked future. */
 static void
 future_drop(PyObject *self)
 {
@@ -135,7 +123,7 @@ future_drop(PyObject *self)
         return; /* resurrected */
     }
     bool blank = future_base_is_blank(self);
-    if (!blank) { /* their callbacks run before what the future holds is freed, as in asyncio */
+    if (!blank) { /* as in asyncio: callbacks of weak references run before the future's fields are freed */
         PyObject_ClearWeakRefs(self);
     }
     future_core_drop(core);
@@ -148,7 +136,7 @@ future_drop(PyObject *self)
     }
 }
 
-/* Whether dropping what the future holds may deallocate another object that holds more. */
+/* Return true if dropping the references of a core may deallocate an object that holds others. */
 static inline bool
 holds_containers(const FutureCore *core)
 {
@@ -172,44 +160,7 @@ future_dealloc(PyObject *self)
     DEALLOC_BOUNDED(self, future_dealloc, future_drop);
 }
 
-static PyTypeObject *
-base_of(PyObject *self, destructor ours)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    while (type->tp_dealloc != ours) {
-        type = type->tp_base;
-    }
-    return type->tp_base;
-}
-
-int
-future_base_traverse(PyObject *self, destructor ours, visitproc visit, void *arg)
-{
-#if !BASE_OWNS_TYPE_REF
-    Py_VISIT(Py_TYPE(self));
-#endif
-    return base_of(self, ours)->tp_traverse(self, visit, arg);
-}
-
-int
-future_base_clear(PyObject *self, destructor ours)
-{
-    return base_of(self, ours)->tp_clear(self);
-}
-
-void
-future_base_dealloc(PyObject *self, destructor ours)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    base_of(self, ours)->tp_dealloc(self);
-#if !BASE_OWNS_TYPE_REF
-    Py_DECREF(type);
-#else
-    (void)type;
-#endif
-}
-
-/* tp_free of the exact type (subclasses have another): the base's dealloc calls it last. */
+/* tp_free of the exact type; subclasses have another. The base's dealloc calls it last. */
 static void
 future_free(void *self)
 {
@@ -241,8 +192,8 @@ static PyGetSetDef future_getset[] = {
 };
 
 PyDoc_STRVAR(future_doc, "Future(*, loop=None)\n--\n\n"
-"A result that will be there later; asyncio.Future, natively.\n\n"
-"loop: the event loop that calls its callbacks; None: the current one.");
+"A result that is set later; a native asyncio.Future.\n\n"
+"loop: the event loop that calls the callbacks; None: the current one.");
 
 static PyType_Slot future_slots[] = {
     {Py_tp_doc, (void *)future_doc},
@@ -270,18 +221,6 @@ static PyType_Spec future_spec = {
 };
 
 int
-future_base_check(PyObject *base, size_t room)
-{
-    if ((size_t)((PyTypeObject *)base)->tp_basicsize <= room) {
-        return 0;
-    }
-    PyErr_Format(PyExc_ImportError,
-                 "fastaio: %s of this Python is larger (%zd bytes) than this build expects (%zu)",
-                 ((PyTypeObject *)base)->tp_name, ((PyTypeObject *)base)->tp_basicsize, room);
-    return -1;
-}
-
-int
 future_types_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
@@ -292,7 +231,7 @@ future_types_init(PyObject *module)
     if (st->FutureType == NULL) {
         return -1;
     }
-    /* Not as a slot of the spec: there is no __next__(), and `await` alone knows of this. */
+    /* Not a slot of the spec, which would add __next__(): only `await` iterates the future itself. */
     st->FutureType->tp_iternext = future_next;
     return future_await_init(module);
 }

@@ -1,16 +1,19 @@
-#include "base/base_layout.h"
+/* layout.c: learning from probes where asyncio keeps the fields of a Task and the counter of tasks. */
+#include "task/layout.h"
 
 #include "base/state.h"
 
-const char base_layout_adopt_doc[] =
+/* ---- fields ---------------------------------------------------------------------------------- */
+
+const char layout_adopt_doc[] =
     "_adopt_layout($module, probe, coro, context, name, waiter, offsets, /)\n--\n\n"
     "Learn where asyncio.Task keeps its fields, from a probe task made with these objects.\n\n"
-    "waiter: a native future, to be noted in the probe as awaiting it and taken out again.\n"
-    "offsets: None, or what the interpreter's debug section says: (size, name, awaited_by,\n"
-    "is_task, coro, node, running_loop, running_task, tasks_head), in bytes; not believed unless it\n"
-    "fits the probe.";
+    "waiter: a native future, noted in the probe for a moment as awaiting it.\n"
+    "offsets: the tuple (size, name, awaited_by, is_task, coro, node, running_loop, running_task,\n"
+    "tasks_head) from the interpreter's debug section, in bytes, or None. Used only if the probe\n"
+    "confirms it.";
 
-/* The one word of the probe that points to `value`; 0 where there is none or more than one. */
+/* Return the offset of the one word of the probe that points to `value`; 0 without one, or with several. */
 static uint16_t
 find_field(PyObject *probe, PyObject *value)
 {
@@ -28,6 +31,7 @@ find_field(PyObject *probe, PyObject *value)
 }
 
 #if PY_VERSION_HEX >= 0x030E0000
+/* Return true if a field of that size at the offset is aligned and in the probe. */
 static bool
 fits(PyObject *probe, size_t offset, size_t size)
 {
@@ -35,7 +39,8 @@ fits(PyObject *probe, size_t offset, size_t size)
            && offset + size <= (size_t)Py_TYPE(probe)->tp_basicsize;
 }
 
-/* Lets asyncio note in the probe who awaits it, and looks whether it stands where it should. */
+/* Have asyncio note in the probe that `waiter` awaits it. Return 1 if the note is at the offset, 0 if not,
+   or -1 with an exception. */
 static int
 awaited_by_is_at(fastaio_state *st, PyObject *probe, PyObject *waiter, size_t offset)
 {
@@ -49,7 +54,7 @@ awaited_by_is_at(fastaio_state *st, PyObject *probe, PyObject *waiter, size_t of
     return removed ? right : -1;
 }
 
-/* The newest task of a thread is the last of its list. */
+/* Adopt the offsets of the list of tasks, if the probe is its last node, as a thread's newest task is. */
 static void
 adopt_list(fastaio_state *st, PyObject *probe, size_t node_at, size_t head_at)
 {
@@ -66,6 +71,7 @@ adopt_list(fastaio_state *st, PyObject *probe, size_t node_at, size_t head_at)
     }
 }
 
+/* Adopt the offsets of the debug section that the probe confirms. Return 0, or -1 with an exception. */
 static int
 adopt_debug_section(fastaio_state *st, PyObject *probe, PyObject *name, PyObject *waiter,
                     PyObject *offsets)
@@ -99,7 +105,7 @@ adopt_debug_section(fastaio_state *st, PyObject *probe, PyObject *name, PyObject
 #endif
 
 PyObject *
-base_layout_adopt(PyObject *module, PyObject *args)
+layout_adopt(PyObject *module, PyObject *args)
 {
     PyObject *probe, *coro, *context, *name, *waiter, *offsets;
     fastaio_state *st = state_of_module(module);
@@ -121,14 +127,15 @@ base_layout_adopt(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* ---- the numbers of tasks without a name ----------------------------------------------------- */
+/* ---- numbers of tasks without a name --------------------------------------------------------- */
 
-const char base_layout_adopt_numbers_doc[] =
+const char layout_adopt_numbers_doc[] =
     "_adopt_task_numbers($module, asyncio, number, /)\n--\n\n"
-    "Find the counter of `asyncio`, the module _asyncio, by which it names tasks, and use it.\n\n"
-    "number: a function that makes a task of asyncio's without a name, and returns its number.\n"
-    "Return False where the counter is not found: native tasks then have numbers of their own.";
+    "Find the counter of unnamed tasks in `asyncio`, the module _asyncio, and use it for native ones.\n\n"
+    "number: a function that makes an asyncio task without a name and returns its number.\n"
+    "Return False if the counter is not found: native tasks then have numbers of their own.";
 
+/* Return the size of a module's state; -1 if it is not known, perhaps with an exception. */
 static Py_ssize_t
 state_size(PyObject *module)
 {
@@ -141,7 +148,7 @@ state_size(PyObject *module)
 #endif
 }
 
-/* Call number(); 0 with an exception. */
+/* Return the result of number(); 0 with an exception. */
 static uint64_t
 next_number(PyObject *number)
 {
@@ -151,9 +158,9 @@ next_number(PyObject *number)
     return PyErr_Occurred() ? 0 : result;
 }
 
-/* The words of the module's state that hold a number come down to one after a few tasks. */
+/* The counter is the one word of the module's state that holds the number of each new task. */
 PyObject *
-base_layout_adopt_numbers(PyObject *module, PyObject *args)
+layout_adopt_numbers(PyObject *module, PyObject *args)
 {
     PyObject *asyncio, *number;
     if (!PyArg_ParseTuple(args, "O!O:_adopt_task_numbers", &PyModule_Type, &asyncio, &number)) {

@@ -1,11 +1,15 @@
-/* task.c: the steps of a task: what its coroutine is sent, and what becomes of what it yields. */
+/* task.c: the steps of a task: sending to its coroutine, and awaiting the object that this yields. */
 #include "task/task.h"
 
-#include "task/future_methods.h"
+#include "base/error.h"
 #include "loop/loop.h"
+#include "task/coro.h"
+#include "task/future.h"
+#include "task/future_callbacks.h"
+#include "task/future_methods.h"
 #include "task/registry.h"
 
-/* ---- scheduling a step ----------------------------------------------------------------------- */
+/* ---- steps as callables ---------------------------------------------------------------------- */
 
 static PyObject *
 task_step_method(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -16,7 +20,7 @@ task_step_method(PyObject *self, PyObject *const *args, Py_ssize_t count)
     if (future_ensure_initialized(&task->core) < 0) {
         return NULL;
     }
-    /* Called by a loop that is not ours: it has entered the task's context, not the task. */
+    /* Called by another library's loop, which has entered the task's context and made no task current. */
     if (registry_swap_current(st, task->core.loop, self, &previous) < 0) {
         return NULL;
     }
@@ -65,7 +69,7 @@ task_wakeup_method(PyObject *self, PyObject *future)
 
 static PyMethodDef task_step_def = {"task_step", (PyCFunction)(void (*)(void))task_step_method,
                                     METH_FASTCALL, NULL};
-static PyMethodDef task_wakeup_def = {"task_wakeup", task_wakeup_method, METH_O, NULL};
+PyMethodDef task_wakeup_def = {"task_wakeup", task_wakeup_method, METH_O, NULL};
 
 PyObject *
 task_step_callable(TaskObject *task)
@@ -73,11 +77,7 @@ task_step_callable(TaskObject *task)
     return PyCFunction_New(&task_step_def, (PyObject *)task);
 }
 
-PyObject *
-task_wakeup_callable(TaskObject *task)
-{
-    return PyCFunction_New(&task_wakeup_def, (PyObject *)task);
-}
+/* ---- scheduling a step ----------------------------------------------------------------------- */
 
 int
 task_step_soon(TaskObject *task, PyObject *exc)
@@ -85,7 +85,7 @@ task_step_soon(TaskObject *task, PyObject *exc)
     FutureCore *core = &task->core;
     int direct = future_loop_is_direct(core);
     if (direct > 0) {
-        ReadyEntry *entry = ready_push(&core->native->ready);
+        ReadyEntry *entry = ready_push(&core->native_loop->ready);
         if (entry == NULL) {
             return -1;
         }
@@ -107,7 +107,7 @@ task_step_soon(TaskObject *task, PyObject *exc)
     return handle ? 0 : -1;
 }
 
-/* The task is told of its mistake at its next step. */
+/* Have the next step throw a RuntimeError. Return 0, or -1 with an exception. */
 static int
 fail_soon(TaskObject *task, const char *format, ...)
 {
@@ -121,9 +121,10 @@ fail_soon(TaskObject *task, const char *format, ...)
     return result;
 }
 
-/* ---- what the coroutine yields --------------------------------------------------------------- */
+/* ---- awaiting what the coroutine yields ------------------------------------------------------ */
 
-/* The task was cancelled while it ran: so is what it has begun to await. */
+/* If the task was cancelled while it ran, cancel the future that it has begun to await. Return 0, or -1
+   with an exception. */
 static int
 pass_cancellation_on(TaskObject *task)
 {
@@ -144,6 +145,7 @@ pass_cancellation_on(TaskObject *task)
     return cancelled < 0 ? -1 : 0;
 }
 
+/* Await a native future or task. Return 0, or -1 with an exception. */
 static int
 await_native(TaskObject *task, PyObject *future, FutureCore *core)
 {
@@ -163,6 +165,7 @@ await_native(TaskObject *task, PyObject *future, FutureCore *core)
     return pass_cancellation_on(task);
 }
 
+/* Return a new reference to the loop of another library's future; NULL with an exception. */
 static PyObject *
 loop_of_foreign(fastaio_state *st, PyObject *future)
 {
@@ -179,6 +182,7 @@ loop_of_foreign(fastaio_state *st, PyObject *future)
     return loop;
 }
 
+/* Add the task's wake-up to the callbacks of another library's future. Return 0, or -1 with an exception. */
 static int
 add_wakeup(TaskObject *task, PyObject *future)
 {
@@ -195,7 +199,8 @@ add_wakeup(TaskObject *task, PyObject *future)
     return result ? 0 : -1;
 }
 
-/* A future by its behaviour: has _asyncio_future_blocking (documented protocol). */
+/* Await an object that is a future by its attribute _asyncio_future_blocking, as documented; `blocking` is
+   the truth of that. Return 0, or -1 with an exception. */
 static int
 await_foreign(TaskObject *task, PyObject *future, int blocking)
 {
@@ -222,6 +227,7 @@ await_foreign(TaskObject *task, PyObject *future, int blocking)
     return pass_cancellation_on(task);
 }
 
+/* Await an object of any type that is not native. Return 0, or -1 with an exception. */
 static int
 await_other(TaskObject *task, PyObject *yielded)
 {
@@ -245,8 +251,9 @@ await_other(TaskObject *task, PyObject *yielded)
     return fail_soon(task, "Task got bad yield: %R", yielded);
 }
 
+/* Await the object that the coroutine has yielded. Return 0, or -1 with an exception. */
 static int
-handle_yielded(TaskObject *task, PyObject *yielded)
+await_yielded(TaskObject *task, PyObject *yielded)
 {
     fastaio_state *st = task->core.st;
     if (yielded == Py_None) { /* a bare yield: one turn of the loop */
@@ -266,6 +273,7 @@ handle_yielded(TaskObject *task, PyObject *yielded)
 
 /* ---- one step -------------------------------------------------------------------------------- */
 
+/* Do a step of the coroutine. Sets *result as am_send does. */
 static PySendResult
 send_or_throw(TaskObject *task, PyObject *exc, PyObject **result)
 {
@@ -282,23 +290,7 @@ send_or_throw(TaskObject *task, PyObject *exc, PyObject **result)
     return status;
 }
 
-/* StopIteration carries the return value of a coroutine that was thrown into (or that is no
-   coroutine at all); 1: the value is there, 0: some other exception. */
-static int
-fetch_stop_value(PyObject **value)
-{
-    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        return 0;
-    }
-    PyObject *stop = PyErr_GetRaisedException();
-    *value = Py_XNewRef(((PyStopIterationObject *)stop)->value);
-    if (*value == NULL) {
-        *value = Py_NewRef(Py_None);
-    }
-    Py_DECREF(stop);
-    return 1;
-}
-
+/* End the task with the value that its coroutine returned. Return 0, or -1 with an exception. */
 static int
 finish_with_result(TaskObject *task, PyObject *value)
 {
@@ -310,7 +302,7 @@ finish_with_result(TaskObject *task, PyObject *value)
     return future_set_result(core, value);
 }
 
-/* The raised exception is the task's outcome; KeyboardInterrupt and SystemExit go on from there. */
+/* End the task with the exception that its coroutine raised. Return 0, or -1 with what leaves the loop. */
 static int
 finish_with_exception(TaskObject *task)
 {
@@ -322,8 +314,7 @@ finish_with_exception(TaskObject *task)
         return future_cancel(core, NULL) < 0 ? -1 : 0;
     }
     int result = future_set_exception(core, exc);
-    if (result == 0 && (PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt)
-                        || PyErr_GivenExceptionMatches(exc, PyExc_SystemExit))) {
+    if (result == 0 && exception_leaves_loop(exc)) {
         PyErr_SetRaisedException(exc);
         return -1;
     }
@@ -331,6 +322,7 @@ finish_with_exception(TaskObject *task)
     return result;
 }
 
+/* Note that the task no longer awaits a future. Return 0, or -1 with an exception. */
 static int
 leave_waiter(TaskObject *task)
 {
@@ -344,8 +336,8 @@ leave_waiter(TaskObject *task)
     return result;
 }
 
-/* A cancellation that was asked for meanwhile takes the place of what was to be thrown; the
-   reference is new. */
+/* If the task is to be cancelled, replace *exc, which the step is to throw, by a CancelledError. The
+   reference in *exc is borrowed before and new afterwards. Return 0, or -1 with an exception. */
 static int
 apply_must_cancel(TaskObject *task, PyObject **exc)
 {
@@ -387,9 +379,9 @@ task_step(TaskObject *task, PyObject *exc)
     Py_XDECREF(exc);
     int result;
     if (status == PYGEN_NEXT) {
-        result = handle_yielded(task, yielded);
+        result = await_yielded(task, yielded);
     }
-    else if (status == PYGEN_RETURN || fetch_stop_value(&yielded)) {
+    else if (status == PYGEN_RETURN || coro_take_stop(&yielded)) {
         result = finish_with_result(task, yielded);
     }
     else {
@@ -413,7 +405,7 @@ task_wakeup(TaskObject *task, PyObject *future)
         exc = future_get_exception(core);
     }
     else {
-        Py_XDECREF(future_get_result(core)); /* pending: initialised again */
+        future_raise_failure(core); /* pending: initialised again */
     }
     if (exc == NULL) {
         exc = PyErr_GetRaisedException();
@@ -441,7 +433,7 @@ dropping_runs_code(TaskObject *task, PyObject *future)
 bool
 task_entry_runs_code(const ReadyEntry *entry)
 {
-    /* The entry and asyncio's note of the current task: if nobody else has the task, it ends now. */
+    /* Two references: the entry and asyncio's note of the current task. The drop frees the task. */
     return Py_REFCNT(entry->obj) <= 2
            || (entry->arg != NULL && dropping_runs_code((TaskObject *)entry->obj, entry->arg));
 }

@@ -1,47 +1,27 @@
-/* task.h: the native Task: drives a coroutine, one step per entry of the ready queue. */
+/* task.h: the steps of a native Task, each an entry of the ready queue. */
 #ifndef FASTAIO_TASK_H
 #define FASTAIO_TASK_H
 
-#include "task/future.h"
+#include "task/objects.h"
 
-struct TaskObject {
-    PyObject_HEAD
-    void *base_room[BASE_ROOM_WORDS];
-    FutureCore core;      /* where a FutureObject has it */
-    PyObject *coro;       /* NULL once done and cleared */
-    PyObject *name;       /* a str; NULL: not made yet, "Task-<number>" */
-    PyObject *context;
-    PyObject *fut_waiter; /* what the task awaits; owned */
-    TaskObject *next;     /* registry.c, up to 3.13 */
-    TaskObject **link;    /* what points to this task there; NULL: not listed */
-    uint64_t number;
-    int32_t cancels_requested;
-    bool must_cancel : 1;
-    bool log_destroy_pending : 1;
-};
-
-/* A started task of one of our loops: what loop.create_task(coro) gives. name, context: may be
-   NULL. eager: its first step runs here and now, if the loop runs. */
-PyObject *task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context,
-                   bool eager);
-/* Queues a step that throws `exc` into the coroutine, or sends None. 0 or -1. */
+/* Queue a step, which throws `exc` into the coroutine or, if that is NULL, sends None. Return 0, or -1 with
+   an exception. */
 int task_step_soon(TaskObject *task, PyObject *exc);
-/* One step: throws `exc` into the coroutine, or sends None. -1 with what must leave the loop. */
+/* Do a step: throw `exc` into the coroutine or, if that is NULL, send None. The task must be current, and
+   its context entered. Return 0, or -1 with what leaves the loop. */
 int task_step(TaskObject *task, PyObject *exc);
-/* The step after the awaited `future` is done. */
+/* Do the step after the awaited future, a native one, is done. Returns like task_step(). */
 int task_wakeup(TaskObject *task, PyObject *future);
 
-/* task_step as a callable object, as asyncio's TaskStepMethWrapper. */
+/* Return a task's step as a callable, like asyncio's TaskStepMethWrapper: a new reference, or NULL with an
+   exception. It takes an exception to throw, or nothing. */
 PyObject *task_step_callable(TaskObject *task);
-/* Whether dropping a task's entry of the ready queue may run code of others. That code must find no
-   current task, as it does where asyncio drops a handle. What cannot be seen from here are weak
-   references to the coroutine of a task that is awaited: their callbacks may find another. */
+/* The method of task_wakeup_callable(): for st->task_wakeup. */
+extern PyMethodDef task_wakeup_def;
+
+/* Return true if dropping a task's entry of the ready queue may run code. That code must find no current
+   task, as when asyncio drops a handle. Weak references to the coroutine of an awaited task are not seen:
+   their callbacks may find another task. */
 bool task_entry_runs_code(const ReadyEntry *entry);
-
-/* task_wakeup as a callable object, for futures and loops that are not ours; equal to any other
-   of the same task. */
-PyObject *task_wakeup_callable(TaskObject *task);
-
-int task_types_init(PyObject *module);
 
 #endif

@@ -1,203 +1,15 @@
-/* task_type.c: a task's life from its making to its end, and the type. */
-#include "task/task.h"
+/* task_type.c: the Task type: methods, attributes, deallocation. */
+#include "task/task_type.h"
 
-#include "task/future_methods.h"
 #include "loop/loop.h"
+#include "task/base_fields.h"
+#include "task/future.h"
+#include "task/future_base.h"
+#include "task/future_methods.h"
 #include "task/registry.h"
+#include "task/task.h"
+#include "task/task_start.h"
 #include <structmember.h>
-
-/* ---- making ---------------------------------------------------------------------------------- */
-
-static int
-set_name(TaskObject *task, PyObject *name)
-{
-    fastaio_state *st = task->core.st;
-    if (name == NULL || name == Py_None) {
-        if (st->task_numbers == NULL && registry_prepare(st) < 0) {
-            return -1;
-        }
-        /* Another thread may be in the middle of preparing. */
-        task->number = ++*(st->task_numbers ? st->task_numbers : &st->own_task_numbers);
-        Py_CLEAR(task->name); /* of an earlier __init__() */
-        return 0;
-    }
-    PyObject *text = PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyObject_Str(name);
-    if (text == NULL) {
-        return -1;
-    }
-    Py_XSETREF(task->name, text);
-    return 0;
-}
-
-/* The first step runs now, inside create_task, as the current task. */
-static int
-start_eagerly(TaskObject *task)
-{
-    fastaio_state *st = task->core.st;
-    PyObject *self = (PyObject *)task, *previous;
-    if (registry_swap_current(st, task->core.loop, self, &previous) < 0) {
-        return -1;
-    }
-    /* The coroutine may call its own task's __init__. */
-    PyObject *loop = Py_NewRef(task->core.loop), *context = Py_NewRef(task->context);
-    int result = registry_add(task);
-    if (result == 0 && (result = PyContext_Enter(context)) == 0) {
-        result = task_step(task, NULL);
-        PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
-        if (PyContext_Exit(context) < 0) {
-            Py_XDECREF(error);
-            error = NULL;
-            result = -1;
-        }
-        if (error != NULL) {
-            PyErr_SetRaisedException(error);
-        }
-    }
-    PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
-    if (registry_swap_current(st, loop, previous, NULL) < 0) {
-        result = -1;
-        Py_CLEAR(error);
-    }
-    if (error != NULL) {
-        PyErr_SetRaisedException(error);
-    }
-    Py_XDECREF(previous);
-    Py_DECREF(context);
-    Py_DECREF(loop);
-    if (task->core.state != FUTURE_PENDING) {
-        Py_CLEAR(task->coro);
-    }
-    return result;
-}
-
-static int
-check_coroutine(TaskObject *task, PyObject *coro)
-{
-    if (PyCoro_CheckExact(coro)) {
-        return 0;
-    }
-    PyObject *answer = PyObject_CallOneArg(task->core.st->iscoroutine, coro);
-    int is_coroutine = answer ? PyObject_IsTrue(answer) : -1;
-    Py_XDECREF(answer);
-    if (is_coroutine > 0) {
-        return 0;
-    }
-    if (is_coroutine == 0) {
-        PyErr_Format(PyExc_TypeError, "a coroutine was expected, got %R", coro);
-    }
-    return -1;
-}
-
-/* Everything but the FutureCore. The task is not scheduled yet. */
-static int
-task_setup(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
-{
-    task->log_destroy_pending = false;
-    task->must_cancel = false;
-    task->cancels_requested = 0;
-    if (check_coroutine(task, coro) < 0) {
-        return -1;
-    }
-#if PY_VERSION_HEX >= 0x030F0000
-    if (context != NULL && context != Py_None && !PyContext_CheckExact(context)) {
-        PyErr_Format(PyExc_TypeError, "a contextvars.Context was expected, got %T", context);
-        return -1;
-    }
-#endif
-    context = context == NULL || context == Py_None ? PyContext_CopyCurrent()
-                                                    : Py_NewRef(context);
-    if (context == NULL) {
-        return -1;
-    }
-    Py_XSETREF(task->context, context);
-    Py_CLEAR(task->fut_waiter);
-    Py_XSETREF(task->coro, Py_NewRef(coro));
-    task->log_destroy_pending = true;
-    return set_name(task, name);
-}
-
-/* Return 1 if the loop of a future or task runs, 0, or -1 with an exception. */
-static int
-has_running_loop(FutureCore *core)
-{
-    if (core->native != NULL && !loop_overrides(core->native)) {
-        return core->native->thread_id != 0;
-    }
-    PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_is_running);
-    int running = answer ? PyObject_IsTrue(answer) : -1;
-    Py_XDECREF(answer);
-    return running;
-}
-
-/* Runs the first step, if that is wanted and the loop runs; else the task waits for its turn. */
-static int
-start(TaskObject *task, bool eager)
-{
-    if (eager) {
-        int running = has_running_loop(&task->core);
-        if (running) {
-            return running < 0 ? -1 : start_eagerly(task);
-        }
-    }
-    return task_step_soon(task, NULL) < 0 ? -1 : registry_add(task);
-}
-
-static int
-task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"coro", "loop", "name", "context",
-#if PY_VERSION_HEX >= 0x030C0000
-                            "eager_start",
-#endif
-                            NULL};
-    PyObject *coro, *loop = Py_None, *name = Py_None, *context = Py_None;
-    int eager = 0;
-    if (PyTuple_GET_SIZE(args) > 1) {
-        PyErr_Format(PyExc_TypeError, "Task() takes exactly 1 positional argument (%zd given)",
-                     PyTuple_GET_SIZE(args));
-        return -1;
-    }
-#if PY_VERSION_HEX >= 0x030C0000
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOp:Task", names, &coro, &loop, &name,
-                                     &context, &eager)) {
-        return -1;
-    }
-#else
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Task", names, &coro, &loop, &name,
-                                     &context)) {
-        return -1;
-    }
-#endif
-    fastaio_state *st = state_of_type(Py_TYPE(self));
-    if (st == NULL
-        || future_core_init(&self->core, st, loop) < 0
-        || task_setup(self, coro, name, context) < 0) {
-        return -1;
-    }
-    return start(self, eager);
-}
-
-static PyObject *
-task_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    return type->tp_alloc(type, 0);
-}
-
-PyObject *
-task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context, bool eager)
-{
-    fastaio_state *st = loop->st;
-    TaskObject *task = (TaskObject *)pool_alloc(&st->task_pool, st->TaskType);
-    if (task == NULL) {
-        return NULL;
-    }
-    if (future_core_init(&task->core, st, (PyObject *)loop) < 0
-        || task_setup(task, coro, name, context) < 0 || start(task, eager) < 0) {
-        Py_DECREF(task);
-        return NULL;
-    }
-    return (PyObject *)task;
-}
 
 /* ---- methods --------------------------------------------------------------------------------- */
 
@@ -214,8 +26,9 @@ FUTURE_ACCESSORS(X)
 FUTURE_WRAP_REST(TaskObject, task)
 
 PyDoc_STRVAR(task_cancel_doc, "cancel($self, /, msg=None)\n--\n\n"
-"Ask the task to cancel itself: CancelledError is thrown into its coroutine at the next step.\n\n"
-"Return False if the task was done already, else True. msg becomes the error's argument.");
+"Have CancelledError thrown into the coroutine at the next step.\n\n"
+"msg: the argument of the error.\n"
+"Return False if the task is done, else True.");
 
 static PyObject *
 task_cancel(TaskObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
@@ -252,7 +65,7 @@ task_cancel(TaskObject *self, PyObject *const *args, Py_ssize_t count, PyObject 
 }
 
 PyDoc_STRVAR(task_cancelling_doc, "cancelling($self, /)\n--\n\n"
-"Return how many cancel() calls have not been taken back by uncancel().");
+"Return the number of calls of cancel() that uncancel() has not taken back.");
 
 static PyObject *
 task_cancelling(TaskObject *self, PyObject *Py_UNUSED(ignored))
@@ -261,7 +74,7 @@ task_cancelling(TaskObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(task_uncancel_doc, "uncancel($self, /)\n--\n\n"
-"Take one cancel() back; return how many are left.");
+"Take one call of cancel() back. Return the number that is left.");
 
 static PyObject *
 task_uncancel(TaskObject *self, PyObject *Py_UNUSED(ignored))
@@ -277,8 +90,8 @@ task_uncancel(TaskObject *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(self->cancels_requested);
 }
 
-PyDoc_STRVAR(task_get_coro_doc, "get_coro($self, /)\n--\n\nReturn the coroutine (None if the task "
-"ended in an eager start).");
+PyDoc_STRVAR(task_get_coro_doc, "get_coro($self, /)\n--\n\n"
+"Return the coroutine; None if the task ended in an eager start.");
 
 static PyObject *
 task_get_coro(TaskObject *self, PyObject *Py_UNUSED(ignored))
@@ -310,7 +123,7 @@ task_get_name(TaskObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(task_set_name_doc, "set_name($self, value, /)\n--\n\n"
-"Set the task's name; what is not a str is converted.");
+"Set the task's name to str(value).");
 
 static PyObject *
 task_set_name(TaskObject *self, PyObject *value)
@@ -320,7 +133,7 @@ task_set_name(TaskObject *self, PyObject *value)
         return NULL;
     }
     Py_XSETREF(self->name, text);
-    if (self->core.st != NULL && registry_name_changed(self) < 0) {
+    if (self->core.st != NULL && base_fields_set_name(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -341,7 +154,8 @@ task_refuse_set_exception(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
 }
 
 PyDoc_STRVAR(task_get_stack_doc, "get_stack($self, /, *, limit=None)\n--\n\n"
-"Return the list of stack frames of the coroutine (of the traceback, where it failed).");
+"Return a list of the coroutine's stack frames; of its traceback's frames if it failed.\n\n"
+"limit: the largest number of frames; None: all.");
 
 static PyObject *
 task_get_stack(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -357,7 +171,8 @@ task_get_stack(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(task_print_stack_doc, "print_stack($self, /, *, limit=None, file=None)\n--\n\n"
-"Print the stack or traceback of the coroutine to file (None: sys.stderr).");
+"Print the stack of the coroutine; its traceback if it failed.\n\n"
+"limit: the largest number of frames, None: all; file: a text file, None: sys.stderr.");
 
 static PyObject *
 task_print_stack(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -396,11 +211,8 @@ task_get_log_destroy_pending(TaskObject *self, void *Py_UNUSED(closure))
 static int
 task_set_log_destroy_pending(TaskObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    int truth = value ? PyObject_IsTrue(value) : -1;
+    int truth = core_assigned_truth(value);
     if (truth < 0) {
-        if (value == NULL) {
-            PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
-        }
         return -1;
     }
     self->log_destroy_pending = truth;
@@ -408,6 +220,42 @@ task_set_log_destroy_pending(TaskObject *self, PyObject *value, void *Py_UNUSED(
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
+
+static PyObject *
+task_alloc(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    return type->tp_alloc(type, 0);
+}
+
+static int
+task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"coro", "loop", "name", "context",
+#if PY_VERSION_HEX >= 0x030C0000
+                            "eager_start",
+#endif
+                            NULL};
+    PyObject *coro, *loop = Py_None, *name = Py_None, *context = Py_None;
+    int eager = 0;
+    if (PyTuple_GET_SIZE(args) > 1) {
+        PyErr_Format(PyExc_TypeError, "Task() takes exactly 1 positional argument (%zd given)",
+                     PyTuple_GET_SIZE(args));
+        return -1;
+    }
+#if PY_VERSION_HEX >= 0x030C0000
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOp:Task", names, &coro, &loop, &name,
+                                     &context, &eager)) {
+        return -1;
+    }
+#else
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Task", names, &coro, &loop, &name,
+                                     &context)) {
+        return -1;
+    }
+#endif
+    fastaio_state *st = state_of_type(Py_TYPE(self));
+    return st ? task_start(self, st, loop, coro, name, context, eager) : -1;
+}
 
 static void task_dealloc(PyObject *self);
 
@@ -431,8 +279,8 @@ static void
 task_finalize(PyObject *self)
 {
     TaskObject *task = (TaskObject *)self;
-    /* A handler that keeps the task alive does not put it back among the living ones, as the weak
-       reference in asyncio's registry would be dead by now. */
+    /* Before any code runs: asyncio's weak reference would be dead by now. A task that the exception handler
+       keeps alive stays off the list. */
     registry_remove(task);
     if (task->core.loop != NULL && task->core.state == FUTURE_PENDING
         && task->log_destroy_pending) {
@@ -467,20 +315,21 @@ task_clear(PyObject *self)
 
 static void task_free(void *self);
 
+/* Do task_dealloc() for an untracked task. */
 static void
 task_drop(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     TaskObject *task = (TaskObject *)self;
     bool exact = type->tp_free == task_free;
-    bool says_nothing =
-        exact && task->core.state != FUTURE_PENDING && !task->core.log_traceback;
-    if (!says_nothing && dealloc_finalize(self) < 0) {
+    bool needs_finalizer =
+        !exact || task->core.state == FUTURE_PENDING || task->core.log_traceback;
+    if (needs_finalizer && dealloc_finalize(self) < 0) {
         return; /* resurrected */
     }
     registry_remove(task);
-    if (task->core.native != NULL && task->core.native->current_task == self) {
-        task->core.native->current_task = NULL; /* somebody has edited asyncio's note of it */
+    if (task->core.native_loop != NULL && task->core.native_loop->current_task == self) {
+        task->core.native_loop->current_task = NULL; /* asyncio's reference was dropped by others */
     }
     if (exact) {
         fastaio_state *st = state_of_dying(type);
@@ -489,7 +338,7 @@ task_drop(PyObject *self)
         }
     }
     bool blank = future_base_is_blank(self);
-    if (!blank) { /* their callbacks run before what the task holds is freed, as in asyncio */
+    if (!blank) { /* as in asyncio: callbacks of weak references run before the task's fields are freed */
         PyObject_ClearWeakRefs(self);
     }
     future_core_drop(&task->core);
@@ -513,8 +362,7 @@ task_dealloc(PyObject *self)
     DEALLOC_BOUNDED(self, task_dealloc, task_drop);
 }
 
-/* tp_free of the exact type (subclasses have another): the base's
-   dealloc calls it last. */
+/* tp_free of the exact type; subclasses have another. The base's dealloc calls it last. */
 static void
 task_free(void *self)
 {
@@ -573,8 +421,14 @@ PyDoc_STRVAR(task_doc,
 #else
 "Task(coro, *, loop=None, name=None, context=None)\n--\n\n"
 #endif
-"Runs a coroutine on an event loop; asyncio.Task, natively.\n\n"
-"Usually made by asyncio.create_task() or loop.create_task().");
+"A coroutine that runs on an event loop; a native asyncio.Task.\n\n"
+"Usually made by asyncio.create_task() or loop.create_task().\n"
+"loop: the event loop, None: the current one. name: None for a numbered name. context: the\n"
+"contextvars.Context that the coroutine runs in, None: a copy of the current one."
+#if PY_VERSION_HEX >= 0x030C0000
+"\neager_start: do the first step immediately if the loop runs."
+#endif
+);
 
 static PyType_Slot task_slots[] = {
     {Py_tp_doc, (void *)task_doc},
@@ -605,10 +459,10 @@ static PyType_Spec task_spec = {
 _Static_assert(offsetof(TaskObject, core) == offsetof(FutureObject, core),
                "a task is a future, too");
 
-/* Put Future among the classes that Task is an instance of, before the base that both have: as
-   asyncio.Task is an asyncio.Future. The layouts of two bases in C cannot be joined by the type's
-   own means, though they agree here; and a metaclass with an __instancecheck__() would keep users
-   from deriving classes with a metaclass of their own. Task has every method that Future has. */
+/* Put Future into the method resolution order of Task, in front of the base that both have, as asyncio.Task
+   is an asyncio.Future. A type cannot be made with two bases in C that have fields, though the layouts
+   agree here; and a metaclass with __instancecheck__() would keep users from deriving classes with a
+   metaclass of their own. Task has every method that Future has. Return 0, or -1 with an exception. */
 static int
 add_future_to_mro(PyTypeObject *task, PyTypeObject *future)
 {
@@ -641,5 +495,6 @@ task_types_init(PyObject *module)
         return -1;
     }
     st->TaskType->tp_iternext = task_next; /* as Future's */
+    st->task_wakeup = &task_wakeup_def;
     return add_future_to_mro(st->TaskType, st->FutureType);
 }

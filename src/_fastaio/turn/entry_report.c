@@ -1,8 +1,8 @@
 /* entry_report.c: reports of entries that raise, and of entries that are slow. */
-#include "turn/turn.h"
+#include "turn/entry_report.h"
 
 #include "base/error.h"
-#include "task/task.h"
+#include "turn/view.h"
 
 int
 loop_report_entry(LoopObject *loop, ReadyEntry *entry)

@@ -1,11 +1,14 @@
 /* loop_type.c: the Loop type: running, closing, attributes, task factories. */
-#include "turn/turn.h"
+#include "turn/loop_type.h"
 
+#include "base/error.h"
 #include "loop/fork.h"
 #include "loop/readers.h"
 #include "loop/watch.h"
-#include "task/task.h"
-#include <errno.h>
+#include "task/future.h"
+#include "task/task_start.h"
+#include "turn/turn.h"
+#include "turn/view.h"
 
 /* ---- futures and tasks ----------------------------------------------------------------------- */
 
@@ -18,7 +21,8 @@ loop_create_future(LoopObject *loop, PyObject *Py_UNUSED(ignored))
     return future_new(loop);
 }
 
-/* Call asyncio's own create_task(), which knows the keywords of this version and of its task factories. */
+/* Return the result of asyncio's own create_task(), which knows the keywords of this version and of its task
+   factories: a new reference, or NULL with an exception. */
 static PyObject *
 base_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
@@ -44,9 +48,13 @@ base_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
 }
 
 PyDoc_STRVAR(create_task_doc, "create_task($self, coro, **kwargs)\n--\n\n"
-"Schedule a coroutine; return its Task.\n\n"
-"name: the task's name; context: its contextvars.Context. With a task factory set, the factory\n"
-"is called with exactly these arguments; asyncio.eager_task_factory makes native tasks.");
+"Schedule a coroutine and return its Task.\n\n"
+"coro: the coroutine; TypeError for another object.\n"
+"name: the task's name; None: a numbered one.\n"
+"context: the contextvars.Context that the coroutine runs in; None: a copy of the current one.\n"
+"eager_start: from 3.13.3 on, do the first step immediately if the loop runs.\n\n"
+"A task factory is called with exactly these arguments; asyncio.eager_task_factory makes native\n"
+"tasks. Raises RuntimeError if the loop is closed.");
 
 static inline bool
 is_keyword(PyObject *keyword, PyObject *interned)
@@ -54,9 +62,12 @@ is_keyword(PyObject *keyword, PyObject *interned)
     return keyword == interned || PyUnicode_Compare(keyword, interned) == 0;
 }
 
-/* Before 3.13.3 a factory is not told the name: the task gets it once it has been made. */
-#define PY_VERSION_WITHOUT_FACTORY_NAMES (Py_Version < 0x030D0300)
+/* Before 3.13.3 a factory does not get the name, and the task gets it after it has been made. */
+#define FACTORY_GETS_NAME (Py_Version >= 0x030D0300)
+/* From 3.13.3 on create_task() passes eager_start on to Task. */
+#define HAS_EAGER_START (Py_Version >= 0x030D0300)
 
+/* Return a new task that is named after its eager start; NULL with an exception. */
 static PyObject *
 new_task_named_late(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
 {
@@ -76,7 +87,7 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     PyObject *name = NULL, *context = NULL;
     bool eagerly = loop->task_factory != NULL && loop->task_factory == st->eager_task_factory;
     int eager = eagerly;
-    if ((loop->task_factory != NULL && !eagerly) || count != 1) { /* also coro= */
+    if ((loop->task_factory != NULL && !eagerly) || count != 1) { /* also for coro by keyword */
         return base_create_task(loop, args, count, keywords);
     }
     for (Py_ssize_t i = 0; i < keyword_count; i++) {
@@ -87,8 +98,7 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
         else if (is_keyword(keyword, st->str_context)) {
             context = args[1 + i];
         }
-        /* From 3.13.3 on create_task() passes it on to Task. */
-        else if (Py_Version >= 0x030D0300 && is_keyword(keyword, st->str_eager_start)) {
+        else if (HAS_EAGER_START && is_keyword(keyword, st->str_eager_start)) {
             eager = PyObject_IsTrue(args[1 + i]);
             if (eager < 0) {
                 return NULL;
@@ -101,14 +111,16 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    return eagerly && PY_VERSION_WITHOUT_FACTORY_NAMES
+    return eagerly && !FACTORY_GETS_NAME
                ? new_task_named_late(loop, args[0], name, context)
                : task_new(loop, args[0], name, context, eager);
 }
 
 PyDoc_STRVAR(set_task_factory_doc, "set_task_factory($self, factory)\n--\n\n"
-"Make create_task() call factory(loop, coro, **kwargs); None: the native Task again.");
+"Have create_task() return factory(loop, coro, **kwargs).\n\n"
+"factory: a callable; None: make native tasks. TypeError for another object.");
 
+/* Set the task factory; NULL or None: none. Return 0, or -1 with TypeError. */
 static int
 assign_task_factory(LoopObject *loop, PyObject *factory)
 {
@@ -141,7 +153,9 @@ loop_get_task_factory(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 /* ---- running --------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(run_doc, "_run($self, /)\n--\n\n"
-"Turn until stop(); the caller has made this the running loop. Raises what leaves the loop.");
+"Run turns until stop(). The caller has made this the running loop.\n\n"
+"Raises RuntimeError if the loop is closed; KeyboardInterrupt, SystemExit and errors of the\n"
+"exception handler as callbacks raise them.");
 
 static PyObject *
 loop_run_method(LoopObject *loop, PyObject *Py_UNUSED(ignored))
@@ -153,7 +167,7 @@ loop_run_method(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(run_once_doc, "_run_once($self, /)\n--\n\n"
-"Run one turn of the loop; the caller has made this the running loop.");
+"Run one turn, which polls. The caller has made this the running loop. Raises like _run().");
 
 static PyObject *
 loop_run_once_method(LoopObject *loop, PyObject *Py_UNUSED(ignored))
@@ -165,7 +179,7 @@ loop_run_once_method(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(stop_doc, "stop($self, /)\n--\n\n"
-"End run_forever() after this turn (or after one turn, if it does not run yet).");
+"End run_forever() after this turn; after its first turn if the loop does not run.");
 
 static PyObject *
 loop_stop(LoopObject *loop, PyObject *Py_UNUSED(ignored))
@@ -218,8 +232,9 @@ loop_flush_transports(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(metrics_doc, "metrics($self, /)\n--\n\n"
-"Return the loop's counters since it was made, a dict of ints and `lag_histogram`: entry i\n"
-"counts turns whose callbacks took less than 2**i microseconds.");
+"Return the counters since the loop was made, a new dict.\n\n"
+"Values are ints, times in nanoseconds (*_ns). `lag_histogram` is a list: entry i is the number of\n"
+"turns whose callbacks took less than 2**i microseconds, and not less than half of that.");
 
 static PyObject *
 loop_metrics(LoopObject *loop, PyObject *Py_UNUSED(ignored))
@@ -233,6 +248,7 @@ loop_process_events(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(events))
     Py_RETURN_NONE;
 }
 
+/* Drop all that is scheduled, and close the poller. */
 static void
 close_native(LoopObject *loop)
 {
@@ -277,7 +293,8 @@ loop_fail_ring_calls(LoopObject *loop, PyObject *args)
 #endif
 
 PyDoc_STRVAR(close_native_doc, "_close_native($self, /)\n--\n\n"
-"Drop all that is scheduled and the poller; harmless when repeated.");
+"Drop all that is scheduled, and close the poller. A second call does nothing.\n\n"
+"Raises RuntimeError while the loop runs.");
 
 static PyObject *
 loop_close_native(LoopObject *loop, PyObject *Py_UNUSED(ignored))
@@ -313,6 +330,8 @@ loop_set_thread_id(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
+/* Set a flag to the truth of an assigned value; a deletion makes it false. Return 0, or -1 with an
+   exception. */
 static int
 assign_bool(PyObject *value, bool *field)
 {
@@ -406,6 +425,7 @@ loop_get_backend(LoopObject *loop, void *Py_UNUSED(closure))
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* Make the poller of that name. Return 0, or -1 with ValueError or OSError. */
 static int
 make_poller(LoopObject *loop, const char *backend)
 {
@@ -418,9 +438,7 @@ make_poller(LoopObject *loop, const char *backend)
             int error = 0;
             loop->poller = backends[i].create(&error);
             if (loop->poller == NULL) {
-                errno = error;
-                PyErr_SetFromErrno(PyExc_OSError);
-                return -1;
+                return raise_errno(error);
             }
             if (loop->poller->methods->forked != NULL) {
                 fork_listen(loop);
@@ -523,7 +541,7 @@ static PyMethodDef loop_methods[] = {
     {"set_task_factory", KEYWORDS(loop_set_task_factory), METH_VARARGS | METH_KEYWORDS,
      set_task_factory_doc},
     {"get_task_factory", (PyCFunction)loop_get_task_factory, METH_NOARGS,
-     "get_task_factory($self, /)\n--\n\nReturn the task factory, or None."},
+     "get_task_factory($self, /)\n--\n\nReturn the task factory; None without one."},
     {"stop", (PyCFunction)loop_stop, METH_NOARGS, stop_doc},
     {"is_running", (PyCFunction)loop_is_running, METH_NOARGS, is_running_doc},
     {"is_closed", (PyCFunction)loop_is_closed, METH_NOARGS, is_closed_doc},
@@ -532,15 +550,17 @@ static PyMethodDef loop_methods[] = {
     {"_run", (PyCFunction)loop_run_method, METH_NOARGS, run_doc},
     {"_run_once", (PyCFunction)loop_run_once_method, METH_NOARGS, run_once_doc},
     {"_write_to_self", (PyCFunction)loop_write_to_self, METH_NOARGS,
-     "_write_to_self($self, /)\n--\n\nWake the loop up, from any thread."},
+     "_write_to_self($self, /)\n--\n\nWake the loop if it waits. May be called in any thread."},
     {"_process_events", (PyCFunction)loop_process_events, METH_O,
-     "_process_events($self, event_list, /)\n--\n\nA hook for subclasses; does nothing itself."},
+     "_process_events($self, event_list, /)\n--\n\n"
+     "Do nothing. A subclass's override is called with an empty list after each poll."},
     {"_flush_transports", (PyCFunction)loop_flush_transports, METH_NOARGS,
-     "_flush_transports($self, /)\n--\n\nSend what transports have queued."},
+     "_flush_transports($self, /)\n--\n\nSend the output that transports have queued."},
 #ifndef NDEBUG
     {"_fail_ring_calls", (PyCFunction)loop_fail_ring_calls, METH_VARARGS,
      "_fail_ring_calls($self, kind, error, times, /)\n--\n\n"
-     "For tests, in builds with assertions only: what the next calls of a kind fail with."},
+     "Have the next `times` calls of a kind fail with the errno `error`. For tests, in builds with\n"
+     "assertions only. Raises ValueError without a ring, or for an unknown kind."},
 #endif
     {"_close_native", (PyCFunction)loop_close_native, METH_NOARGS, close_native_doc},
     {NULL, NULL, 0, NULL},
@@ -555,24 +575,28 @@ static PyGetSetDef loop_getset[] = {
     ATTRIBUTE("_stopping", loop_get_stopping_attr, loop_set_stopping_attr, NULL),
     ATTRIBUTE("_task_factory", loop_get_factory_attr, loop_set_factory_attr, NULL),
     ATTRIBUTE("slow_callback_duration", loop_get_slow_callback, loop_set_slow_callback,
-              "Seconds from which a callback counts as slow, in debug mode or with\n"
-              "warn_slow_callbacks."),
+              "The duration in seconds from which a callback counts as slow, in debug mode or with\n"
+              "warn_slow_callbacks. A float; 0.1 at first."),
     ATTRIBUTE("warn_slow_callbacks", loop_get_warn_slow_attr, loop_set_warn_slow_attr,
-              "Log slow callbacks as debug mode does, without the rest of debug mode."),
+              "True: log slow callbacks as debug mode does, without the rest of debug mode."),
     ATTRIBUTE("spin_us", loop_get_spin_us, loop_set_spin_us,
-              "How many microseconds a wait may ask the kernel again and again before it blocks.\n"
-              "None: as long as blocking costs on this machine, which the loop measures, and only\n"
-              "while that spares CPU time. 0: never."),
+              "The microseconds for which a wait polls again and again before it blocks: 0 to 1000, or\n"
+              "None: the length, 0 too, that the loop has measured to cost the least CPU time.\n"
+              "ValueError for another number."),
     ATTRIBUTE("_ready", loop_get_ready, loop_set_ready,
-              "What runs in the next turn: a new deque of handles."),
+              "A new deque of the handles that the next turn runs. May be set to an iterable of handles."),
     ATTRIBUTE("_scheduled", loop_get_scheduled, loop_set_scheduled,
-              "The pending timers: a new list of timer handles, the earliest first."),
-    ATTRIBUTE("backend", loop_get_backend, NULL, "The poller's name; None once closed."),
+              "A new list of the pending timer handles, the earliest first. May be set to an iterable\n"
+              "of timer handles of this loop."),
+    ATTRIBUTE("backend", loop_get_backend, NULL,
+              "The name of the poller, \"epoll\" or \"io_uring\"; None once the loop is closed."),
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 PyDoc_STRVAR(loop_doc, "Loop(backend=\"epoll\")\n--\n\n"
-"The native part of fastaio.EventLoop: scheduling, descriptors, sockets, transports.");
+"The native part of fastaio.EventLoop: scheduling, descriptors, sockets, transports.\n\n"
+"backend: \"epoll\" or \"io_uring\". Raises ValueError for another name, OSError if the kernel\n"
+"refuses the poller.");
 
 static PyType_Slot loop_slots[] = {
     {Py_tp_doc, (void *)loop_doc},

@@ -4,7 +4,8 @@
 #include "loop/handle.h"
 #include "task/future.h"
 #include "task/task.h"
-#include "turn/turn.h"
+#include "turn/entry_report.h"
+#include "turn/view.h"
 #include "turn/wait.h"
 
 /* A long batch reads the clock once in this many entries. */

@@ -1,5 +1,5 @@
 /* view.c: the ready queue and the timers as asyncio's handles, for tracers and debuggers. */
-#include "turn/turn.h"
+#include "turn/view.h"
 
 #include "loop/handle.h"
 #include "task/task.h"

@@ -1,0 +1,15 @@
+/* entry_report.h: reports of entries that raise, and of entries that are slow. */
+#ifndef FASTAIO_ENTRY_REPORT_H
+#define FASTAIO_ENTRY_REPORT_H
+
+#include "loop/loop.h"
+
+/* Report the exception that an entry raised to the exception handler. Return 0, or -1 with what leaves the
+   loop. */
+int loop_report_entry(LoopObject *loop, ReadyEntry *entry);
+/* Do run(loop, entry), and log asyncio's warning if that takes slow_callback_duration or longer. An
+   exception is reported if `reports` is true. Return 0, or -1 with what leaves the loop. */
+int loop_run_timed(LoopObject *loop, ReadyEntry *entry,
+                   int (*run)(LoopObject *loop, ReadyEntry *entry), bool reports);
+
+#endif

@@ -171,8 +171,8 @@ is_scattered(PyObject *view)
     return !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(view), 'C');
 }
 
-/* Write a view with gaps. As on asyncio, write() ends the connection where it calls sock.send(). Where
-   refused output waits, the next send ends it; before 3.12 write() raises TypeError there. Take the
+/* Write a view with gaps. As on asyncio, write() ends the connection where it calls sock.send().
+   Where refused output waits, the next send ends it; before 3.12 write() raises TypeError there. Take the
    reference to `copy`, the bytes of the view. Return 0, or -1 with an exception. */
 static int
 write_scattered(StreamObject *self, PyObject *copy)
@@ -261,8 +261,7 @@ stream_write(PyObject *op, PyObject *data)
 }
 
 /* Return the bytes of one item of writelines(), or NULL with TypeError for an item that is no
- * buffer. Set
- */
+   buffer. Set *scattered to whether the item has gaps. */
 static PyObject *
 get_piece(PyObject *data, bool *scattered)
 {

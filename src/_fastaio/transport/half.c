@@ -1,4 +1,4 @@
-/* half.c: what the native halves of asyncio's datagram and pipe transports share. */
+/* half.c: the common part of the native halves of asyncio's datagram and pipe transports. */
 #include "transport/half.h"
 
 #include "base/error.h"
@@ -44,7 +44,7 @@ transport_clear(PyObject *op)
     return 0;
 }
 
-/* No call of the base's dealloc: the bases are Python classes, whose dealloc would call this again. */
+/* Never call the base's dealloc: the bases are Python classes, whose dealloc would call this again. */
 void
 transport_dealloc(PyObject *op)
 {

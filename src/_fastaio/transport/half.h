@@ -1,11 +1,11 @@
-/* half.h: what the native halves of asyncio's datagram and pipe transports share.
+/* half.h: the common part of the native halves of asyncio's datagram and pipe transports.
  *
  * A half is a mixin in front of asyncio's own class; fastaio/transports.py joins the two. One-off
  * work runs the code of the installed asyncio. Hot paths are C. Attributes that both need are
  * descriptors into the struct, so each value exists once.
  */
-#ifndef FASTAIO_TRANSPORT_H
-#define FASTAIO_TRANSPORT_H
+#ifndef FASTAIO_HALF_H
+#define FASTAIO_HALF_H
 
 #include "loop/loop.h"
 
@@ -23,7 +23,7 @@ typedef struct {
     int conn_lost;
     bool closing;
     bool paused;
-    bool inspected; /* what depends on `file` is known */
+    bool inspected; /* the values that depend on `file` are known */
 } TransportCore;
 
 /* The descriptors of _loop, _protocol, _conn_lost, _closing and _paused. */

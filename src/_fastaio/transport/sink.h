@@ -1,5 +1,4 @@
-/* sink.h: where received data goes: natively to a stream reader, else to protocol.data_received().
- */
+/* sink.h: delivery of received data: natively to a stream reader, else to data_received(). */
 #ifndef FASTAIO_SINK_H
 #define FASTAIO_SINK_H
 

@@ -234,7 +234,7 @@ listener_unwatch(ListenerObject *self)
     io_hold(&self->io, false);
 }
 
-/* Report the raised exception, and stop to watch the socket for RETRY_DELAY. Used when descriptors
+/* Report the raised exception, and stop watching the socket for RETRY_DELAY. Used when descriptors
    or memory are exhausted: the kernel would report the socket as ready in every turn. Return 0, or
    -1 with an exception. */
 static int

@@ -29,7 +29,7 @@ typedef enum {
     SOCKET_UNIX, /* a Unix stream socket */
 } SocketKind;
 
-/* Where the data that is read goes. */
+/* The target of received data. */
 typedef struct {
     PyObject *protocol;  /* NULL once the connection is lost */
     ReaderCore *reader;  /* of a stream protocol whose reader is fed natively; borrowed, or NULL */

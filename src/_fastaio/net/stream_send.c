@@ -269,7 +269,7 @@ stream_send_last(StreamObject *self)
         !self->life.conn_lost && self->sock.obj != NULL && self->loop != NULL &&
         !pieces_is_inherited(&self->out.pieces, self->loop->st->fork_count)) {
         if (send_native(self) < 0) {
-            PyErr_Clear(); /* no one is left to hear of the failure */
+            PyErr_Clear(); /* a finalizer reports no failure */
         }
     }
 }

@@ -213,7 +213,7 @@ stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
     self->sink.buffered = buffered;
     self->sink.streams = streams;
     self->sink.feed = takes ? native->feed : NULL;
-    /* What is dropped may set yet another protocol: it goes last. */
+    /* The end of the old protocol may run code that sets another one: drop it last. */
     PyObject *old = self->sink.protocol;
     self->sink.protocol = Py_NewRef(protocol);
     streamreader_unlink(&self->sink.reader);

@@ -377,6 +377,31 @@ def test_a_modest_party_beside_greedy_ones(run, name):
     assert fired >= SHARE * expected_fired
 
 
+def test_threads_that_call_without_end_do_not_outrun_the_loop(run):
+    """They would queue more and more for the next turn, until nobody else has one."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        going_on = True
+        turns = 0
+
+        def call():
+            while going_on:
+                loop.call_soon_threadsafe(int)
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for _ in range(4):
+                pool.submit(call)
+            end = loop.time() + 1
+            while loop.time() < end:
+                await asyncio.sleep(0)
+                turns += 1
+            going_on = False
+        return turns
+
+    assert run(main) > 200
+
+
 # Equal parties of other kinds
 
 

@@ -156,6 +156,23 @@ wake(LoopObject *loop)
     return 0;
 }
 
+/* A thread that has queued this many callbacks behind each other lets the loop run. */
+#define BACKLOG_COUNT 128
+
+/* Offer the GIL if another thread than the loop's has made a backlog. Otherwise threads that call without
+   end queue more than the loop can run: asyncio's call_soon_threadsafe() releases the GIL each time. */
+static void
+let_loop_run(LoopObject *loop)
+{
+    if (ready_len(&loop->ready) < BACKLOG_COUNT || loop->thread_id == 0
+        || loop->thread_id == PyThread_get_thread_ident()) {
+        return;
+    }
+    GilShare share = {0};
+    int64_t now_ns = 0;
+    gil_offer(&share, &now_ns);
+}
+
 PyDoc_STRVAR(call_soon_threadsafe_doc,
 "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
 "As call_soon(), from any thread: a waiting loop wakes up.");
@@ -177,6 +194,9 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
        whichever threads make them. */
     if (push_handle(loop, handle) < 0 || wake(loop) < 0) {
         Py_CLEAR(handle);
+    }
+    else {
+        let_loop_run(loop);
     }
     return (PyObject *)handle;
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections.abc
+import contextlib
 import gc
 import inspect
 import select
@@ -804,6 +805,47 @@ def test_stepped_by_hand(run):
             coro = loop.sock_recv(a, 10)
             with pytest.raises(ZeroDivisionError):
                 coro.throw(ZeroDivisionError())
+
+    run(main)
+
+
+def thrown(coro, arguments):
+    """What throw(*arguments) raises and warns of."""
+    with warnings.catch_warnings(record=True) as caught, contextlib.closing(coro):
+        warnings.simplefilter("always")
+        try:
+            coro.throw(*arguments)
+        except Exception as exc:
+            raised = type(exc), str(exc), type(exc.__context__)
+    return raised, [(w.category, str(w.message)) for w in caught if "throw()" in str(w.message)]
+
+
+THROWN = {
+    "a class": lambda: (KeyError,),
+    "an instance": lambda: (KeyError("k"),),
+    "a class and a value": lambda: (KeyError, "k"),
+    "a class and an instance": lambda: (KeyError, KeyError("k")),
+    "a class and arguments": lambda: (KeyError, ("a", "b")),
+    "an instance and None": lambda: (KeyError("k"), None, None),
+    "an instance and a value": lambda: (KeyError("k"), "separate"),
+    "a class that cannot be called": lambda: (UnicodeDecodeError,),
+    "a string": lambda: ("a string",),
+    "an int and a value": lambda: (7, "a value"),
+}
+
+
+@pytest.mark.parametrize("arguments", THROWN.values(), ids=THROWN)
+def test_throw_takes_what_a_coroutine_in_python_takes(run, arguments):
+    async def plain():
+        """Never runs."""
+
+    async def main():
+        with pair() as (a, _):
+            try:
+                raise LookupError
+            except LookupError:
+                coro = asyncio.get_running_loop().sock_recv(a, 10)
+                assert thrown(coro, arguments()) == thrown(plain(), arguments())
 
     run(main)
 

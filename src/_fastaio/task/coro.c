@@ -270,7 +270,7 @@ coro_throw(PyObject *self, PyObject *const *args, Py_ssize_t count)
                                    "exceptions must be classes or instances deriving from "
                                    "BaseException, not %s");
     if (thrown != NULL) {
-        raise_object(thrown);
+        PyErr_SetRaisedException(thrown); /* throw() sets no __context__ */
         coro_end(coro);
     }
     return NULL;

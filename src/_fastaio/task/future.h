@@ -48,7 +48,7 @@ int future_core_traverse(FutureCore *core, visitproc visit, void *arg);
 /* Make the core that of an uninitialised future, then drop the references that it held. May run code. */
 void future_core_clear(FutureCore *core);
 
-/* Drop the references of a core that nobody can reach any more: of a copy, or in a dealloc. */
+/* Drop the references of a core that no code can reach any more: of a copy, or in a dealloc. */
 static inline void
 future_core_drop(const FutureCore *core)
 {
@@ -83,7 +83,7 @@ future_core_is_inert(const FutureCore *core)
            && core->source_tb == NULL;
 }
 
-/* Report an exception that nobody has asked for to the exception handler. For finalizers: keeps the
+/* Report an exception that was never retrieved to the exception handler. For finalizers: keeps the
    exception that is raised, and never fails. */
 void future_report_unretrieved(FutureCore *core);
 /* Call loop.call_exception_handler(context), with the source traceback added to the dict. Return 0, or -1

@@ -4,8 +4,8 @@
 
 #include "task/objects.h"
 
-/* Return the class of asyncio's that `self` derives from. `ours` is the dealloc of the native type: the
-   bases above that belong to Python subclasses. */
+/* Return the asyncio class that `self` derives from: the base of the native type, whose tp_dealloc is
+   `ours`. Subclasses have another tp_dealloc. */
 static inline PyTypeObject *
 future_base_of(PyObject *self, destructor ours)
 {
@@ -16,7 +16,7 @@ future_base_of(PyObject *self, destructor ours)
     return type->tp_base;
 }
 
-/* Do the base's own tp_traverse, tp_clear, tp_dealloc, and what 3.11's static types leave to a subclass. */
+/* Do the base's tp_traverse, tp_clear and tp_dealloc, and what 3.11's static types leave to a subclass. */
 static inline int
 future_base_traverse(PyObject *self, destructor ours, visitproc visit, void *arg)
 {

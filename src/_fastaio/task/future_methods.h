@@ -82,7 +82,7 @@ int core_assigned_truth(PyObject *value);
     {"remove_done_callback", prefix##_remove_done_callback, METH_O,                                \
      core_doc_remove_done_callback},                                                               \
     {"__await__", prefix##_await_method, METH_NOARGS | METH_COEXIST,                               \
-     "Return an iterator over what is yielded until the result is there."},                        \
+     "Return an iterator that yields the future while it is pending."},                            \
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "See PEP 585."}
 
 #endif

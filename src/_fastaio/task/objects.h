@@ -27,7 +27,7 @@ typedef struct {
     uint8_t state;           /* a FutureState */
     bool waiter_is_task : 1; /* `callback` is a native Task that awaits this future */
     bool blocking : 1;       /* _asyncio_future_blocking */
-    bool log_traceback : 1;  /* an exception was set, and nobody has asked for it */
+    bool log_traceback : 1;  /* an exception was set and has not been retrieved */
 } FutureCore;
 
 /* A Task is laid out like a FutureObject up to the core, so whatever takes a native future takes a native
@@ -49,7 +49,7 @@ struct TaskObject {
     PyObject *fut_waiter; /* the future that the task awaits; owned; or NULL */
     TaskObject *next;     /* in st->tasks (registry_list.c) */
     TaskObject **link;    /* the pointer that points to this task there; NULL: not listed */
-    uint64_t number;      /* 0: named by the user */
+    uint64_t number;      /* of "Task-<number>"; 0: it got a name instead */
     int32_t cancels_requested;
     bool must_cancel : 1; /* the next step throws CancelledError */
     bool log_destroy_pending : 1;

@@ -417,8 +417,8 @@ task_wakeup(TaskObject *task, PyObject *future)
 
 /* ---- the end of an entry --------------------------------------------------------------------- */
 
-/* Return true if dropping a reference to the future that woke a task may run code of others, or drops
-   a reference to that task. */
+/* Return true if dropping a reference to the future that woke a task may run code, or drops a reference to
+   that task. */
 static bool
 dropping_runs_code(TaskObject *task, PyObject *future)
 {
@@ -433,7 +433,7 @@ dropping_runs_code(TaskObject *task, PyObject *future)
 bool
 task_entry_runs_code(const ReadyEntry *entry)
 {
-    /* Two references: the entry and asyncio's note of the current task. The drop frees the task. */
+    /* With two references, the entry's and that of asyncio's current task, the drop frees the task. */
     return Py_REFCNT(entry->obj) <= 2
            || (entry->arg != NULL && dropping_runs_code((TaskObject *)entry->obj, entry->arg));
 }

@@ -259,6 +259,7 @@ task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
 
 static void task_dealloc(PyObject *self);
 
+/* Report a pending task that is being freed. Keeps the exception that is raised, and never fails. */
 static void
 report_destroyed_pending(TaskObject *task)
 {
@@ -279,8 +280,8 @@ static void
 task_finalize(PyObject *self)
 {
     TaskObject *task = (TaskObject *)self;
-    /* Before any code runs: asyncio's weak reference would be dead by now. A task that the exception handler
-       keeps alive stays off the list. */
+    /* asyncio's weak reference is dead by now, so a task that the exception handler keeps alive must stay off
+       the list, too. */
     registry_remove(task);
     if (task->core.loop != NULL && task->core.state == FUTURE_PENDING
         && task->log_destroy_pending) {

@@ -77,6 +77,7 @@ call_in_context(fastaio_state *st, HandleObject *handle)
     return 0;
 }
 
+/* Do handle_run() for a guarded handle that other threads may have. */
 static int
 handle_run_guarded(fastaio_state *st, HandleObject *handle)
 {
@@ -141,6 +142,7 @@ leave_task(LoopObject *loop)
     }
 }
 
+/* Call a future's callback in its context. Return 0, or -1 with an exception. */
 static int
 run_future_callback(ReadyEntry *entry)
 {
@@ -157,6 +159,7 @@ run_future_callback(ReadyEntry *entry)
     return result ? 0 : -1;
 }
 
+/* Run an entry. Return 0, or -1 with the exception that the callback raised. */
 static int
 run_entry(LoopObject *loop, ReadyEntry *entry)
 {

@@ -85,9 +85,10 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     fastaio_state *st = loop->st;
     Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
     PyObject *name = NULL, *context = NULL;
-    bool eagerly = loop->task_factory != NULL && loop->task_factory == st->eager_task_factory;
-    int eager = eagerly;
-    if ((loop->task_factory != NULL && !eagerly) || count != 1) { /* also for coro by keyword */
+    bool factory_is_eager =
+        loop->task_factory != NULL && loop->task_factory == st->eager_task_factory;
+    int eager = factory_is_eager;
+    if ((loop->task_factory != NULL && !factory_is_eager) || count != 1) { /* also for coro by keyword */
         return base_create_task(loop, args, count, keywords);
     }
     for (Py_ssize_t i = 0; i < keyword_count; i++) {
@@ -111,7 +112,7 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    return eagerly && !FACTORY_GETS_NAME
+    return factory_is_eager && !FACTORY_GETS_NAME
                ? new_task_named_late(loop, args[0], name, context)
                : task_new(loop, args[0], name, context, eager);
 }

@@ -1,11 +1,17 @@
 """An exception that something of the loop's raises within an `except` has what is handled there as
-its `__context__`, as one that `raise` raises.
+its `__context__`, as one that `raise` raises. The exception handler is called within an `except`.
 """
 
 import asyncio
+import contextlib
+import os
 import socket
+import sys
 
 import pytest
+
+from .ioutil import connected, until
+from .tlsutil import both_ends
 
 
 def chain(exc):
@@ -198,3 +204,142 @@ def test_a_wait_for_a_socket(run, what):
             theirs.close()
 
     assert run(main)[-1] == "ValueError"
+
+
+# The exception handler
+
+
+class Fails(asyncio.Protocol):
+    """One method raises KeyError."""
+
+    def __init__(self, method):
+        self.failing = method
+
+    def fail(self, method):
+        if method == self.failing:
+            raise KeyError
+
+    def data_received(self, data):
+        self.fail("data_received")
+
+    def eof_received(self):
+        self.fail("eof_received")
+
+    def pause_writing(self):
+        self.fail("pause_writing")
+
+    def connection_lost(self, exc):
+        self.fail("connection_lost")
+
+
+class FailsEarly(asyncio.BufferedProtocol):
+    def get_buffer(self, sizehint):
+        raise KeyError
+
+
+class FailsLate(asyncio.BufferedProtocol):
+    def get_buffer(self, sizehint):
+        return bytearray(10)
+
+    def buffer_updated(self, nbytes):
+        raise KeyError
+
+
+async def in_callback(stack):
+    asyncio.get_running_loop().call_soon({}.pop, 1)
+
+
+async def in_timer(stack):
+    asyncio.get_running_loop().call_later(0, {}.pop, 1)
+
+
+async def in_callback_from_a_thread(stack):
+    asyncio.get_running_loop().call_soon_threadsafe({}.pop, 1)
+
+
+async def in_done_callback(stack):
+    fut = asyncio.get_running_loop().create_future()
+    fut.add_done_callback({}.pop)
+    fut.set_result(None)
+
+
+def in_protocol(factory, end):
+    async def fail(stack):
+        transport, _, peer = await stack.enter_async_context(connected(factory))
+        end(transport, peer)
+
+    return fail
+
+
+async def in_pipe(stack):
+    reader, writer = os.pipe()
+    os.write(writer, b"data")
+    os.close(writer)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: Fails("data_received"), os.fdopen(reader, "rb", 0)
+    )
+    stack.callback(transport.close)
+
+
+async def in_tls(stack):
+    ends = await stack.enter_async_context(both_ends(lambda: Fails("data_received")))
+    ends[2].write(b"data")
+
+
+FAILURES = {
+    "callback": in_callback,
+    "timer": in_timer,
+    "callback from a thread": in_callback_from_a_thread,
+    "done callback": in_done_callback,
+    "data_received": in_protocol(
+        lambda: Fails("data_received"), lambda transport, peer: peer.sock.send(b"data")
+    ),
+    "eof_received": in_protocol(
+        lambda: Fails("eof_received"), lambda transport, peer: peer.shutdown()
+    ),
+    "pause_writing": in_protocol(
+        lambda: Fails("pause_writing"), lambda transport, peer: transport.write(bytes(50_000_000))
+    ),
+    "connection_lost": in_protocol(
+        lambda: Fails("connection_lost"), lambda transport, peer: transport.abort()
+    ),
+    "get_buffer": in_protocol(FailsEarly, lambda transport, peer: peer.sock.send(b"data")),
+    "buffer_updated": in_protocol(FailsLate, lambda transport, peer: peer.sock.send(b"data")),
+    "pipe": in_pipe,
+    "TLS": in_tls,
+}
+
+
+@pytest.mark.parametrize("fail", FAILURES.values(), ids=FAILURES)
+def test_the_handler_is_called_while_the_exception_is_handled(run, fail):
+    async def main():
+        loop, seen = asyncio.get_running_loop(), []
+
+        def handler(loop, context):
+            seen.append(sys.exc_info()[1] is context["exception"])
+
+        loop.set_exception_handler(handler)
+        async with contextlib.AsyncExitStack() as stack:
+            await fail(stack)
+            assert sys.exc_info() == (None, None, None)
+            await until(lambda: seen)
+            loop.call_soon(lambda: seen.append(sys.exc_info()[1]))
+            await asyncio.sleep(0)
+            return list(seen)
+
+    assert run(main) == [True, None]
+
+
+def test_the_handler_raises(same_outcome):
+    def scenario(env):
+        def handler(loop, context):
+            raise SystemExit
+
+        env.loop.set_exception_handler(handler)
+        env.loop.call_soon({}.pop, 1)
+        try:
+            env.turn(2)
+        except SystemExit as exc:
+            return chain(exc)
+
+    assert same_outcome(scenario)[0] == ("returned", ["SystemExit", "KeyError"])

@@ -38,6 +38,24 @@ raise_object(PyObject *exception)
     Py_DECREF(exception);
 }
 
+/* Begin to handle an exception, as an `except` block does: sys.exc_info() shows it, and it becomes the
+   __context__ of what is raised. Return what was handled before, or NULL, for end_handling(). */
+static inline PyObject *
+begin_handling(PyObject *exception)
+{
+    PyObject *outer = PyErr_GetHandledException();
+    PyErr_SetHandledException(exception);
+    return outer;
+}
+
+/* Undo begin_handling(), and drop its result. Keeps the raised exception. */
+static inline void
+end_handling(PyObject *outer)
+{
+    PyErr_SetHandledException(outer);
+    Py_XDECREF(outer);
+}
+
 /* Move the raised exception to *first if that is NULL. Otherwise write the exception as unraisable in
    `where`, or drop it if `where` is NULL. */
 static inline void

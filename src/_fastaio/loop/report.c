@@ -16,12 +16,15 @@ new_context(LoopObject *loop, PyObject *message, PyObject *exception)
     return context;
 }
 
-/* Call loop.call_exception_handler(context). Return 0, or -1 with what it raised. */
+/* Call loop.call_exception_handler(context), as asyncio does, within the handling of the exception. Return 0,
+   or -1 with what it raised. */
 static int
-call_handler(LoopObject *loop, PyObject *context)
+call_handler(LoopObject *loop, PyObject *context, PyObject *exception)
 {
+    PyObject *outer = begin_handling(exception);
     PyObject *result = PyObject_CallMethodOneArg(
         (PyObject *)loop, loop->st->str_call_exception_handler, context);
+    end_handling(outer);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
@@ -48,7 +51,7 @@ loop_report(LoopObject *loop, const char *message, ...)
     }
     va_end(pairs);
     if (result == 0) {
-        result = call_handler(loop, context);
+        result = call_handler(loop, context, exception);
     }
 done:
     Py_XDECREF(text);
@@ -108,7 +111,7 @@ loop_report_handle(LoopObject *loop, HandleObject *handle)
                    < 0)) {
         goto done;
     }
-    result = call_handler(loop, context);
+    result = call_handler(loop, context, exception);
 done:
     Py_XDECREF(callback);
     Py_XDECREF(args);

@@ -5,6 +5,7 @@
  * up. asyncio's methods serve all others: another type of socket, a full queue, a wrong argument.
  */
 #include "net/datagram.h"
+#include "base/error.h"
 #include "base/kernel.h"
 #include "net/inetaddr.h"
 #include "transport/half.h"
@@ -145,7 +146,9 @@ report_errno(DatagramObject *self, fastaio_state *st)
 {
     PyErr_SetFromErrno(PyExc_OSError);
     PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer = begin_handling(exc);
     PyObject *result = transport_call_protocol(&self->core, st->str_error_received, exc);
+    end_handling(outer);
     Py_DECREF(exc);
     return drop_result(result);
 }
@@ -285,10 +288,12 @@ report_hook_error(DatagramObject *self, fastaio_state *st)
     }
     bool reported = PyErr_ExceptionMatches(PyExc_OSError);
     PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer = begin_handling(exc);
     PyObject *result =
         reported ? transport_call_protocol(&self->core, st->str_error_received, exc)
                  : PyObject_CallMethod((PyObject *)self, "_fatal_error", "Os", exc,
                                        "Fatal write error on datagram transport");
+    end_handling(outer);
     Py_DECREF(exc);
     return drop_result(result);
 }

@@ -174,8 +174,10 @@ fail_connection(ListenerObject *self, PyObject *conn, PyObject *protocol)
             rc = -1;
         }
         else {
+            PyObject *outer = begin_handling(exc);
             rc = drop_result(PyObject_CallMethodOneArg((PyObject *)self->loop,
                                                        st->str_call_exception_handler, context));
+            end_handling(outer);
         }
         Py_XDECREF(context);
     }
@@ -250,13 +252,15 @@ pause_accepting(ListenerObject *self)
                           "exception", exc, "socket", shown);
         Py_DECREF(shown);
     }
-    Py_DECREF(exc);
     int rc = -1;
     if (context != NULL) {
+        PyObject *outer = begin_handling(exc);
         rc = drop_result(PyObject_CallMethodOneArg((PyObject *)self->loop,
                                                    st->str_call_exception_handler, context));
+        end_handling(outer);
         Py_DECREF(context);
     }
+    Py_DECREF(exc);
     if (!self->serving) {
         return rc; /* the handler has closed the server */
     }

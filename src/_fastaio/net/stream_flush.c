@@ -31,7 +31,9 @@ tell_protocol(StreamObject *self, PyObject *name, const char *failure)
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer = begin_handling(exc);
     int rc = stream_report(self, failure, exc);
+    end_handling(outer);
     Py_DECREF(exc);
     return rc;
 }
@@ -107,7 +109,9 @@ stream_fatal_raised(StreamObject *self, const char *message)
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer = begin_handling(exc);
     int rc = stream_fatal_error(self, exc, message);
+    end_handling(outer);
     Py_DECREF(exc);
     return rc;
 }
@@ -120,7 +124,9 @@ fail_write(StreamObject *self)
     }
     PyObject *exc = PyErr_GetRaisedException();
     stream_drop_output(self);
+    PyObject *outer = begin_handling(exc);
     int rc = stream_fatal_error(self, exc, "Fatal write error on socket transport");
+    end_handling(outer);
     if (rc == 0) {
         rc = stream_end_empty_waiter(self, exc);
     }

@@ -8,6 +8,7 @@
  */
 #include "tls/tls_write.h"
 
+#include "base/error.h"
 #include "net/stream.h"
 #include "tls/tls_cipher.h"
 
@@ -31,8 +32,10 @@ tls_fail(TlsObject *self)
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer = begin_handling(exc);
     int rc = drop_result(PyObject_CallMethod((PyObject *)self, "_fatal_error", "Os", exc,
                                              "Fatal error on SSL protocol"));
+    end_handling(outer);
     Py_DECREF(exc);
     return rc;
 }

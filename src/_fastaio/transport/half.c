@@ -140,7 +140,9 @@ transport_fatal_error(PyObject *self, const char *message)
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer = begin_handling(exc);
     PyObject *result = PyObject_CallMethod(self, "_fatal_error", "Os", exc, message);
+    end_handling(outer);
     Py_DECREF(exc);
     return drop_result(result);
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import threading
 import time
 
@@ -115,6 +116,41 @@ def test_a_thread_that_computes_does_not_take_the_loop_over(loop_factory):
             return runner.run(main())
 
     assert max(share(loop_factory) for _ in range(3)) > share(asyncio.SelectorEventLoop) / 4
+
+
+@pytest.mark.parametrize("method", ["write", "writelines"])
+def test_a_large_copy_does_not_stop_other_threads(run, method):
+    """What could still change is copied by write()."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        going_on = True
+
+        def longest_stop():
+            longest = 0.0
+            before = time.perf_counter()
+            while going_on:
+                time.sleep(0.001)
+                now = time.perf_counter()
+                longest = max(longest, now - before)
+                before = now
+            return longest
+
+        data = bytearray(b"x") * 150_000_000
+        ours, theirs = socket.socketpair()
+        with theirs:
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            stop = loop.run_in_executor(None, longest_stop)
+            await asyncio.sleep(0.01)
+            begin = time.perf_counter()
+            getattr(transport, method)([data] if method == "writelines" else data)
+            took = time.perf_counter() - begin
+            going_on = False
+            transport.abort()
+            return await stop, took
+
+    stop, took = run(main)
+    assert stop < 0.03 + took / 2
 
 
 @pytest.mark.fastaio_only

@@ -156,7 +156,7 @@ send_large(StreamObject *self, PyObject *data)
         loop_io_happened(self->loop);
         self->loop->metrics.bytes_sent += (uint64_t)sent;
         if (sent < view.len) {
-            PyObject *rest = PyBytes_FromStringAndSize((char *)view.buf + sent, view.len - sent);
+            PyObject *rest = piece_copy((char *)view.buf + sent, view.len - sent);
             rc = push_piece(self, rest) < 0 || flush_soon(self, true) < 0 ? -1 : 1;
         }
     }
@@ -243,7 +243,7 @@ stream_write(PyObject *op, PyObject *data)
             return sent < 0 ? NULL : Py_NewRef(Py_None);
         }
     }
-    PyObject *piece = PyBytes_FromObject(data); /* exactly bytes: dropping it runs no code */
+    PyObject *piece = piece_from(data); /* exactly bytes: dropping it runs no code */
     if (piece != NULL && !PyBytes_CheckExact(data)) {
         alive = admit_write(self); /* the object's own __buffer__() may have ended the connection */
         if (alive <= 0) {
@@ -274,7 +274,7 @@ get_piece(PyObject *data, bool *scattered)
         return NULL;
     }
     *scattered = is_scattered(view);
-    PyObject *piece = PyBytes_FromObject(view);
+    PyObject *piece = piece_from(view);
     Py_DECREF(view);
     return piece;
 }

@@ -238,7 +238,7 @@ pipe_write(PyObject *op, PyObject *data)
         return transport_call_base(st->asyncio_WritePipeTransport, st->str_write, op, &data, 1);
     }
     /* Exactly bytes: dropping it runs no code. */
-    PyObject *piece = PyBytes_FromObject(data);
+    PyObject *piece = piece_from(data);
     if (piece != NULL && PyBytes_GET_SIZE(piece) == 0) {
         Py_DECREF(piece);
         Py_RETURN_NONE;

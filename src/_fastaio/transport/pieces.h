@@ -24,6 +24,13 @@ typedef struct {
     unsigned fork_count;
 } Pieces;
 
+/* Return a new bytes object with a copy of the data; NULL with MemoryError. A large copy releases the GIL:
+   other threads run meanwhile, and the caller keeps the memory in place. */
+PyObject *piece_copy(const char *data, Py_ssize_t size);
+/* Return exactly bytes with the content of a buffer: `data` itself, or a copy like piece_copy()'s. NULL
+   with an exception. */
+PyObject *piece_from(PyObject *data);
+
 /* Return true in a forked child if the queue is the parent's, who sends it. fork_count: the present
    st->fork_count. */
 static inline bool

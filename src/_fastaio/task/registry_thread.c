@@ -112,12 +112,21 @@ registry_swap_noted(fastaio_state *st, PyObject *loop, PyObject *task, PyObject 
     return 0;
 }
 
-/* asyncio's function makes the first note, which shows whether the layout names the right word. */
+/* asyncio's function makes the first note, which shows whether the layout names the right word. Later ones
+   go straight to that word, even where asyncio's own functions for the running loop are replaced. */
 int
 registry_set_current(LoopObject *loop, PyObject *task)
 {
     fastaio_state *st = loop->st;
     BaseLayout *layout = &st->layout;
+    if (layout->thread_checked) {
+        PyObject **current = base_field(PyThreadState_Get(), layout->running_task);
+        PyObject *old = *current;
+        *current = Py_XNewRef(task);
+        loop->current_field = current;
+        Py_XDECREF(old);
+        return 0;
+    }
     if (registry_swap_noted(st, (PyObject *)loop, task, NULL) < 0) {
         return -1;
     }

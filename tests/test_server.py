@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 import weakref
 
 import pytest
@@ -683,5 +684,124 @@ def test_the_socket_of_a_connection(run):
             with pytest.raises(OSError):
                 os.fstat(fd)
             transport.close()
+
+    run(main)
+
+
+def test_who_cancels_all_tasks_closes_what_has_just_been_accepted(run):
+    """Between connection_made() and the first step of the task that it makes, only the task that
+    sets the connection up knows of it."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        me = asyncio.current_task()
+        lost = loop.create_future()
+
+        def cancel_all():
+            for task in asyncio.all_tasks():
+                if task is not me:
+                    task.cancel()
+
+        class Session(asyncio.Protocol):
+            def connection_made(self, transport):
+                self.transport = transport
+                loop.call_soon(cancel_all)
+                self.task = loop.create_task(self.serve())
+
+            async def serve(self):
+                try:
+                    await loop.create_future()
+                finally:
+                    self.transport.close()
+
+            def connection_lost(self, exc):
+                lost.set_result(exc)
+
+        server = await loop.create_server(Session, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()):
+            assert await asyncio.wait_for(lost, GUARD) is None
+            server.close()
+            await asyncio.wait_for(server.wait_closed(), GUARD)
+
+    run(main)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_factory_runs_in_the_task_of_its_connection(run, debug):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_debug(debug)
+        reports = []
+
+        def report(_, context):
+            reports.append((context["message"], repr(context["exception"])))
+
+        loop.set_exception_handler(report)
+        seen = []
+
+        def factory():
+            task = asyncio.current_task()
+            seen.append((task.get_coro().__name__, task in asyncio.all_tasks()))
+            if len(seen) == 1:
+                raise LookupError("no protocol")
+            return Echo()
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        with socket.create_connection(address):
+            await until(lambda: len(seen) == 1 and (reports or not debug))
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        writer.close()
+        assert seen == [("_accept_connection2", True)] * 2
+        message = "Error on transport creation for incoming connection"
+        assert reports == ([(message, "LookupError('no protocol')")] if debug else [])
+        server.close()
+
+    run(main)
+
+
+def test_a_connection_is_set_up_by_the_loops_task_factory(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        names = []
+
+        def factory(loop, coro, **kwargs):
+            names.append(coro.__name__)
+            return asyncio.Task(coro, loop=loop, **kwargs)
+
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        loop.set_task_factory(factory)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"x")
+        assert await reader.readexactly(1) == b"x"
+        writer.close()
+        assert names == ["_accept_connection2"]
+        server.close()
+
+    run(main)
+
+
+def test_a_task_that_sets_up_a_connection_is_cancelled_before_it_starts(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        made = []
+
+        def factory(loop, coro, **kwargs):
+            task = asyncio.Task(coro, loop=loop, **kwargs)
+            if coro.__name__ == "_accept_connection2":
+                task.cancel()
+            return task
+
+        server = await loop.create_server(lambda: made.append(1), "127.0.0.1", 0)
+        loop.set_task_factory(factory)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.setblocking(False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # the socket is dropped, not closed
+                assert await asyncio.wait_for(loop.sock_recv(client, 1), GUARD) == b""
+        assert made == []
+        server.close()
 
     run(main)

@@ -242,6 +242,25 @@ a_confirmed_choice_holds_longer(void)
 }
 
 static void
+quiet_times_do_not_count(void)
+{
+    const Cost spinning[2] = {relative(0.90, 0.90), relative(0.90, 0.90)};
+    start();
+    for (int i = 0; i < 3 * 32; i++) { /* into the second stage */
+        wait_once(spinning);
+    }
+    now_ns += INT64_C(3600) * 1000000000;
+    cpu_ns += 1000000000;
+    spin_learn(&spin, INT64_C(3600) * 1000000000, true);
+    for (int i = 0; i < 10; i++) { /* waits are short again */
+        spin_learn(&spin, SHORT_NS, true);
+    }
+    try(spinning[0], spinning[1]);
+    CHECK(spin.best > 0 && spin.costs[1].cpu_ns < INT64_C(100000000));
+    CHECK(spin.next_trial_ns - now_ns <= INT64_C(10000000000));
+}
+
+static void
 only_short_waits_spin(void)
 {
     start();
@@ -275,6 +294,7 @@ static const Case cases[] = {
     {"trials_add_up", trials_add_up},
     {"earlier_trials_count_less", earlier_trials_count_less},
     {"a_confirmed_choice_holds_longer", a_confirmed_choice_holds_longer},
+    {"quiet_times_do_not_count", quiet_times_do_not_count},
     {"only_short_waits_spin", only_short_waits_spin},
 };
 

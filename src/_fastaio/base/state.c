@@ -100,6 +100,7 @@ state_traverse(fastaio_state *st, visitproc visit, void *arg)
     Py_VISIT(st->NativeCallType);
     Py_VISIT(st->StreamTransportType);
     Py_VISIT(st->ListenerType);
+    Py_VISIT(st->AcceptType);
     Py_VISIT(st->SockOpType);
     Py_VISIT(st->StreamReaderType);
     Py_VISIT(st->ReaderCoreType);
@@ -139,6 +140,7 @@ state_clear(fastaio_state *st)
     Py_CLEAR(st->NativeCallType);
     Py_CLEAR(st->StreamTransportType);
     Py_CLEAR(st->ListenerType);
+    Py_CLEAR(st->AcceptType);
     Py_CLEAR(st->SockOpType);
     Py_CLEAR(st->StreamReaderType);
     Py_CLEAR(st->ReaderCoreType);

@@ -109,6 +109,7 @@ typedef struct fastaio_state {
     PyTypeObject *NativeCallType;      /* view.c */
     PyTypeObject *StreamTransportType; /* stream.c */
     PyTypeObject *ListenerType;        /* server.c */
+    PyTypeObject *AcceptType;          /* accept.c */
     PyTypeObject *SockOpType;          /* sockops.c */
     PyTypeObject *StreamReaderType;    /* streamreader_type.c */
     PyTypeObject *ReaderCoreType;      /* streamreader_core.c */

@@ -29,6 +29,9 @@
 /* A choice holds for this many times its trial's duration, longer each time that a trial confirms it. */
 #define PATIENCE_MIN 32
 #define PATIENCE_MAX 256
+#define HOLD_MAX_NS  (10 * NS_PER_SECOND)
+/* A wait of this length says nothing about spinning: the stage begins again. */
+#define QUIET_WAIT_NS 1000000
 /* A length is chosen only if it spares this share of CPU time times wall time: noise must not choose. */
 #define WORTH_SHARE 0.02
 /* Spinning may raise the loop's CPU time by this share. Where it would raise the CPU time further, up to
@@ -57,6 +60,7 @@ static void
 start_stage(Spin *spin, int64_t now_ns, uint64_t work)
 {
     spin->wait_count = 0;
+    spin->was_quiet = false;
     spin->start = read_totals(now_ns, work);
 }
 
@@ -146,7 +150,8 @@ end_trial(Spin *spin, int64_t now_ns)
                                                      : PATIENCE_MAX;
     spin->share_due = 0.0;
     start_group(spin);
-    spin->next_trial_ns = now_ns + spin->patience * (now_ns - spin->trial_start_ns);
+    int64_t hold_ns = spin->patience * (now_ns - spin->trial_start_ns);
+    spin->next_trial_ns = now_ns + (hold_ns < HOLD_MAX_NS ? hold_ns : HOLD_MAX_NS);
 }
 
 /* Add the costs of a stage to those of its length. */
@@ -177,6 +182,9 @@ measured_limit(Spin *spin, int64_t now_ns, uint64_t work)
     if (!in_trial && now_ns >= spin->next_trial_ns) {
         start_trial(spin, now_ns, work);
     }
+    else if (in_trial && spin->was_quiet) {
+        start_stage(spin, now_ns, work);
+    }
     else if (++spin->wait_count > STAGE_WAITS) {
         if (in_trial) {
             end_stage(spin, now_ns, work);
@@ -204,4 +212,5 @@ spin_learn(Spin *spin, int64_t wait_ns, bool found)
 {
     double is_short = found && wait_ns < SHORT_WAIT_NS ? 1.0 : 0.0;
     spin->short_share += (is_short - spin->short_share) / 8;
+    spin->was_quiet = spin->was_quiet || wait_ns >= QUIET_WAIT_NS;
 }

@@ -1,5 +1,5 @@
-/* server.c: the type Listener, which accepts the connections of one listening socket and makes
- * their transports.
+/* server.c: the type Listener, which accepts the connections of one listening socket and starts a task
+ * for each that makes its transport (accept.c).
  *
  * Forked workers may share the socket. The socket is watched level-triggered, and the kernel wakes
  * one of the processes. A turn accepts a bounded number of connections.
@@ -7,8 +7,8 @@
 #include "net/server.h"
 #include "base/error.h"
 #include "loop/watch.h"
+#include "net/accept.h"
 #include "net/inetaddr.h"
-#include "net/stream.h"
 
 #include <errno.h>
 #include <structmember.h>
@@ -152,65 +152,27 @@ log_accepted(ListenerObject *self, PyObject *conn, PyObject *peer)
                                            self->server ? self->server : Py_None, peer, conn));
 }
 
-/* ---- setting up a connection ----------------------------------------------------------------- */
-
-/* Close a connection whose set-up has raised. Report the exception in debug mode only, like
-   asyncio. protocol: NULL if none was made. Return 0, or -1 with what leaves the loop. */
+/* Start a task that sets up a connection, in a copy of the listener's context. Return 0, or -1 with an
+   exception. */
 static int
-fail_connection(ListenerObject *self, PyObject *conn, PyObject *protocol)
-{
-    if (raised_leaves_loop()) {
-        return -1;
-    }
-    fastaio_state *st = self->loop->st;
-    PyObject *exc = PyErr_GetRaisedException();
-    int rc = drop_result(PyObject_CallMethodNoArgs(conn, st->str_close));
-    if (rc == 0 && self->loop->watchdog.debug) {
-        PyObject *context =
-            Py_BuildValue("{s:s,s:O}", "message",
-                          "Error on transport creation for incoming connection", "exception", exc);
-        if (context == NULL || (protocol != NULL && protocol != Py_None &&
-                                PyDict_SetItem(context, st->str_protocol, protocol) < 0)) {
-            rc = -1;
-        }
-        else {
-            PyObject *outer = begin_handling(exc);
-            rc = drop_result(PyObject_CallMethodOneArg((PyObject *)self->loop,
-                                                       st->str_call_exception_handler, context));
-            end_handling(outer);
-        }
-        Py_XDECREF(context);
-    }
-    Py_DECREF(exc);
-    return rc;
-}
-
-/* Make the protocol and the transport of a new connection, in a context of its own. Return 0, or -1
-   with what leaves the loop. */
-static int
-set_up_connection(ListenerObject *self, PyObject *conn, PyObject *peer)
+start_connection(ListenerObject *self, PyObject *conn, PyObject *peer)
 {
     LoopObject *loop = self->loop;
-    PyObject *transport = NULL;
-    PyObject *context = PyContext_Copy(self->context);
-    if (context == NULL || PyContext_Enter(context) < 0) {
-        Py_XDECREF(context);
-        return fail_connection(self, conn, NULL);
-    }
-    PyObject *protocol = PyObject_CallNoArgs(self->factory);
-    PyObject *extra = protocol != NULL ? PyDict_New() : NULL;
+    PyObject *accept = NULL, *task = NULL, *context = PyContext_Copy(self->context);
+    PyObject *extra = context != NULL ? PyDict_New() : NULL;
     if (extra != NULL && PyDict_SetItem(extra, loop->st->str_peername, peer) == 0) {
-        transport = stream_transport_new(loop, conn, protocol, NULL, extra, self->server);
+        accept = accept_new(loop, self->factory, conn, extra, self->server);
     }
+    if (accept != NULL && PyContext_Enter(context) == 0) {
+        task = PyObject_CallMethodOneArg((PyObject *)loop, loop->st->str_create_task, accept);
+        if (PyContext_Exit(context) < 0) {
+            Py_CLEAR(task);
+        }
+    }
+    Py_XDECREF(accept);
     Py_XDECREF(extra);
-    int rc = transport == NULL ? fail_connection(self, conn, protocol) : 0;
-    Py_XDECREF(protocol);
-    Py_XDECREF(transport);
-    if (PyContext_Exit(context) < 0) {
-        rc = -1;
-    }
-    Py_DECREF(context);
-    return rc;
+    Py_XDECREF(context);
+    return drop_result(task);
 }
 
 /* ---- watching -------------------------------------------------------------------------------- */
@@ -292,7 +254,7 @@ raised_exhaustion(void)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* Accept one connection and set it up. Return an ACCEPT_ value. */
+/* Accept one connection and start to set it up. Return an ACCEPT_ value. */
 static int
 accept_one(ListenerObject *self)
 {
@@ -304,7 +266,7 @@ accept_one(ListenerObject *self)
                    : rc;
     }
     if ((self->loop->watchdog.debug && log_accepted(self, conn, peer) < 0) ||
-        set_up_connection(self, conn, peer) < 0) {
+        start_connection(self, conn, peer) < 0) {
         rc = ACCEPT_ERROR;
     }
     Py_DECREF(conn);
@@ -556,5 +518,5 @@ server_types_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->ListenerType = state_add_type(module, &listener_spec, NULL);
-    return st->ListenerType != NULL ? 0 : -1;
+    return st->ListenerType != NULL ? accept_type_init(module) : -1;
 }

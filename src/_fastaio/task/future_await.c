@@ -52,7 +52,16 @@ core_next(FutureCore *core)
         return NULL;
     }
     PySendResult status = core_send(core, &result);
-    return coro_next(status, result);
+    if (status != PYGEN_RETURN || result == Py_None) {
+        return coro_next(status, result);
+    }
+    /* The interpreter takes the exception at once, so there is no need for a __context__. */
+    PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+    Py_DECREF(result);
+    if (stop != NULL) {
+        PyErr_SetRaisedException(stop);
+    }
+    return NULL;
 }
 
 /* ---- FutureIter ------------------------------------------------------------------------------ */

@@ -1,0 +1,275 @@
+/* accept.c: the coroutine that sets up an accepted connection, like asyncio's _accept_connection2().
+ *
+ * It runs in a task of its own. So whoever cancels all tasks of a loop also closes the connections that
+ * no other task knows yet, and the protocol factory has a current task.
+ */
+#include "net/accept.h"
+
+#include "base/error.h"
+#include "net/stream.h"
+#include "task/coro.h"
+#include "task/future_await.h"
+
+typedef struct {
+    Coro coro;
+    LoopObject *loop;
+    PyObject *factory; /* this one and the next three: the arguments */
+    PyObject *conn;
+    PyObject *extra;
+    PyObject *server; /* or NULL */
+    PyObject *protocol;
+    PyObject *transport; /* NULL before it is made */
+    PyObject *wait;      /* the iterator of `await waiter`, while connection_made() is to come; or NULL */
+} AcceptObject;
+
+/* ---- failing --------------------------------------------------------------------------------- */
+
+/* Report an exception in debug mode, like asyncio. Return 0, or -1 with an exception. */
+static int
+report(AcceptObject *self, PyObject *exc)
+{
+    fastaio_state *st = self->loop->st;
+    if (!self->loop->watchdog.debug) {
+        return 0;
+    }
+    PyObject *context =
+        Py_BuildValue("{s:s,s:O}", "message",
+                      "Error on transport creation for incoming connection", "exception", exc);
+    if (context == NULL ||
+        (self->protocol != NULL && self->protocol != Py_None &&
+         PyDict_SetItem(context, st->str_protocol, self->protocol) < 0) ||
+        (self->transport != NULL &&
+         PyDict_SetItemString(context, "transport", self->transport) < 0)) {
+        Py_XDECREF(context);
+        return -1;
+    }
+    PyObject *outer = begin_handling(exc);
+    int rc = drop_result(PyObject_CallMethodOneArg((PyObject *)self->loop,
+                                                   st->str_call_exception_handler, context));
+    end_handling(outer);
+    Py_DECREF(context);
+    return rc;
+}
+
+/* Close what there is of the connection, and report the raised exception. Return the result of the last
+   step, as am_send does. */
+static PySendResult
+fail(AcceptObject *self, PyObject **result)
+{
+    fastaio_state *st = self->loop->st;
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *outer = begin_handling(exc);
+    PyObject *open = self->transport != NULL ? self->transport : self->conn;
+    if (drop_result(PyObject_CallMethodNoArgs(open, st->str_close)) < 0) {
+        Py_SETREF(exc, PyErr_GetRaisedException());
+    }
+    end_handling(outer);
+    bool leaves = exception_leaves_loop(exc);
+    if (leaves) {
+        PyErr_SetRaisedException(Py_NewRef(exc));
+    }
+    int rc = leaves ? -1 : report(self, exc);
+    Py_DECREF(exc);
+    coro_end(&self->coro);
+    *result = rc < 0 ? NULL : Py_NewRef(Py_None);
+    return rc < 0 ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+/* CoroKind.inner_sent: pass on what the wait for connection_made() yields, and end with it. */
+static PySendResult
+pass_wait(Coro *coro, PySendResult sent, PyObject **result)
+{
+    AcceptObject *self = (AcceptObject *)coro;
+    if (sent == PYGEN_NEXT) {
+        return PYGEN_NEXT;
+    }
+    Py_CLEAR(self->wait);
+    if (sent == PYGEN_ERROR) {
+        return fail(self, result);
+    }
+    coro_end(coro);
+    Py_SETREF(*result, Py_NewRef(Py_None));
+    return PYGEN_RETURN;
+}
+
+/* Make the protocol and the transport. Return 0, or -1 with an exception. */
+static int
+make_transport(AcceptObject *self)
+{
+    LoopObject *loop = self->loop;
+    self->protocol = PyObject_CallNoArgs(self->factory);
+    PyObject *waiter = self->protocol != NULL ? future_new(loop) : NULL;
+    if (waiter == NULL) {
+        return -1;
+    }
+    self->transport = stream_transport_new(loop, self->conn, self->protocol, waiter, self->extra,
+                                           self->server);
+    if (self->transport != NULL) {
+        self->wait = core_await(future_core(loop->st, waiter));
+    }
+    Py_DECREF(waiter);
+    return self->wait != NULL ? 0 : -1;
+}
+
+static PySendResult
+accept_send(PyObject *op, PyObject *value, PyObject **result)
+{
+    AcceptObject *self = (AcceptObject *)op;
+    if (coro_enter(&self->coro, value, result) < 0) {
+        return PYGEN_ERROR;
+    }
+    PySendResult sent;
+    bool starts = self->coro.phase == CORO_CREATED;
+    self->coro.phase = CORO_SUSPENDED;
+    if (starts && make_transport(self) < 0) {
+        sent = fail(self, result);
+    }
+    else {
+        PyObject *wait = Py_NewRef(self->wait);
+        sent = pass_wait(&self->coro, PyIter_Send(wait, value, result), result);
+        Py_DECREF(wait);
+    }
+    coro_leave(&self->coro);
+    return sent;
+}
+
+/* ---- the coroutine --------------------------------------------------------------------------- */
+
+static const char *
+accept_name(const Coro *Py_UNUSED(coro))
+{
+    return "_accept_connection2";
+}
+
+static PyObject *
+accept_inner(const Coro *coro)
+{
+    return ((const AcceptObject *)coro)->wait;
+}
+
+/* CoroKind.finish: a coroutine that is closed while it waits closes the transport. */
+static void
+accept_finish(Coro *coro)
+{
+    AcceptObject *self = (AcceptObject *)coro;
+    PyObject *wait = self->wait;
+    self->wait = NULL;
+    if (wait != NULL && self->transport != NULL &&
+        drop_result(PyObject_CallMethodNoArgs(self->transport, self->loop->st->str_close)) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    Py_XDECREF(wait);
+    Py_CLEAR(self->factory);
+    Py_CLEAR(self->conn);
+    Py_CLEAR(self->extra);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->transport);
+}
+
+static const CoroKind accept_coro = {
+    .owner = "Loop",
+    .name = accept_name,
+    .finish = accept_finish,
+    .inner = accept_inner,
+    .inner_sent = pass_wait,
+};
+
+PyObject *
+accept_new(LoopObject *loop, PyObject *factory, PyObject *conn, PyObject *extra, PyObject *server)
+{
+    AcceptObject *self = PyObject_GC_New(AcceptObject, loop->st->AcceptType);
+    if (self == NULL) {
+        return NULL;
+    }
+    memset((char *)self + sizeof(PyObject), 0, sizeof(*self) - sizeof(PyObject));
+    self->coro.kind = &accept_coro;
+    self->loop = (LoopObject *)Py_NewRef(loop);
+    self->factory = Py_NewRef(factory);
+    self->conn = Py_NewRef(conn);
+    self->extra = Py_NewRef(extra);
+    self->server = Py_XNewRef(server);
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static int
+accept_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    AcceptObject *self = (AcceptObject *)op;
+    Py_VISIT(Py_TYPE(op));
+    CORO_VISIT(&self->coro);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->factory);
+    Py_VISIT(self->conn);
+    Py_VISIT(self->extra);
+    Py_VISIT(self->server);
+    Py_VISIT(self->protocol);
+    Py_VISIT(self->transport);
+    Py_VISIT(self->wait);
+    return 0;
+}
+
+static int
+accept_clear(PyObject *op)
+{
+    AcceptObject *self = (AcceptObject *)op;
+    CORO_CLEAR(&self->coro);
+    Py_CLEAR(self->factory);
+    Py_CLEAR(self->conn);
+    Py_CLEAR(self->extra);
+    Py_CLEAR(self->server);
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->transport);
+    Py_CLEAR(self->wait);
+    Py_CLEAR(self->loop);
+    return 0;
+}
+
+static void
+accept_drop(PyObject *op)
+{
+    if (!coro_begin_dealloc(op)) {
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(op);
+    accept_clear(op);
+    PyObject_GC_Del(op);
+    Py_DECREF(type);
+}
+
+static void
+accept_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    DEALLOC_BOUNDED(op, accept_dealloc, accept_drop);
+}
+
+static PyType_Slot accept_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("A coroutine that sets up an accepted connection.")},
+    {Py_tp_traverse, accept_traverse},
+    {Py_tp_clear, accept_clear},
+    {Py_tp_dealloc, accept_dealloc},
+    {Py_am_send, accept_send},
+    CORO_SLOTS,
+    {0, NULL},
+};
+
+static PyType_Spec accept_spec = {
+    .name = "fastaio._fastaio.Accept",
+    .basicsize = sizeof(AcceptObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = accept_slots,
+};
+
+int
+accept_type_init(PyObject *module)
+{
+    fastaio_state *st = state_of_module(module);
+    st->AcceptType = state_add_type(module, &accept_spec, NULL);
+    return st->AcceptType != NULL ? 0 : -1;
+}

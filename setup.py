@@ -58,7 +58,14 @@ elif switch("FASTAIO_DEBUG"):
     COMPILE += ["-O0", "-g3"]
     UNDEFINES += ["NDEBUG"]
 else:
-    COMPILE += ["-O3"]
+    COMPILE += [
+        "-O3",
+        # Calls of the interpreter need no detour by the linker's table.
+        "-fno-plt",
+        # A change in one function does not move the others within their cache lines, which makes
+        # a task's life 10% faster or slower.
+        "-falign-functions=64",
+    ]
 if switch("FASTAIO_WERROR"):
     COMPILE += ["-Werror"]
 

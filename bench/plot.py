@@ -23,6 +23,7 @@ def draw(document: dict[str, Any], path: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text as text: a fifth of the size
     from matplotlib import pyplot
 
     panels = {

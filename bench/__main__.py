@@ -25,7 +25,11 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of short measurements")
     parser.add_argument("--list", action="store_true", help="show the cells and loops, then leave")
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured")
-    parser.add_argument("--plot", metavar="FILE", help="draw the ratios (.png or .svg)")
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw the ratios (.png or .svg); with --figures only the rows of README.md",
+    )
     parser.add_argument("--from", dest="source", metavar="FILE", help="show an earlier --json file")
     parser.add_argument(
         "--figures",
@@ -116,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.figures:
         print(*figures.write([Path(path) for path in options.figures], document), sep="\n")
     if options.plot:
-        plot.draw(document, options.plot)
+        shown = figures.rows(document) if options.figures else document
+        plot.draw(shown, options.plot)
     return 0
 
 

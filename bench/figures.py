@@ -66,6 +66,11 @@ ROWS = {
 BACKEND_FAMILIES = ("sched", "echo", "servers", "tls", "memory")
 
 
+def rows(document: Document) -> Document:
+    """Return the run without the cells that README.md's first table does not have."""
+    return {**document, "cells": {k: v for k, v in document["cells"].items() if k in ROWS}}
+
+
 def _value(cell: Results, loop: str) -> float | None:
     """Return a loop's figure so that less is better and none is zero: a share may be, and a timer
     may be early."""

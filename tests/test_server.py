@@ -799,7 +799,7 @@ def test_a_task_that_sets_up_a_connection_is_cancelled_before_it_starts(run):
         with socket.create_connection(server.sockets[0].getsockname()) as client:
             client.setblocking(False)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)  # the socket is dropped, not closed
+                warnings.simplefilter("ignore", ResourceWarning)  # the socket is only dropped
                 assert await asyncio.wait_for(loop.sock_recv(client, 1), GUARD) == b""
         assert made == []
         server.close()

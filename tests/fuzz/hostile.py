@@ -850,9 +850,7 @@ class Hostile(Grammar):
         return self.hooked("protocol({M}", self.random.choice(PROTOCOL_HOOKS), base)
 
     def make_DP(self):
-        return self.hooked(
-            "protocol({M}", self.random.choice(PROTOCOL_HOOKS), "DatagramProtocol"
-        )
+        return self.hooked("protocol({M}", self.random.choice(PROTOCOL_HOOKS), "DatagramProtocol")
 
     def hooked(self, call, hooks, base):
         then = self.random.choices(["", "raise", "weird", "exit"], [12, 2, 2, 1])[0]
@@ -889,8 +887,19 @@ class Hostile(Grammar):
         if self.depth < self.deepest and self.random.random() < 0.4:
             base = self.random.choice(["Exception", "Exception", "CancelledError", "BaseException"])
             return self.hooked("evil({M}", self.random.choice(HOOKS), base)
-        return self.op(self.random.choice(["ValueError({V})", "KeyError", "OSError(32, 'pipe')",
-            "asyncio.CancelledError()", "StopIteration()", "KeyboardInterrupt()", "{V}"]))
+        return self.op(
+            self.random.choice(
+                [
+                    "ValueError({V})",
+                    "KeyError",
+                    "OSError(32, 'pipe')",
+                    "asyncio.CancelledError()",
+                    "StopIteration()",
+                    "KeyboardInterrupt()",
+                    "{V}",
+                ]
+            )
+        )
 
     def body(self, head, statement, counts):
         self.depth += 1

@@ -400,9 +400,7 @@ def compare(text, backend):
     """Run the program on asyncio and on fastaio; return the first difference, or ""."""
     code = compile(text, "<program>", "exec")
     expected = play_on(code, asyncio.SelectorEventLoop, eager_factory(asyncio.Task))
-    factory = FACTORIES.get(backend) or functools.partial(
-        fastaio.new_event_loop, backend=backend
-    )
+    factory = FACTORIES.get(backend) or functools.partial(fastaio.new_event_loop, backend=backend)
     kind = asyncio.Task if backend == "asyncio" else fastaio.Task
     actual = play_on(code, factory, eager_factory(kind))
     if expected == actual or any("RecursionError" in event for event in expected + actual):

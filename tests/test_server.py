@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import gc
 import os
 import queue
 import select
@@ -805,3 +806,29 @@ def test_a_task_that_sets_up_a_connection_is_cancelled_before_it_starts(run):
         server.close()
 
     run(main)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_loop_is_closed_while_connections_are_set_up(loop, monkeypatch, debug):
+    """The end of the coroutine closes the transport, which the closed loop refuses. That is told to the
+    exception handler in debug mode only."""
+    unraisable, reports = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(repr(args.exc_value)))
+    loop.set_debug(debug)
+    loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
+
+    class Silent(asyncio.Protocol):
+        def __init__(self):
+            loop.stop()
+
+    server = loop.run_until_complete(loop.create_server(Silent, "127.0.0.1", 0))
+    with socket.create_connection(server.sockets[0].getsockname()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        loop.run_forever()
+        server.close()
+        del server
+        loop.close()
+        gc.collect()
+    failed = ["Error on transport creation for incoming connection"] if debug else []
+    assert sorted(reports) == [*failed, "Task was destroyed but it is pending!"]
+    assert unraisable == []

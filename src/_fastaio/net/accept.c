@@ -51,25 +51,31 @@ report(AcceptObject *self, PyObject *exc)
     return rc;
 }
 
-/* Close what there is of the connection, and report the raised exception. Return the result of the last
-   step, as am_send does. */
-static PySendResult
-fail(AcceptObject *self, PyObject **result)
+/* Close what there is of the connection, and report `exc`, or what closing has raised instead. Takes over the
+   reference to `exc`. Return 0, or -1 with an exception. */
+static int
+close_and_report(AcceptObject *self, PyObject *exc)
 {
-    fastaio_state *st = self->loop->st;
-    PyObject *exc = PyErr_GetRaisedException();
     PyObject *outer = begin_handling(exc);
     PyObject *open = self->transport != NULL ? self->transport : self->conn;
-    if (drop_result(PyObject_CallMethodNoArgs(open, st->str_close)) < 0) {
+    if (drop_result(PyObject_CallMethodNoArgs(open, self->loop->st->str_close)) < 0) {
         Py_SETREF(exc, PyErr_GetRaisedException());
     }
     end_handling(outer);
-    bool leaves = exception_leaves_loop(exc);
-    if (leaves) {
-        PyErr_SetRaisedException(Py_NewRef(exc));
+    if (exception_leaves_loop(exc)) {
+        PyErr_SetRaisedException(exc);
+        return -1;
     }
-    int rc = leaves ? -1 : report(self, exc);
+    int rc = report(self, exc);
     Py_DECREF(exc);
+    return rc;
+}
+
+/* End with the raised exception. Return the result of the last step, as am_send does. */
+static PySendResult
+fail(AcceptObject *self, PyObject **result)
+{
+    int rc = close_and_report(self, PyErr_GetRaisedException());
     coro_end(&self->coro);
     *result = rc < 0 ? NULL : Py_NewRef(Py_None);
     return rc < 0 ? PYGEN_ERROR : PYGEN_RETURN;
@@ -149,16 +155,18 @@ accept_inner(const Coro *coro)
     return ((const AcceptObject *)coro)->wait;
 }
 
-/* CoroKind.finish: a coroutine that is closed while it waits closes the transport. */
+/* CoroKind.finish: a coroutine that is closed while it waits fails with GeneratorExit. */
 static void
 accept_finish(Coro *coro)
 {
     AcceptObject *self = (AcceptObject *)coro;
     PyObject *wait = self->wait;
     self->wait = NULL;
-    if (wait != NULL && self->transport != NULL &&
-        drop_result(PyObject_CallMethodNoArgs(self->transport, self->loop->st->str_close)) < 0) {
-        PyErr_WriteUnraisable((PyObject *)self);
+    if (wait != NULL) {
+        PyObject *exit = PyObject_CallNoArgs(PyExc_GeneratorExit);
+        if (exit == NULL || close_and_report(self, exit) < 0) {
+            PyErr_WriteUnraisable((PyObject *)self);
+        }
     }
     Py_XDECREF(wait);
     Py_CLEAR(self->factory);

@@ -810,8 +810,8 @@ def test_a_task_that_sets_up_a_connection_is_cancelled_before_it_starts(run):
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_loop_is_closed_while_connections_are_set_up(loop, monkeypatch, debug):
-    """The end of the coroutine closes the transport, which the closed loop refuses. That is told to the
-    exception handler in debug mode only."""
+    """The end of the coroutine closes the transport, which the closed loop refuses. The exception
+    handler is told in debug mode only."""
     unraisable, reports = [], []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(repr(args.exc_value)))
     loop.set_debug(debug)

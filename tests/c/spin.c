@@ -261,6 +261,24 @@ quiet_times_do_not_count(void)
 }
 
 static void
+a_trial_among_quiet_waits_is_given_up(void)
+{
+    const Cost spinning[2] = {relative(1.50, 1.50), relative(1.50, 1.50)};
+    start();
+    for (int i = 0; i < 2 * 64 + 32; i++) { /* into the last stage */
+        wait_once(spinning);
+    }
+    CHECK(spin.length > 0 && spin.next_trial_ns == 0);
+    for (int i = 0; i < 32 * 64 && spin.next_trial_ns == 0; i++) {
+        wait_once(spinning);
+        if (i % 32 == 0) {
+            spin_learn(&spin, LONG_NS, true);
+        }
+    }
+    CHECK(spin.length == 0 && spin.next_trial_ns > now_ns);
+}
+
+static void
 only_short_waits_spin(void)
 {
     start();
@@ -295,6 +313,7 @@ static const Case cases[] = {
     {"earlier_trials_count_less", earlier_trials_count_less},
     {"a_confirmed_choice_holds_longer", a_confirmed_choice_holds_longer},
     {"quiet_times_do_not_count", quiet_times_do_not_count},
+    {"a_trial_among_quiet_waits_is_given_up", a_trial_among_quiet_waits_is_given_up},
     {"only_short_waits_spin", only_short_waits_spin},
 };
 

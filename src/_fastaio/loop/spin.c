@@ -32,6 +32,8 @@
 #define HOLD_MAX_NS  (10 * NS_PER_SECOND)
 /* A wait of this length says nothing about spinning: the stage begins again. */
 #define QUIET_WAIT_NS 1000000
+/* A trial whose stages begin again more often is given up. Else a stage could spin without end. */
+#define RESTARTS_MAX 16
 /* A length is chosen only if it spares this share of CPU time times wall time: noise must not choose. */
 #define WORTH_SHARE 0.02
 /* Spinning may raise the loop's CPU time by this share. Where it would raise the CPU time further, up to
@@ -76,6 +78,7 @@ start_trial(Spin *spin, int64_t now_ns, uint64_t work)
         cost->preemptions = cost->preemptions * KEPT_QUARTERS / 4;
     }
     spin->stage = spin->length = 0;
+    spin->restarts = 0;
     spin->trial_start_ns = now_ns;
     start_stage(spin, now_ns, work);
 }
@@ -140,6 +143,17 @@ start_group(Spin *spin)
     spin->share_due -= spin->share_due >= 1.0 ? 1.0 : 0.0;
 }
 
+/* Wait by the choice until the next trial. */
+static void
+hold_choice(Spin *spin, int64_t now_ns)
+{
+    spin->stage = TRIAL_STAGES;
+    spin->share_due = 0.0;
+    start_group(spin);
+    int64_t hold_ns = spin->patience * (now_ns - spin->trial_start_ns);
+    spin->next_trial_ns = now_ns + (hold_ns < HOLD_MAX_NS ? hold_ns : HOLD_MAX_NS);
+}
+
 static void
 end_trial(Spin *spin, int64_t now_ns)
 {
@@ -148,10 +162,7 @@ end_trial(Spin *spin, int64_t now_ns)
     spin->patience = spin->best != before            ? PATIENCE_MIN
                      : spin->patience < PATIENCE_MAX ? 2 * spin->patience
                                                      : PATIENCE_MAX;
-    spin->share_due = 0.0;
-    start_group(spin);
-    int64_t hold_ns = spin->patience * (now_ns - spin->trial_start_ns);
-    spin->next_trial_ns = now_ns + (hold_ns < HOLD_MAX_NS ? hold_ns : HOLD_MAX_NS);
+    hold_choice(spin, now_ns);
 }
 
 /* Add the costs of a stage to those of its length. */
@@ -183,7 +194,12 @@ measured_limit(Spin *spin, int64_t now_ns, uint64_t work)
         start_trial(spin, now_ns, work);
     }
     else if (in_trial && spin->was_quiet) {
-        start_stage(spin, now_ns, work);
+        if (++spin->restarts > RESTARTS_MAX) {
+            hold_choice(spin, now_ns);
+        }
+        else {
+            start_stage(spin, now_ns, work);
+        }
     }
     else if (++spin->wait_count > STAGE_WAITS) {
         if (in_trial) {

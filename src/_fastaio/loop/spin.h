@@ -28,6 +28,7 @@ typedef struct {
     unsigned stage;      /* number of the stage within the trial; past the last one between trials */
     unsigned wait_count; /* in this stage or group */
     bool was_quiet;      /* a wait of this stage took so long that the stage is to begin again */
+    unsigned restarts;   /* how often a stage of this trial has begun again */
     int64_t trial_start_ns;
     int64_t next_trial_ns;
     unsigned best;       /* the length that the last trial chose: an index */

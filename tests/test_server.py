@@ -832,3 +832,25 @@ def test_a_loop_is_closed_while_connections_are_set_up(loop, monkeypatch, debug)
     failed = ["Error on transport creation for incoming connection"] if debug else []
     assert sorted(reports) == [*failed, "Task was destroyed but it is pending!"]
     assert unraisable == []
+
+
+def test_debug_mode_tells_where_the_coroutine_of_a_connection_was_made(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)
+        loop.set_exception_handler(lambda *_: None)
+        origins = []
+
+        def factory():
+            origins.append(asyncio.current_task().get_coro().cr_origin)
+            return Echo()
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()):
+            await until(lambda: origins)
+        server.close()
+        (origin,) = origins
+        assert all(len(place) == 3 for place in origin)
+        assert origin
+
+    run(main)

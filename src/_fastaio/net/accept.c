@@ -200,6 +200,10 @@ accept_new(LoopObject *loop, PyObject *factory, PyObject *conn, PyObject *extra,
     self->extra = Py_NewRef(extra);
     self->server = Py_XNewRef(server);
     PyObject_GC_Track(self);
+    if (loop->watchdog.debug && coro_keep_origin(&self->coro) < 0) {
+        self->coro.phase = CORO_CLOSED; /* no warning that it was never awaited */
+        Py_CLEAR(self);
+    }
     return (PyObject *)self;
 }
 

@@ -14,7 +14,7 @@
 typedef struct {
     int64_t cpu_ns;  /* CPU time of the loop's thread */
     int64_t wall_ns;
-    uint64_t work;   /* callbacks that ran */
+    uint64_t work;   /* that was done, in any unit */
     uint64_t waits;
     uint64_t preemptions; /* of the loop's thread, because another thread wanted its CPU */
 } SpinCost;
@@ -43,7 +43,7 @@ typedef struct {
 void spin_start_run(Spin *spin);
 
 /* Return how many ns the wait that begins now is to spin; 0: it blocks immediately. `timeout_ns`: the longest
-   that the wait may take; negative: for ever. `work`: the number of callbacks that have run. */
+   that the wait may take; negative: for ever. `work`: the amount of work that has been done. */
 int64_t spin_limit(Spin *spin, int64_t now_ns, int64_t timeout_ns, uint64_t work);
 
 /* Take account of a wait that took wait_ns, whether it spun or not. `found`: it ended with work. */

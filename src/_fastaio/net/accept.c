@@ -24,35 +24,8 @@ typedef struct {
 
 /* ---- failing --------------------------------------------------------------------------------- */
 
-/* Report an exception in debug mode, like asyncio. Return 0, or -1 with an exception. */
-static int
-report(AcceptObject *self, PyObject *exc)
-{
-    fastaio_state *st = self->loop->st;
-    if (!self->loop->watchdog.debug) {
-        return 0;
-    }
-    PyObject *context =
-        Py_BuildValue("{s:s,s:O}", "message",
-                      "Error on transport creation for incoming connection", "exception", exc);
-    if (context == NULL ||
-        (self->protocol != NULL && self->protocol != Py_None &&
-         PyDict_SetItem(context, st->str_protocol, self->protocol) < 0) ||
-        (self->transport != NULL &&
-         PyDict_SetItemString(context, "transport", self->transport) < 0)) {
-        Py_XDECREF(context);
-        return -1;
-    }
-    PyObject *outer = begin_handling(exc);
-    int rc = drop_result(PyObject_CallMethodOneArg((PyObject *)self->loop,
-                                                   st->str_call_exception_handler, context));
-    end_handling(outer);
-    Py_DECREF(context);
-    return rc;
-}
-
-/* Close what there is of the connection, and report `exc`, or what closing has raised instead. Takes over the
-   reference to `exc`. Return 0, or -1 with an exception. */
+/* Close what there is of the connection. In debug mode report `exc`, or what closing has raised instead. Takes
+   over the reference to `exc`. Return 0, or -1 with what leaves the loop or with the handler's exception. */
 static int
 close_and_report(AcceptObject *self, PyObject *exc)
 {
@@ -62,13 +35,18 @@ close_and_report(AcceptObject *self, PyObject *exc)
         Py_SETREF(exc, PyErr_GetRaisedException());
     }
     end_handling(outer);
-    if (exception_leaves_loop(exc)) {
-        PyErr_SetRaisedException(exc);
+    PyErr_SetRaisedException(exc);
+    if (raised_leaves_loop()) {
         return -1;
     }
-    int rc = report(self, exc);
-    Py_DECREF(exc);
-    return rc;
+    if (!self->loop->watchdog.debug) {
+        PyErr_Clear();
+        return 0;
+    }
+    bool has_protocol = self->protocol != NULL && self->protocol != Py_None;
+    return loop_report(self->loop, "Error on transport creation for incoming connection",
+                       has_protocol ? "protocol" : NULL, self->protocol,
+                       self->transport != NULL ? "transport" : NULL, self->transport, NULL);
 }
 
 /* End with the raised exception. Return the result of the last step, as am_send does. */

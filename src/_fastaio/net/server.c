@@ -204,25 +204,17 @@ listener_unwatch(ListenerObject *self)
 static int
 pause_accepting(ListenerObject *self)
 {
-    fastaio_state *st = self->loop->st;
     PyObject *exc = PyErr_GetRaisedException();
-    PyObject *shown = PyObject_CallOneArg(st->TransportSocket, self->sock);
-    PyObject *context = NULL;
-    if (shown != NULL) {
-        context =
-            Py_BuildValue("{s:s,s:O,s:O}", "message", "socket.accept() out of system resource",
-                          "exception", exc, "socket", shown);
+    PyObject *shown = PyObject_CallOneArg(self->loop->st->TransportSocket, self->sock);
+    int rc = -1;
+    if (shown == NULL) {
+        Py_DECREF(exc);
+    }
+    else {
+        PyErr_SetRaisedException(exc);
+        rc = loop_report(self->loop, "socket.accept() out of system resource", "socket", shown, NULL);
         Py_DECREF(shown);
     }
-    int rc = -1;
-    if (context != NULL) {
-        PyObject *outer = begin_handling(exc);
-        rc = drop_result(PyObject_CallMethodOneArg((PyObject *)self->loop,
-                                                   st->str_call_exception_handler, context));
-        end_handling(outer);
-        Py_DECREF(context);
-    }
-    Py_DECREF(exc);
     if (!self->serving) {
         return rc; /* the handler has closed the server */
     }

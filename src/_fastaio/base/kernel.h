@@ -22,23 +22,37 @@
 #endif
 
 static inline ssize_t
-kernel_recv(int fd, void *buffer, size_t size, int flags)
+kernel_recvfrom(int fd, void *buffer, size_t size, int flags, struct sockaddr *from,
+                socklen_t *from_size)
 {
 #if ENTERS_KERNEL
-    return syscall(SYS_recvfrom, fd, buffer, size, flags, NULL, NULL);
+    return syscall(SYS_recvfrom, fd, buffer, size, flags, from, from_size);
 #else
-    return recv(fd, buffer, size, flags);
+    return recvfrom(fd, buffer, size, flags, from, from_size);
 #endif
+}
+
+static inline ssize_t
+kernel_sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *to,
+              socklen_t to_size)
+{
+#if ENTERS_KERNEL
+    return syscall(SYS_sendto, fd, data, size, flags, to, to_size);
+#else
+    return sendto(fd, data, size, flags, to, to_size);
+#endif
+}
+
+static inline ssize_t
+kernel_recv(int fd, void *buffer, size_t size, int flags)
+{
+    return kernel_recvfrom(fd, buffer, size, flags, NULL, NULL);
 }
 
 static inline ssize_t
 kernel_send(int fd, const void *data, size_t size, int flags)
 {
-#if ENTERS_KERNEL
-    return syscall(SYS_sendto, fd, data, size, flags, NULL, (size_t)0);
-#else
-    return send(fd, data, size, flags);
-#endif
+    return kernel_sendto(fd, data, size, flags, NULL, 0);
 }
 
 static inline ssize_t
@@ -52,31 +66,9 @@ kernel_sendmsg(int fd, const struct msghdr *message, int flags)
 }
 
 static inline ssize_t
-kernel_recvfrom(int fd, void *buffer, size_t size, int flags, struct sockaddr *from,
-                socklen_t *from_size)
-{
-#if CALLS_KERNEL
-    return syscall(SYS_recvfrom, fd, buffer, size, flags, from, from_size);
-#else
-    return recvfrom(fd, buffer, size, flags, from, from_size);
-#endif
-}
-
-static inline ssize_t
-kernel_sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *to,
-              socklen_t to_size)
-{
-#if CALLS_KERNEL
-    return syscall(SYS_sendto, fd, data, size, flags, to, to_size);
-#else
-    return sendto(fd, data, size, flags, to, to_size);
-#endif
-}
-
-static inline ssize_t
 kernel_read(int fd, void *buffer, size_t size)
 {
-#if CALLS_KERNEL
+#if ENTERS_KERNEL
     return syscall(SYS_read, fd, buffer, size);
 #else
     return read(fd, buffer, size);
@@ -86,7 +78,7 @@ kernel_read(int fd, void *buffer, size_t size)
 static inline ssize_t
 kernel_write(int fd, const void *data, size_t size)
 {
-#if CALLS_KERNEL
+#if ENTERS_KERNEL
     return syscall(SYS_write, fd, data, size);
 #else
     return write(fd, data, size);

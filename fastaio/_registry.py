@@ -1,4 +1,4 @@
-"""What native tasks and asyncio must know of each other, before the first one is made.
+"""Shared knowledge of native tasks and asyncio, set up before the first task is made.
 
 On Python 3.11 to 3.13 asyncio keeps every task in a Python WeakSet, which costs more than all the
 rest of making a task. Native tasks are kept in a list of their own instead, and the set's inner set
@@ -65,7 +65,7 @@ def _show() -> None:
 
 
 class _NoLoop:
-    """As much of a loop as a task needs to be made; it never runs one."""
+    """The part of a loop that making a task needs. It never runs one."""
 
     def get_debug(self) -> bool:
         return False
@@ -103,7 +103,7 @@ def _debug_section(path: Path) -> bytes | None:
 
 
 def _debug_offsets() -> tuple[int, ...] | None:
-    """Where things lie, as asyncio says.
+    """Return the offsets of fields, as asyncio's debug section has them.
 
     Of a task: its size, and its name, awaited_by, is_task, coro and node; of a thread state:
     running_loop, running_task and the head of its list of tasks.

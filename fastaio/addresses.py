@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-import sys
 from asyncio import base_events
-from functools import lru_cache
 from typing import Any, Literal, TypeAlias
+
+from ._fastaio import known_literal
 
 __all__ = ("AddrInfo", "resolve_literal")
 
@@ -22,7 +22,6 @@ AddrInfo: TypeAlias = (
 )
 
 _getaddrinfo = socket.getaddrinfo
-_audit = sys.audit
 # Where asyncio looks it up, and where tests replace it.
 _sockets_of_asyncio: Any = base_events
 # These ask which addresses this machine has, which may change.
@@ -37,46 +36,31 @@ def _is_literal(host: str) -> bool:
     return True
 
 
-class _Answer:
-    """What getaddrinfo() said, and whether its audit event stands for the look-up at hand too."""
-
-    __slots__ = ("infos", "is_new")
-
-    def __init__(self, infos: tuple[AddrInfo, ...]) -> None:
-        self.infos = infos
-        self.is_new = True
-
-
-def _resolve(
-    host: str, port: int | None, family: int, type: int, proto: int, flags: int
-) -> _Answer | None:
-    if not _is_literal(host) or flags & _DEPENDS_ON_INTERFACES:
-        return None
-    return _Answer(tuple(_getaddrinfo(host, port, family, type, proto, flags)))
-
-
-# typed: True is no port although it equals 1.
-_resolve_cached = lru_cache(maxsize=512, typed=True)(_resolve)
+# The key is that of known_literal(). Cleared when it is full.
+_answers: dict[tuple[str, int | None, int, int, int, int], list[AddrInfo]] = {}
+_MAX_ANSWERS = 512
 
 
 def resolve_literal(
     host: Any, port: Any, family: int, type: int, proto: int, flags: int
 ) -> list[AddrInfo] | None:
-    """What socket.getaddrinfo() says, where it can be known without asking a name service.
+    """Return the result of socket.getaddrinfo() if it takes no question to a name service.
 
     That is for a numeric host (an IPv4 or IPv6 address without a scope) and a numeric port. None
     for the rest, and where socket.getaddrinfo has been replaced.
     """
     if _sockets_of_asyncio.socket.getaddrinfo is not _getaddrinfo:
         return None
-    # Exact types: subclasses may compare as they please, and must not be kept in the cache.
+    known: list[AddrInfo] | None = known_literal(_answers, host, port, family, type, proto, flags)
+    if known is not None:
+        return known
+    # Exact types: subclasses may compare as they please, and must not be kept.
     if host.__class__ is not str or (port is not None and port.__class__ is not int):
         return None
-    found = _resolve_cached(host, port, family, type, proto, flags)
-    if found is None:
+    if not _is_literal(host) or flags & _DEPENDS_ON_INTERFACES:
         return None
-    if found.is_new:
-        found.is_new = False
-    else:
-        _audit("socket.getaddrinfo", host, port, family, type, proto)
-    return list(found.infos)
+    found = _getaddrinfo(host, port, family, type, proto, flags)
+    if len(_answers) >= _MAX_ANSWERS:
+        _answers.clear()
+    _answers[host, port, int(family), int(type), int(proto), int(flags)] = found
+    return [*found]

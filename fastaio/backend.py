@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from collections.abc import Callable
 
 __all__ = ("ENVIRONMENT_VARIABLE", "open_backend")
@@ -19,16 +20,28 @@ _AUTO: tuple[str, ...] = ("epoll",)
 def open_backend(open_native: Callable[[str], None], backend: str = "auto") -> str:
     """Call ``open_native`` with the name of the backend to use; return why it is this one.
 
-    With ``backend`` "auto" the environment variable FASTAIO_BACKEND decides, if it is set. What has
-    been asked for by name is used or raises: ValueError where there is no such backend, OSError
-    where this system does not let it be used.
+    A backend that the caller names is used or raises: ValueError if there is no such backend,
+    OSError if this system does not let it be used. With ``backend`` "auto" the environment variable
+    FASTAIO_BACKEND decides, if it is set. A value that cannot be used gives a RuntimeWarning and
+    the default, so that a server that moves to another kernel still serves.
     """
-    asked_by = "backend"
-    if backend == "auto":
-        backend = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
-        asked_by = ENVIRONMENT_VARIABLE
-    if backend == "auto":
+    if backend != "auto":
+        _open_named(open_native, backend, "backend")
+        return "asked for by backend"
+    wanted = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
+    if wanted == "auto":
         return _open_first(open_native)
+    try:
+        _open_named(open_native, wanted, ENVIRONMENT_VARIABLE)
+    except (ValueError, OSError) as exc:
+        problem = str(exc) if isinstance(exc, ValueError) else exc.strerror
+        reason = _open_first(open_native)
+        warnings.warn(f"{problem}; the default is used", RuntimeWarning, stacklevel=2)
+        return f"{reason}, as {problem}"
+    return f"asked for by {ENVIRONMENT_VARIABLE}"
+
+
+def _open_named(open_native: Callable[[str], None], backend: str, asked_by: str) -> None:
     if backend not in _BACKENDS:
         raise ValueError(f"{asked_by} must be 'auto', 'epoll' or 'io_uring', not {backend!r}")
     try:
@@ -38,7 +51,6 @@ def open_backend(open_native: Callable[[str], None], backend: str = "auto") -> s
             raise
         message = f"{asked_by}='io_uring': {_why_no_ring(exc.errno)}"
         raise OSError(exc.errno, message) from exc
-    return f"asked for by {asked_by}"
 
 
 def _open_first(open_native: Callable[[str], None]) -> str:
@@ -55,7 +67,7 @@ def _open_first(open_native: Callable[[str], None]) -> str:
 
 
 def _why_no_ring(error: int) -> str:
-    """What the kernel's refusal to make a ring means."""
+    """Return the meaning of the kernel's refusal to make a ring."""
     if error == errno.ENOSYS:
         return "this kernel has no io_uring, or a seccomp filter hides it"
     if error in (errno.EPERM, errno.EACCES):

@@ -13,23 +13,30 @@ import concurrent.futures
 import socket
 import sys
 import threading
+import warnings
 from asyncio import base_events, constants, events, futures
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
-from typing import IO, TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, cast
 
-from . import _fastaio
+from . import _fastaio, recorder, top
+from .accounts import Accounts, add_loop, check_by
 from .addresses import AddrInfo, resolve_literal
 from .backend import open_backend
+from .lookups import Lookups
+from .metrics import Metrics
 from .processes import ChildWatcher, has_own_watcher, improves, subprocess_transport_type
 from .selector import EpollSelector
 from .signals import SignalWakeup
 from .spin import default_spin_us
 from .tls import ssl_protocol_type, start_tls
 from .transports import DatagramTransport, ReadPipeTransport, WritePipeTransport
+from .variables import own_variables
 
 if TYPE_CHECKING:
     import ssl
+
+    from .executor import DefaultExecutor
 
     _T = TypeVar("_T")
     _Ts = TypeVarTuple("_Ts")
@@ -66,30 +73,54 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         def _check_callback(self, callback: object, method: str) -> None: ...
         def _check_closed(self) -> None: ...
         def _check_default_executor(self) -> None: ...
+        def _getaddrinfo_debug(
+            self, host: Any, port: Any, family: Any, type: Any, proto: Any, flags: Any
+        ) -> Any: ...
         def _process_self_data(self, data: bytes) -> None: ...
         def _run_forever_cleanup(self) -> None: ...
         def _run_forever_setup(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
 
     def __init__(self, *, backend: str = "auto") -> None:
-        """Make a loop. ``backend`` is "auto" (see FASTAIO_BACKEND), "epoll" or "io_uring".
+        """Make a loop.
 
-        ``loop.backend`` tells which one it has, ``loop.backend_reason`` why.
+        ``loop.backend`` tells which backend it has, ``loop.backend_reason`` why.
+
+        Args:
+            backend: "auto", "epoll" or "io_uring": see ``new_event_loop()``.
+
+        Raises:
+            ValueError: There is no such backend.
+            OSError: This system does not let io_uring be used; the message says why.
         """
         try:
+            spin_us = default_spin_us()
+            seconds = recorder.environment_seconds()
+            serves_top = top.asked_for()
             reason = open_backend(lambda name: _fastaio.Loop.__init__(self, name), backend)
         except Exception:
             self._closed = True  # there is nothing to close, so __del__() need not complain
             raise
+        own_variables()
         self.backend_reason = reason
-        self.spin_us = default_spin_us()
+        self.spin_us = spin_us
         self._listeners: dict[socket.socket, _fastaio.Listener] = {}
+        self._lookups = Lookups()
+        self._made_executor: DefaultExecutor | None = None
         self._wakeup = SignalWakeup(self._watch_signals)
+        self._stall_report: recorder.Report | None = None
+        self._watched_seconds = 0.0
+        self._executor_jobs = 0
         # With a selector that watches nothing, and _make_self_pipe() below, what asyncio's classes
         # set up is what their inherited methods need, in each version of Python.
         _SelectorLoop.__init__(self, EpollSelector(self))  # type: ignore[arg-type]
         if improves(getattr(self, "_watcher", None)):
             self._watcher: Any = ChildWatcher()
+        add_loop(self)
+        if serves_top:
+            self._serve_top()
+        if seconds is not None:
+            self._set_watch(seconds)
 
     # Running
 
@@ -102,16 +133,24 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             finally:
                 self._stopping = stopping
             return
-        self._run_forever_setup()
+        self._check_running()  # asyncio's error comes before that of the claim
+        self._claim()
         try:
-            self._wakeup.claim()
+            own_variables()
+            self._run_forever_setup()
             try:
-                self._run()
+                if self._watched_seconds:
+                    self._start_recorder()
+                self._wakeup.claim()
+                try:
+                    self._run()
+                finally:
+                    self._wakeup.release(keep=bool(self._signal_handlers))
+                    self._flush_transports()
             finally:
-                self._wakeup.release(keep=bool(self._signal_handlers))
-                self._flush_transports()
+                self._run_forever_cleanup()
         finally:
-            self._run_forever_cleanup()
+            self._unclaim()
 
     if not TYPE_CHECKING and sys.version_info < (3, 13):  # from there on asyncio has these two
 
@@ -135,6 +174,88 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             if self._old_agen_hooks is not None:
                 sys.set_asyncgen_hooks(*self._old_agen_hooks)
                 self._old_agen_hooks = None
+
+    # Observing
+
+    @property
+    def keeps_accounts(self) -> bool:
+        """True while account() is in effect."""
+        return self._accounted
+
+    def account(self, by: Literal["function", "name"] = "function") -> Accounts:
+        """Begin to keep accounts of what each coroutine and callback costs; return them.
+
+        A step costs about two microseconds more while accounts are kept. May be called in any
+        thread.
+
+        Args:
+            by: "function": one account per coroutine function or callback. "name": one per task
+                that has been given a name, and the others as with "function".
+
+        Raises:
+            ValueError: ``by`` is another word.
+        """
+        self._account(check_by(by))
+        return Accounts(self, by)
+
+    def metrics(self) -> Metrics:
+        """Return the counters since the loop was made, and gauges: a new dict of ints.
+
+        Keys that end with ``_ns`` are nanoseconds. ``fastaio.metrics`` has a line for each key.
+        ``lag_histogram`` is a list: entry i is the number of turns whose callbacks took less than
+        2**i microseconds, and not less than half of that. May be called in any thread.
+        """
+        counts = self._count()
+        counts["executor_jobs"] += self._executor_jobs
+        return cast("Metrics", counts)
+
+    def watch(self, seconds: float | None, report: recorder.Report | None = None) -> None:
+        """Report callbacks that block this loop for longer, while they block.
+
+        A change in another thread than the loop's counts from the next run on.
+
+        Args:
+            seconds: The threshold, in seconds. None ends the watch.
+            report: Called with a ``fastaio.recorder.Stall`` twice per stall, in the recorder's
+                thread: while the callback blocks, and when it has returned. None logs a warning to
+                the logger "fastaio" instead.
+
+        Raises:
+            TypeError: ``seconds`` is no number, or ``report`` cannot be called.
+            ValueError: ``seconds`` is not above 0.
+            OSError: This process can have no more threads.
+            RuntimeError: The same, where Python's threading reports it.
+        """
+        if seconds is None:
+            self._end_watch()
+            return
+        seconds = recorder.check_seconds(seconds)
+        if report is not None and not callable(report):
+            raise TypeError(f"report must be callable or None, not {report!r}")
+        recorder.watch(self)
+        self._stall_report = report
+        self._set_watch(seconds)
+
+    def _serve_top(self) -> None:
+        try:
+            top.serve()
+        except OSError as error:
+            warnings.warn(f"fastaio top gets no answer here: {error}", RuntimeWarning, stacklevel=4)
+
+    def _set_watch(self, seconds: float) -> None:
+        self._watched_seconds = seconds
+        self._watch_stalls(seconds)
+
+    def _end_watch(self) -> None:
+        if self._watched_seconds:
+            self._set_watch(0.0)
+            recorder.leave(self)
+
+    def _start_recorder(self) -> None:
+        try:
+            recorder.watch(self)
+        except (OSError, RuntimeError) as error:
+            recorder.log_no_threads(error)
 
     # Nested runs: for notebooks, where code that calls run_until_complete() runs in a loop already
 
@@ -178,8 +299,10 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             super().close()
         finally:
             self._listeners.clear()
+            self._lookups.close()
             self._close_native()
             self._wakeup.close()
+            self._end_watch()
 
     # Signals: asyncio's handlers, fed by a pipe of ours
 
@@ -232,13 +355,34 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             executor = self._default_executor
             self._check_default_executor()
             if executor is None:
-                executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
-                self._default_executor = executor
+                executor = self._make_executor()
         self._flush_transports()  # what the function does comes after what was written before
-        source = executor.submit(func, *args)
+        made = self._made_executor
+        if made is not None and executor is made:
+            future: asyncio.Future[_T] = self.create_future()
+            if made.call(self, future, func, args):
+                return future
+            if made.is_inherited:  # its threads are those of the parent
+                self._default_executor = None
+                return self.run_in_executor(self._make_executor(), func, *args)
+        return self._wrap_future(executor.submit(func, *args))
+
+    def _make_executor(self) -> concurrent.futures.Executor:
+        """Make the default executor."""
+        from .executor import DefaultExecutor  # which takes time to import
+
+        executor: concurrent.futures.Executor
+        if issubclass(DefaultExecutor, concurrent.futures.ThreadPoolExecutor):
+            executor = self._made_executor = DefaultExecutor()
+        else:  # the program has put something else there
+            executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
+        self._default_executor = executor
+        return executor
+
+    def _wrap_future(self, source: concurrent.futures.Future[_T]) -> asyncio.Future[_T]:
+        """Do asyncio.wrap_future() without its detours: each end tells the other, once."""
         if source.__class__ is not _ConcurrentFuture:
             return asyncio.wrap_future(source, loop=self)
-        # asyncio.wrap_future() without its detours: each end tells the other, once.
         future: asyncio.Future[_T] = self.create_future()
 
         def cancelled(future: asyncio.Future[_T]) -> None:
@@ -247,13 +391,65 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
 
         def finished(source: concurrent.futures.Future[_T]) -> None:
             if not self.is_closed():
-                self.call_soon_threadsafe(_copy_future_state, source, future)
+                self.call_soon_threadsafe(self._end_job, source, future)
 
+        self._executor_jobs += 1
         future.add_done_callback(cancelled)
         source.add_done_callback(finished)
         return future
 
+    def _end_job(self, source: concurrent.futures.Future[_T], future: asyncio.Future[_T]) -> None:
+        self._executor_jobs -= 1
+        _copy_future_state(source, future)
+
+    async def _shutdown_default_executor(self, *timeout: float | None) -> None:
+        begin = self.time()
+        await super().shutdown_default_executor(*timeout)
+        (limit,) = timeout or (None,)
+        left = None if limit is None else max(0.0, begin + limit - self.time())
+        if not await self._lookups.shutdown(left):
+            warnings.warn(
+                f"The executor did not finishing joining its threads within {limit} seconds.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    if not TYPE_CHECKING:  # the base's stubs tell what there is
+        if sys.version_info >= (3, 12):
+
+            async def shutdown_default_executor(self, timeout=None):
+                """End the default executor and the threads that look names up.
+
+                timeout: in seconds; None: no limit. After it a RuntimeWarning tells of threads that
+                are still at work. A look-up that no task waits for is not waited for here either.
+                """
+                await self._shutdown_default_executor(timeout)
+
+        else:
+
+            async def shutdown_default_executor(self):
+                """End the default executor and the threads that look names up."""
+                await self._shutdown_default_executor()
+
     # Addresses
+
+    async def _look_up(self, func: Callable[..., _T], *args: Any) -> _T:
+        """Return ``func(*args)``, called in a thread for look-ups.
+
+        Where the program has replaced run_in_executor(), or has given the loop a default executor,
+        these do the look-up, as in asyncio.
+        """
+        executor = self._default_executor
+        method = getattr(self.run_in_executor, "__func__", None)
+        is_own = executor is None or executor is self._made_executor
+        if method is not _run_in_executor or not is_own:
+            return await self.run_in_executor(None, func, *args)
+        self._check_closed()
+        if self._debug:
+            self._check_callback(func, "run_in_executor")
+        self._check_default_executor()
+        self._flush_transports()  # as before a job for an executor
+        return cast("_T", await self._lookups.ask(self, func, args))
 
     async def getaddrinfo(
         self,
@@ -265,14 +461,25 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> list[AddrInfo]:
-        """socket.getaddrinfo() in the executor; numeric addresses need none."""
+        """Return what socket.getaddrinfo() says.
+
+        Names are looked up in threads of their own (lookups.py). Numeric addresses need none.
+        """
         if not self._debug:
             found = resolve_literal(host, port, family, type, proto, flags)
             if found is not None:
                 return found
-        return await super().getaddrinfo(
-            host, port, family=family, type=type, proto=proto, flags=flags
+        # From where asyncio takes it, and where tests replace it.
+        func: Callable[..., list[AddrInfo]] = (
+            self._getaddrinfo_debug if self._debug else base_events.socket.getaddrinfo  # type: ignore[attr-defined]
         )
+        return await self._look_up(func, host, port, family, type, proto, flags)
+
+    async def getnameinfo(
+        self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0
+    ) -> tuple[str, str]:
+        """Return what socket.getnameinfo() says, called in a thread for look-ups."""
+        return await self._look_up(base_events.socket.getnameinfo, sockaddr, flags)  # type: ignore[attr-defined]
 
     # Transports
 
@@ -300,6 +507,19 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
     ) -> DatagramTransport:
         self._ensure_fd_no_transport(sock)
         return DatagramTransport(self, sock, protocol, address, waiter, extra)
+
+    if not TYPE_CHECKING:
+
+        async def create_datagram_endpoint(
+            self, protocol_factory, local_addr=None, remote_addr=None, **options
+        ):
+            """Make a datagram transport and its protocol; return both."""
+            transport, protocol = await super().create_datagram_endpoint(
+                protocol_factory, local_addr, remote_addr, **options
+            )
+            if type(transport) is DatagramTransport:  # nobody else reads a socket of the loop's
+                transport._own_socket = options.get("sock") is None
+            return transport, protocol
 
     def _make_read_pipe_transport(
         self,
@@ -466,3 +686,7 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
         if listener is not None:
             listener.stop()
         super()._stop_serving(sock)  # type: ignore[misc]
+
+
+# What EventLoop.run_in_executor was here, for the comparison with what stands there later.
+_run_in_executor: Any = EventLoop.run_in_executor

@@ -84,7 +84,7 @@ class _Pidfd:
 
 
 class ChildWatcher(_Pidfds):  # type: ignore[misc]
-    """What asyncio calls a child watcher, as far as an event loop uses one."""
+    """A child watcher of asyncio, as far as an event loop uses one."""
 
     def __init__(self) -> None:
         self._threads: Any = None
@@ -123,7 +123,7 @@ class ChildWatcher(_Pidfds):  # type: ignore[misc]
 
 
 def has_own_watcher() -> bool:
-    """Whether the program may have chosen how children are watched: up to 3.13 by the policy."""
+    """Return whether the program may have chosen a child watcher: up to 3.13 by the policy."""
     if sys.version_info >= (3, 14):
         return False
     policy: Any = events.get_event_loop_policy()
@@ -135,5 +135,5 @@ def has_own_watcher() -> bool:
 
 
 def improves(watcher: object) -> bool:
-    """Whether a ChildWatcher is to take the place of what asyncio has given to a new loop."""
+    """Return whether a ChildWatcher replaces the watcher that asyncio has given to a new loop."""
     return watcher is None or type(watcher) is _Pidfds

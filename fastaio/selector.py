@@ -1,4 +1,4 @@
-"""What asyncio's own transports ask of the selector of their loop."""
+"""The part of a selector that asyncio's own transports use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EpollSelector:
         self._loop = weakref.ref(loop)
 
     def get_key(self, fd: int) -> selectors.SelectorKey:
-        """As selectors.BaseSelector.get_key(): KeyError for what is not watched."""
+        """Return the key of a watched file; KeyError for other files, as in selectors."""
         loop = self._loop()
         events = 0 if loop is None else loop._watched(fd)
         if not events:

@@ -11,7 +11,14 @@ import functools
 import os
 from pathlib import Path
 
-__all__ = ("default_spin_us",)
+from . import environment
+
+__all__ = ("ENVIRONMENT_VARIABLE", "default_spin_us")
+
+ENVIRONMENT_VARIABLE = "FASTAIO_SPIN_US"
+
+# What loop.spin_us takes.
+_LONGEST_US = 1000
 
 
 def _quota(directory: Path) -> float | None:
@@ -51,14 +58,30 @@ def _cgroup_cpus() -> float | None:
 _cgroup_cpus_once = functools.cache(_cgroup_cpus)
 
 
+def _given_us() -> int | None:
+    """The microseconds of FASTAIO_SPIN_US; None if it is not set, or makes no sense."""
+    text = os.environ.get(ENVIRONMENT_VARIABLE)
+    if not text:
+        return None
+    try:
+        us = int(text)
+    except ValueError:
+        us = -1
+    if 0 <= us <= _LONGEST_US:
+        return us
+    problem = f"{ENVIRONMENT_VARIABLE} must be a number from 0 to {_LONGEST_US}, not {text!r}"
+    environment.warn(problem, "the loop measures whether to spin")
+    return None
+
+
 def default_spin_us() -> int | None:
     """Return loop.spin_us for a new loop: None (the loop measures), or 0 with less than two CPUs.
 
     The environment variable FASTAIO_SPIN_US sets a number of microseconds; 0 switches spinning off.
     """
-    given = os.environ.get("FASTAIO_SPIN_US")
-    if given:
-        return int(given)
+    given = _given_us()
+    if given is not None:
+        return given
     cpus = float(len(os.sched_getaffinity(0)))
     quota = _cgroup_cpus_once()
     if quota is not None:

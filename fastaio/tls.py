@@ -8,11 +8,13 @@ attributes are the ones that asyncio's methods (and libraries) read and set.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from asyncio import sslproto, streams
 from typing import TYPE_CHECKING, Any
 
-from . import _fastaio
+from . import _fastaio, environment
+from .endings import ends_in_its_loop
 
 try:
     import ssl as _ssl
@@ -21,12 +23,81 @@ except ImportError:  # a Python that was built without
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
-__all__ = ("SSLProtocol", "SSLTransport", "ssl_protocol_type", "start_tls")
+__all__ = ("SSLProtocol", "SSLTransport", "describe_tls", "ssl_protocol_type", "start_tls")
+
+ENVIRONMENT_VARIABLE = "FASTAIO_TLS"
 
 _asyncio_protocol = sslproto.SSLProtocol
 
 
+def _may_be_direct() -> bool:
+    """Return whether FASTAIO_TLS lets the data path call OpenSSL directly."""
+    value = os.environ.get(ENVIRONMENT_VARIABLE) or ""
+    if value not in ("", "ssl"):
+        problem = f"{ENVIRONMENT_VARIABLE} must be 'ssl' or empty, not {value!r}"
+        environment.warn(problem, "OpenSSL is called directly")
+    return value != "ssl"
+
+
+#: Up to an early 3.12 asyncio's _abort() does not take the error that its own caller gives it.
+_ABORT_TAKES_ERROR = (
+    getattr(getattr(sslproto.SSLProtocol._abort, "__code__", None), "co_argcount", 2) != 1
+)
+
+#: True on an interpreter without a GIL: threads could use OpenSSL's connection at the same time.
+_NEEDS_CLAIMS = hasattr(_fastaio.TlsTransport, "_end")
+
+
+class _ClaimedSSL:
+    """A program's way to the ``_ssl`` object of a connection: each use claims the loop.
+
+    Python's own object lets another thread in while OpenSSL reads or writes.
+    """
+
+    __slots__ = ("_inner", "_loop")
+
+    def __init__(self, inner: Any, loop: Any) -> None:
+        object.__setattr__(self, "_inner", inner)
+        object.__setattr__(self, "_loop", loop)
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._claimed(getattr, self._inner, name)
+        return functools.partial(self._claimed, value) if callable(value) else value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self._claimed(setattr, self._inner, name, value)
+
+    def _claimed(self, function: Callable[..., Any], *args: Any) -> Any:
+        loop = self._loop
+        loop._claim()  # raises RuntimeError while another thread has the loop
+        try:
+            return function(*args)
+        finally:
+            loop._unclaim()
+
+
+class _ClaimingExtra(dict[str, Any]):
+    """The extra information of a connection whose ``ssl_object`` claims the loop."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self, extra: dict[str, Any], loop: Any) -> None:
+        super().__init__(extra)
+        self._loop = loop
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        known = kwargs.get("ssl_object")
+        inner = getattr(known, "_sslobj", None)
+        if type(known) is _ssl.SSLObject and inner is not None:
+            claimed: Any = _ssl.SSLObject.__new__(_ssl.SSLObject)
+            claimed._sslobj = _ClaimedSSL(inner, self._loop)
+            kwargs["ssl_object"] = claimed
+        super().update(*args, **kwargs)
+
+
+@ends_in_its_loop
 class SSLTransport(_fastaio.TlsTransport, sslproto._SSLProtocolTransport):
     """The transport that an application over TLS writes to."""
 
@@ -38,7 +109,7 @@ class SSLProtocol(_fastaio.TlsProtocol, sslproto.SSLProtocol):
     """asyncio's SSLProtocol with a native data path; the arguments are asyncio's."""
 
     #: Whether the data path may call OpenSSL behind Python's SSLObject, where it finds it.
-    direct = os.environ.get("FASTAIO_TLS", "") != "ssl"
+    direct = _may_be_direct()
 
     if TYPE_CHECKING:
         _app_transport_created: bool
@@ -48,6 +119,8 @@ class SSLProtocol(_fastaio.TlsProtocol, sslproto.SSLProtocol):
         self.__dict__["max_size"] = 0
         super().__init__(*args, **kwargs)
         del self.__dict__["max_size"]
+        if _NEEDS_CLAIMS and hasattr(self._loop, "_claim"):
+            self._extra = _ClaimingExtra(self._extra, self._loop)
 
     def _get_app_transport(self) -> Any:
         if self._app_transport is None:
@@ -65,7 +138,7 @@ class SSLProtocol(_fastaio.TlsProtocol, sslproto.SSLProtocol):
 
     def _abort(self, *args: Any) -> None:
         self._flush_last()
-        super()._abort(*args)
+        super()._abort(*(args if _ABORT_TAKES_ERROR else ()))
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         self._flush_last()
@@ -74,13 +147,27 @@ class SSLProtocol(_fastaio.TlsProtocol, sslproto.SSLProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection below has ended: nothing can be sent any more."""
         self._drop_output()
-        super().connection_lost(exc)
+        self._call_alone(super().connection_lost, exc)
 
 
 def ssl_protocol_type() -> Any:
     """The class to use: ours, unless somebody has put another one in the place of asyncio's."""
     known = sslproto.SSLProtocol is _asyncio_protocol
     return SSLProtocol if known else sslproto.SSLProtocol
+
+
+def describe_tls(loop: asyncio.AbstractEventLoop) -> str:
+    """Tell what encrypts the connections of ``loop``, as a protocol without a connection does."""
+    if _ssl is None:
+        return "none: this Python was built without ssl"
+    context = _ssl.SSLContext(_ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    protocol = SSLProtocol(loop, asyncio.Protocol(), context, None)
+    protocol._sslobj = context.wrap_bio(protocol._incoming, protocol._outgoing)
+    protocol._get_read_buffer_size()  # the first use decides
+    protocol._get_app_transport()._closed = True  # else its end would be a ResourceWarning
+    way = "directly" if protocol._cipher == "openssl" else "by Python's ssl"
+    return f"{_ssl.OPENSSL_VERSION}, {way}"
 
 
 async def start_tls(
@@ -93,7 +180,7 @@ async def start_tls(
     ssl_handshake_timeout: float | None,
     ssl_shutdown_timeout: float | None,
 ) -> asyncio.Transport | None:
-    """What loop.start_tls() does: TLS becomes the protocol of the transport, and has `protocol`."""
+    """Do loop.start_tls(): TLS becomes the protocol of the transport, and has `protocol`."""
     if _ssl is None:
         raise RuntimeError("Python ssl module is not available")
     if not isinstance(sslcontext, _ssl.SSLContext):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from . import _fastaio
+from .endings import ends_in_its_loop
 
 # asyncio's own, of which typeshed does not tell.
 _SelectorDatagramTransport: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
@@ -38,6 +39,7 @@ class _PeerSocket:
         return getattr(self._sock, name)
 
 
+@ends_in_its_loop
 class DatagramTransport(
     _fastaio.DatagramCore,
     _SelectorDatagramTransport,  # type: ignore[misc]
@@ -104,6 +106,7 @@ class DatagramTransport(
         self._let_go()
 
 
+@ends_in_its_loop
 class ReadPipeTransport(_fastaio.ReadPipeCore, _UnixReadPipeTransport):  # type: ignore[misc]
     """The end of a pipe, Unix socket or character device that is read from."""
 
@@ -132,6 +135,7 @@ class ReadPipeTransport(_fastaio.ReadPipeCore, _UnixReadPipeTransport):  # type:
             super()._call_connection_lost(exc)
 
 
+@ends_in_its_loop
 class WritePipeTransport(_fastaio.WritePipeCore, _UnixWritePipeTransport):  # type: ignore[misc]
     """The end of a pipe, Unix socket or character device that is written to."""
 

@@ -22,6 +22,7 @@ have room.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
 import operator
@@ -30,7 +31,7 @@ import stat
 import sys
 import types
 import weakref
-from asyncio import AbstractEventLoop, Future
+from asyncio import AbstractEventLoop, Future, InvalidStateError
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor
@@ -502,7 +503,7 @@ class File(Generic[_Data]):
     def _wake_output_waiters(self) -> None:
         waiters, self._output_waiters = self._output_waiters, []
         for waiter in waiters:
-            if not waiter.done():
+            with contextlib.suppress(InvalidStateError):  # it was cancelled
                 waiter.set_result(None)
 
     def _wake_output_waiters_soon(self) -> None:

@@ -124,10 +124,10 @@ async def make_in_thread(
     waiter: asyncio.Future[None] = loop.create_future()
 
     def finished(job: asyncio.Future[Any]) -> None:
-        if waiter.done():
-            _close_late(loop, job)
-        else:
+        try:
             waiter.set_result(None)
+        except asyncio.InvalidStateError:  # cancelled, maybe by another thread at this moment
+            _close_late(loop, job)
 
     job.add_done_callback(finished)
     try:
@@ -254,9 +254,20 @@ def open(
 ) -> Opening[Any]:
     """Open a file without blocking the loop: ``async with open(...) as f`` or ``await open(...)``.
 
-    The arguments, the methods of the file and the errors are those of the built-in open(). Methods
-    that may block are coroutines. ``executor`` runs blocking calls; by default it is that of the
-    loop. A file belongs to the running loop; ``loop``, if it is given, must be that one.
+    The methods of the file are those of the built-in ``open()``. Methods that may block are
+    coroutines. A file belongs to the running loop.
+
+    Args:
+        path: As in the built-in ``open()``, and so are the arguments that follow.
+        loop: For callers of aiofiles: None, or the running loop.
+        executor: Runs calls that may block. By default it is that of the loop.
+
+    Returns:
+        An object that is awaited, or entered by ``async with``; either gives the file.
+
+    Raises:
+        OSError: The file cannot be opened. This error and the others, those of the built-in
+            ``open()``, come when the object is awaited.
     """
     return Opening(
         _open(path, mode, buffering, encoding, errors, newline, closefd, opener, loop, executor)

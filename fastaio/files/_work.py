@@ -69,10 +69,11 @@ async def outcome(
     def finished(job: asyncio.Future[_T]) -> None:
         if after is not None:
             after()
-        if not waiter.done():
+        try:
             waiter.set_result(None)
-        elif not job.cancelled():
-            job.exception()  # retrieved, so that the loop does not report it
+        except asyncio.InvalidStateError:  # cancelled, maybe by another thread at this moment
+            if not job.cancelled():
+                job.exception()  # retrieved, so that the loop does not report it
 
     job.add_done_callback(finished)
     await waiter
@@ -113,9 +114,11 @@ class Turns:
         """End the turn; the next waiter, if there is one, has it then."""
         while self._waiters:
             waiter = self._waiters.popleft()
-            if not waiter.done():
+            try:
                 waiter.set_result(None)
-                return
+            except asyncio.InvalidStateError:  # cancelled, maybe by another thread at this moment
+                continue
+            return
         self.taken = False
 
 

@@ -21,6 +21,7 @@ typedef struct {
     uint16_t tasks_head;   /* 3.14: the head of that list, in the thread state */
     uint16_t running_loop; /* 3.14: in the thread state */
     uint16_t running_task; /* 3.14: in the thread state */
+    uint16_t thread;       /* 3.14 without a GIL: the thread that has the task in its list */
     bool thread_checked;   /* running_loop and running_task have proved right for a running loop */
 } BaseLayout;
 

@@ -31,6 +31,54 @@
    and connection_lost() each run in a copy of the context that schedules them. */
 #define CONNECTION_HAS_ONE_CONTEXT (PY_VERSION_HEX >= 0x030F0000)
 
+/* From 3.12 on asyncio.wait_for() awaits its argument within timeout(), in the task that calls it. */
+#define WAIT_FOR_USES_TIMEOUT (PY_VERSION_HEX >= 0x030C0000)
+
+/* Raise the interpreter's TypeError for an object that `await` does not take, and for what an __await__()
+   returned that is no iterator; `coroutine`: it is a coroutine, which is not allowed either. */
+static inline void
+compat_refuse_awaitable(PyObject *obj)
+{
+    const char *format = PY_VERSION_HEX >= 0x030E0000
+                             ? "'%.100s' object can't be awaited"
+                             : "object %.100s can't be used in 'await' expression";
+    PyErr_Format(PyExc_TypeError, format, Py_TYPE(obj)->tp_name);
+}
+
+static inline void
+compat_refuse_await_result(PyObject *obj, PyObject *result, bool coroutine)
+{
+    const char *type = Py_TYPE(result)->tp_name;
+    if (PY_VERSION_HEX >= 0x030F0000) {
+        PyErr_Format(PyExc_TypeError, "%s.__await__() must return an iterator, not %s",
+                     Py_TYPE(obj)->tp_name, type);
+    }
+    else if (coroutine) {
+        PyErr_SetString(PyExc_TypeError, "__await__() returned a coroutine");
+    }
+    else {
+        PyErr_Format(PyExc_TypeError, "__await__() returned non-iterator of type '%.100s'", type);
+    }
+}
+
+/* From 3.15 on coroutines have `cr_state`, which inspect.getcoroutinestate() reads. */
+#define COROUTINE_HAS_STATE (PY_VERSION_HEX >= 0x030F0000)
+
+/* From 3.13 on a semaphore's acquire() wakes as many tasks as the value allows when it ends, and _wake_up_next()
+   tells whether it has woken one; before, one, and None. */
+#define SEMAPHORE_WAKES_ALL (PY_VERSION_HEX >= 0x030D0000)
+
+/* From 3.13 on Condition.wait() passes a notification on if it fails, makes its future before it releases the
+   lock, and raises the CancelledError that it got; before, a new one. */
+#define CONDITION_PASSES_NOTIFICATION (PY_VERSION_HEX >= 0x030D0000)
+
+/* From 3.13 on a TaskGroup takes back each cancellation by which it ended the wait for its own tasks; before,
+   task.cancelling() keeps counting it if a task of the group failed while the group waited for its tasks. */
+#define GROUP_UNCANCELS (PY_VERSION_HEX >= 0x030D0000)
+
+/* From 3.13 on queues have shutdown(). */
+#define QUEUE_HAS_SHUTDOWN (PY_VERSION_HEX >= 0x030D0000)
+
 /* Run drop(self), the body of `dealloc`, unless deallocations are nested too deeply: then the
    interpreter calls `dealloc` again once the stack has unwound. `self` must be untracked. A subclass
    written in Python is bounded by its own dealloc, and from 3.14 on the interpreter bounds all. */
@@ -72,6 +120,141 @@ dealloc_finalize(PyObject *self)
     return 0;
 }
 
+/* True if threads run Python one at a time. */
+#ifdef Py_GIL_DISABLED
+#define HAS_GIL 0
+#else
+#define HAS_GIL 1
+#endif
+
+/* The critical section of an object: nothing with a GIL. */
+#if PY_VERSION_HEX < 0x030D0000
+#define Py_BEGIN_CRITICAL_SECTION(obj) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
+/* A word that one thread may read while another one writes it: what was written before shared_store() is there
+   behind a shared_load() that reads the new value. With a GIL these are plain accesses. */
+#ifdef Py_GIL_DISABLED
+#define shared_load(place) __atomic_load_n(place, __ATOMIC_ACQUIRE)
+#define shared_store(place, value) __atomic_store_n(place, value, __ATOMIC_RELEASE)
+#define shared_add(place, number) __atomic_add_fetch(place, number, __ATOMIC_RELAXED)
+/* The same without an order between this word and others. */
+#define relaxed_load(place) __atomic_load_n(place, __ATOMIC_RELAXED)
+#define relaxed_store(place, value) __atomic_store_n(place, value, __ATOMIC_RELAXED)
+/* Add to a word that only this thread changes at present, and that others may read: no atomic addition. */
+#define relaxed_add(place, number) relaxed_store(place, *(place) + (number))
+/* Set a pointer to NULL, and return the old one. */
+#define shared_clear(place) __atomic_exchange_n(place, NULL, __ATOMIC_ACQ_REL)
+/* Set a bool that is false, and return true. Return false if it is true already. */
+#define shared_take(place) (!__atomic_exchange_n(place, true, __ATOMIC_ACQUIRE))
+#else
+#define shared_load(place) (*(place))
+#define shared_store(place, value) (*(place) = (value))
+#define shared_add(place, number) (*(place) += (number))
+#define relaxed_load(place) (*(place))
+#define relaxed_store(place, value) (*(place) = (value))
+#define relaxed_add(place, number) (*(place) += (number))
+#define shared_clear(place)                                                                         \
+    ({                                                                                             \
+        __typeof__(*(place)) old_ = *(place);                                                      \
+        *(place) = NULL;                                                                           \
+        old_;                                                                                      \
+    })
+#define shared_take(place) (!*(place) && (*(place) = true))
+#endif
+
+/* compat_immortalise(): without a GIL, references to this new object of the caller cost nothing and it is never
+   freed. It is for what every thread uses for each operation: a count that two threads write is a cache line that
+   moves between their processors. */
+#ifdef Py_GIL_DISABLED
+#define compat_immortalise(obj) Py_SET_REFCNT(obj, (Py_ssize_t)UINT32_MAX + 1)
+#else
+#define compat_immortalise(obj) ((void)(obj))
+#endif
+
+#ifdef Py_GIL_DISABLED
+/* compat_disown(): give an object without references one reference, which any thread may drop for good. The thread
+   that has made the object would have to run to do that. */
+static inline void
+compat_disown(PyObject *obj)
+{
+    __atomic_store_n(&obj->ob_tid, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&obj->ob_ref_local, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&obj->ob_ref_shared, _Py_REF_SHARED(1, _Py_REF_MERGED), __ATOMIC_RELEASE);
+}
+
+/* compat_try_incref(): make a reference to an object of which there may be none left, in memory that is not freed yet.
+   Return false if there is none. Before, the owner calls compat_allow_try_incref() for the object. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define compat_allow_try_incref(obj) PyUnstable_EnableTryIncRef(obj)
+#define compat_try_incref(obj) PyUnstable_TryIncRef(obj)
+#else
+static inline void
+compat_allow_try_incref(PyObject *obj)
+{
+    /* What the interpreter does for an object that gets a weak reference. */
+    Py_ssize_t shared = __atomic_load_n(&obj->ob_ref_shared, __ATOMIC_RELAXED);
+    while ((shared & _Py_REF_SHARED_FLAG_MASK) == 0
+           && !__atomic_compare_exchange_n(&obj->ob_ref_shared, &shared,
+                                           shared | _Py_REF_MAYBE_WEAKREF, true, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_RELAXED)) {
+    }
+}
+
+static inline bool
+compat_try_incref(PyObject *obj)
+{
+    if (__atomic_load_n(&obj->ob_tid, __ATOMIC_RELAXED) == _Py_ThreadId()) {
+        if (__atomic_load_n(&obj->ob_ref_local, __ATOMIC_RELAXED) == 0) {
+            return false;
+        }
+        Py_INCREF(obj);
+        return true;
+    }
+    Py_ssize_t shared = __atomic_load_n(&obj->ob_ref_shared, __ATOMIC_RELAXED);
+    do {
+        if (shared == 0 || shared == _Py_REF_MERGED) {
+            return false;
+        }
+    } while (!__atomic_compare_exchange_n(&obj->ob_ref_shared, &shared,
+                                          shared + (1 << _Py_REF_SHARED_SHIFT), true,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+    return true;
+}
+#endif
+#else
+#define compat_allow_try_incref(obj) ((void)(obj))
+#endif
+
+/* Return a new reference to an object that a table has borrowed; NULL, without an exception, if its last reference
+   is gone. Without a GIL another thread may drop that reference at this moment. So try_ref_enable() must come
+   before, and what frees the object's memory must exclude the caller. */
+static inline PyObject *
+try_ref(PyObject *obj)
+{
+#ifdef Py_GIL_DISABLED
+    return compat_try_incref(obj) ? obj : NULL;
+#else
+    return is_dying(obj) ? NULL : Py_NewRef(obj);
+#endif
+}
+
+/* Prepare an object, to which the caller has a reference, for try_ref() in other threads. */
+static inline void
+try_ref_enable(PyObject *obj)
+{
+    compat_allow_try_incref(obj);
+}
+
+/* A future is initialised once: from 3.15 on, and without a GIL, where threads use its loop without a lock. Before
+   that __init__() may be called again. */
+#if PY_VERSION_HEX >= 0x030F0000 || defined(Py_GIL_DISABLED)
+#define FUTURE_INIT_ONCE 1
+#else
+#define FUTURE_INIT_ONCE 0
+#endif
+
 /* Up to 3.12 the library does not export PySignal_SetWakeupFd(), which any thread may call. */
 #define HAS_SET_WAKEUP_FD (PY_VERSION_HEX >= 0x030D0000)
 
@@ -92,7 +275,7 @@ compat_inline_values_are_blank(PyObject *obj)
 #ifdef Py_TPFLAGS_INLINE_VALUES
     const PyTypeObject *type = Py_TYPE(obj);
     if (type->tp_flags & Py_TPFLAGS_INLINE_VALUES) {
-#if defined(Py_GIL_DISABLED) || PY_VERSION_HEX >= 0x03100000
+#if PY_VERSION_HEX >= 0x03100000
         return false; /* the layout is unknown */
 #else
         const struct {
@@ -106,14 +289,38 @@ compat_inline_values_are_blank(PyObject *obj)
     return true;
 }
 
+/* Return true if an object has no attributes outside of its fields. Its type is made from a spec and derives from
+   a class written in Python: such a type keeps attributes behind the fields from 3.14 on. False may also mean that
+   the answer is unknown. */
+static inline bool
+compat_has_no_attributes(PyObject *obj)
+{
+#if PY_VERSION_HEX >= 0x03100000
+    (void)obj;
+    return false;
+#elif defined(Py_GIL_DISABLED) /* the collector keeps nothing in front of an object */
+    return shared_load(&((void **)obj)[-1]) == NULL && compat_inline_values_are_blank(obj);
+#elif PY_VERSION_HEX >= 0x030E0000
+    return ((void **)obj)[-3] == NULL && compat_inline_values_are_blank(obj);
+#elif PY_VERSION_HEX >= 0x030C0000
+    return ((void **)obj)[-3] == NULL;
+#else
+    return ((void **)obj)[-3] == NULL && ((void **)obj)[-4] == NULL;
+#endif
+}
+
 /* Return true if the words in front of an object of asyncio's types hold no attributes and no weak
    references. Always true on versions that keep both among the fields, where the caller looks; always
    false on unknown versions. */
 static inline bool
 compat_prefix_is_blank(PyObject *obj)
 {
-#if defined(Py_GIL_DISABLED) || PY_VERSION_HEX >= 0x03100000
+#if PY_VERSION_HEX >= 0x03100000
     return false;
+#elif defined(Py_GIL_DISABLED) /* the collector keeps nothing in front of an object */
+    void **words = (void **)obj;
+    return shared_load(&words[-1]) == NULL && shared_load(&words[-2]) == NULL
+           && compat_inline_values_are_blank(obj);
 #elif PY_VERSION_HEX >= 0x030D0000
     void **words = (void **)obj;
     return words[-3] == NULL && words[-4] == NULL && compat_inline_values_are_blank(obj);
@@ -195,11 +402,41 @@ PyWeakref_GetRef(PyObject *ref, PyObject **result)
 }
 #endif
 
+/* Set *number to the value of an exact int if that is small, and return true. Else return false. */
+static inline bool
+compat_small_int(PyObject *obj, long *number)
+{
+    if (!PyLong_CheckExact(obj)) {
+        return false;
+    }
+#if PY_VERSION_HEX >= 0x030C0000
+    if (!PyUnstable_Long_IsCompact((PyLongObject *)obj)) {
+        return false;
+    }
+    *number = (long)PyUnstable_Long_CompactValue((PyLongObject *)obj);
+#else
+    Py_ssize_t size = Py_SIZE(obj);
+    if (size < -1 || size > 1) {
+        return false;
+    }
+    *number = (long)size * (long)((PyLongObject *)obj)->ob_digit[0];
+#endif
+    return true;
+}
+
+/* Return how many frames of its origin a new coroutine keeps: see
+   sys.set_coroutine_origin_tracking_depth(). */
+static inline int
+compat_origin_depth(void)
+{
+    return PyThreadState_Get()->coroutine_origin_tracking_depth;
+}
+
 /* Return a number that changes with each change of the class or its bases; 0 if it is not known. */
 static inline unsigned
 compat_type_tag(const PyTypeObject *type)
 {
-    return type->tp_version_tag;
+    return __atomic_load_n(&type->tp_version_tag, __ATOMIC_RELAXED);
 }
 
 #if PY_VERSION_HEX < 0x030C0000

@@ -9,6 +9,39 @@
 
 #define POOL_CAPACITY 256
 
+#ifdef Py_GIL_DISABLED
+
+/* Without a GIL the allocator has free memory for each thread, and a pool that threads share would need a
+   lock: nothing is kept. */
+typedef struct {
+    char nothing[0];
+} Pool;
+
+static inline PyObject *
+pool_take(Pool *Py_UNUSED(pool), PyTypeObject *type)
+{
+    return PyObject_GC_New(PyObject, type);
+}
+
+static inline PyObject *
+pool_alloc(Pool *Py_UNUSED(pool), PyTypeObject *type)
+{
+    return PyType_GenericAlloc(type, 0);
+}
+
+static inline void
+pool_give(Pool *Py_UNUSED(pool), PyObject *obj)
+{
+    PyObject_GC_Del(obj);
+}
+
+static inline void
+pool_close(Pool *Py_UNUSED(pool))
+{
+}
+
+#else
+
 typedef struct {
     PyObject *items[POOL_CAPACITY];
     size_t count;
@@ -63,5 +96,7 @@ pool_close(Pool *pool)
         PyObject_GC_Del(pool->items[--pool->count]);
     }
 }
+
+#endif
 
 #endif

@@ -3,14 +3,6 @@
 
 /* ---- attributes of classes ------------------------------------------------------------------- */
 
-/* Return the version of a class to compare with; for an unknown version a number that never matches. */
-static unsigned
-known_tag(const PyTypeObject *type)
-{
-    unsigned tag = compat_type_tag(type);
-    return tag ? tag : ~0u;
-}
-
 bool
 watched_name_look(WatchedName *watched)
 {
@@ -18,15 +10,17 @@ watched_name_look(WatchedName *watched)
         return false; /* the module has been cleared */
     }
     PyObject *raised = PyErr_GetRaisedException();
+    Look look = look_begin(watched->type);
     PyObject *current = PyObject_GetAttr((PyObject *)watched->type, watched->name);
-    watched->replaced = current != watched->original;
-    watched->tag = known_tag(watched->type); /* reading an attribute gives a class its version */
+    look.found = current != watched->original;
+    look_end(&look, watched->type);
+    look_store(&watched->look, look);
     Py_XDECREF(current);
     PyErr_Clear();
     if (raised != NULL) {
         PyErr_SetRaisedException(raised);
     }
-    return watched->replaced;
+    return look.found;
 }
 
 /* Take the present value of type.name as the original. Return 0, or -1 with an exception. */
@@ -42,8 +36,9 @@ watch_name(WatchedName *watched, PyObject *type, const char *name)
         return -1;
     }
     watched->type = (PyTypeObject *)Py_NewRef(type);
+    watched->look = look_begin(watched->type);
     watched->original = PyObject_GetAttr(type, watched->name);
-    watched->tag = known_tag(watched->type);
+    look_end(&watched->look, watched->type);
     return watched->original ? 0 : -1;
 }
 
@@ -63,7 +58,7 @@ name_clear(WatchedName *watched)
 {
     PyTypeObject *type = watched->name != NULL ? watched->type : NULL;
     watched->type = &PyBaseObject_Type;
-    watched->replaced = false;
+    watched->look = (Look){0};
     Py_CLEAR(watched->name);
     Py_CLEAR(watched->original);
     Py_XDECREF(type);
@@ -118,7 +113,7 @@ clock_changes(PyDict_WatchEvent event, PyObject *Py_UNUSED(dict), PyObject *key,
     }
     uint64_t *changes = changes_of_interpreter(NULL);
     if (changes != NULL) {
-        ++*changes;
+        shared_add(changes, 1);
     }
     return 0;
 }

@@ -9,13 +9,61 @@
 
 #include "base/compat.h"
 
+/* The result of a look at a class. It holds while the class has that version. One word of the CPU's: any thread may
+   look, and compare. */
+typedef struct {
+    unsigned tag; /* the version of the class; ~0u: not known, so the next question looks again */
+    unsigned found;
+} __attribute__((aligned(8))) Look;
+
+typedef uint64_t __attribute__((may_alias)) LookWord;
+
+static inline Look
+look_load(const Look *place)
+{
+#ifdef Py_GIL_DISABLED
+    uint64_t word = relaxed_load((const LookWord *)place);
+    Look look;
+    memcpy(&look, &word, sizeof(look));
+    return look;
+#else
+    return *place;
+#endif
+}
+
+static inline void
+look_store(Look *place, Look look)
+{
+#ifdef Py_GIL_DISABLED
+    uint64_t word;
+    memcpy(&word, &look, sizeof(word));
+    relaxed_store((LookWord *)place, word);
+#else
+    *place = look;
+#endif
+}
+
+/* Begin a look, and end it after the attributes have been read, which gives a class its version. */
+static inline Look
+look_begin(const PyTypeObject *type)
+{
+    return (Look){.tag = HAS_GIL ? 0 : compat_type_tag(type)};
+}
+
+static inline void
+look_end(Look *look, const PyTypeObject *type)
+{
+    unsigned tag = compat_type_tag(type);
+    /* Another version than at the beginning: another thread may have changed the class in between. */
+    look->tag = tag != 0 && (HAS_GIL || tag == look->tag) ? tag : ~0u;
+}
+
 /* An attribute of one of asyncio's classes. */
 typedef struct {
     PyTypeObject *type; /* owned */
     PyObject *name;     /* owned */
     PyObject *original; /* owned: its value when the module was loaded */
-    unsigned tag;       /* the version of the class at the last look */
-    bool replaced;      /* the result of the last look */
+    Look look;          /* whether it is replaced */
 } WatchedName;
 
 /* The clock of asyncio's loops: the name `time` in base_events, and the name `monotonic` in that module. */
@@ -43,8 +91,8 @@ bool watched_name_look(WatchedName *watched);
 static inline bool
 watched_name_is_replaced(WatchedName *watched)
 {
-    return watched->tag == compat_type_tag(watched->type) ? watched->replaced
-                                                          : watched_name_look(watched);
+    Look look = look_load(&watched->look);
+    return look.tag == compat_type_tag(watched->type) ? look.found != 0 : watched_name_look(watched);
 }
 
 /* Return true if a tracer has replaced Handle._run. */
@@ -61,9 +109,25 @@ static inline uint64_t
 watched_clock_version(const WatchedClock *clock)
 {
 #if PY_VERSION_HEX >= 0x030C0000
-    return *clock->changes;
+    return shared_load(clock->changes);
 #else
     return compat_dict_version(clock->time_dict) + compat_dict_version(clock->base_dict);
+#endif
+}
+
+/* Wait until the changes that are counted are made. Without a GIL a thread counts a change first, and then makes it,
+   all within the critical section of the dict. */
+static inline void
+watched_clock_settle(const WatchedClock *clock)
+{
+#ifdef Py_GIL_DISABLED
+    PyCriticalSection section;
+    PyCriticalSection_Begin(&section, clock->time_dict);
+    PyCriticalSection_End(&section);
+    PyCriticalSection_Begin(&section, clock->base_dict);
+    PyCriticalSection_End(&section);
+#else
+    (void)clock;
 #endif
 }
 

@@ -8,6 +8,9 @@ state_add_type(PyObject *module, PyType_Spec *spec, PyObject *base)
     if (type != NULL && PyModule_AddType(module, type) < 0) {
         Py_CLEAR(type);
     }
+    if (type != NULL) {
+        compat_immortalise(type);
+    }
     return type;
 }
 
@@ -91,9 +94,15 @@ state_init(fastaio_state *st)
 int
 state_traverse(fastaio_state *st, visitproc visit, void *arg)
 {
+#ifdef Py_GIL_DISABLED
+    Py_VISIT(st->GuardedMethodType);
+    Py_VISIT(st->GuardedAttributeType);
+#endif
     Py_VISIT(st->FutureType);
     Py_VISIT(st->TaskType);
     Py_VISIT(st->AwaitType);
+    Py_VISIT(st->DoneCallbackType);
+    Py_VISIT(st->GatheringFutureType);
     Py_VISIT(st->HandleType);
     Py_VISIT(st->TimerHandleType);
     Py_VISIT(st->LoopType);
@@ -120,6 +129,8 @@ state_traverse(fastaio_state *st, visitproc visit, void *arg)
     Py_VISIT(st->awaited_by_add);
     Py_VISIT(st->awaited_by_discard);
     Py_VISIT(st->loop_hooks);
+    Py_VISIT(st->spare_stop);
+    Py_VISIT(st->known_loop);
     return replaced_traverse(&st->replaced, visit, arg);
 }
 
@@ -128,12 +139,19 @@ state_clear(fastaio_state *st)
 {
     pool_close(&st->handle_pool);
     pool_close(&st->await_pool);
+    pool_close(&st->done_callback_pool);
     pool_close(&st->future_pool);
     pool_close(&st->task_pool);
     pool_close(&st->read_op_pool);
+#ifdef Py_GIL_DISABLED
+    Py_CLEAR(st->GuardedMethodType);
+    Py_CLEAR(st->GuardedAttributeType);
+#endif
     Py_CLEAR(st->FutureType);
     Py_CLEAR(st->TaskType);
     Py_CLEAR(st->AwaitType);
+    Py_CLEAR(st->DoneCallbackType);
+    Py_CLEAR(st->GatheringFutureType);
     Py_CLEAR(st->HandleType);
     Py_CLEAR(st->TimerHandleType);
     Py_CLEAR(st->LoopType);
@@ -159,6 +177,8 @@ state_clear(fastaio_state *st)
 #undef X
     Py_CLEAR(st->context_kwname);
     Py_CLEAR(st->loop_hooks);
+    Py_CLEAR(st->spare_stop);
+    Py_CLEAR(st->known_loop);
     replaced_clear(&st->replaced);
     Py_CLEAR(st->current_tasks);
     Py_CLEAR(st->swap_current_task);

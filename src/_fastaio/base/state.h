@@ -7,9 +7,11 @@
 #include "base/pool.h"
 #include "base/replaced.h"
 
+#include <stdatomic.h>
+
 /* Interned strings for hot or repeated paths: X(name) makes st->str_name with the text "name". */
 #define FASTAIO_NAMES(X)                                                                           \
-    X(__name__) X(__kwdefaults__) X(_asyncio_future_blocking) X(add_done_callback) X(accept)       \
+    X(__name__) X(__qualname__) X(func) X(__kwdefaults__) X(_asyncio_future_blocking) X(add_done_callback) X(accept)       \
     X(buffer_updated)                                                                              \
     X(call_exception_handler) X(call_at) X(call_soon) X(cancel) X(close) X(connection_lost)        \
     X(connection_made) X(context) X(create_task) X(create_future) X(data_received)                 \
@@ -27,7 +29,11 @@
     X(get_extra_info) X(_do_handshake) X(_do_flush) X(_do_shutdown) X(_call_eof_received)          \
     X(_start_shutdown) X(datagram_received) X(error_received) X(_read_ready) X(_extra)             \
     X(_read_eof) X(_write_ready) X(_add_writer) X(_remove_writer) X(_write_end)                    \
-    X(_maybe_pause_protocol) X(_maybe_resume_protocol) X(_run) X(_run_once)
+    X(_maybe_pause_protocol) X(_maybe_resume_protocol) X(_run) X(_run_once)                        \
+    X(append) X(popleft) X(remove) X(_get_loop) X(acquire) X(release) X(locked) X(cr_await)        \
+    X(_wake_up_next) X(notify_all) X(wait) X(set) X(clear) X(empty) X(full) X(qsize) X(pop)        \
+    X(put_nowait) X(get_nowait) X(_init) X(_get) X(_put) X(_wakeup_next) X(msg)          \
+    X(call_soon_threadsafe)
 
 /* Python objects looked up once, when the module is loaded: X(field, module, attribute). */
 #define FASTAIO_IMPORTS(X)                                                                         \
@@ -40,6 +46,11 @@
     X(asyncio_BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                               \
     X(asyncio_SelectorLoop, "asyncio.unix_events", "_UnixSelectorEventLoop")                       \
     X(get_event_loop, "asyncio.events", "get_event_loop")                                          \
+    X(get_running_loop, "asyncio.events", "_get_running_loop")                                     \
+    X(current_task, "asyncio.tasks", "current_task")                                               \
+    X(asyncio_Timeout, "asyncio.timeouts", "Timeout")                                              \
+    X(timeout_states, "asyncio.timeouts", "_State")                                                \
+    X(asyncio_wait_for, "asyncio.tasks", "wait_for")                                               \
     X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")              \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                                      \
     X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")                                \
@@ -50,6 +61,8 @@
     X(format_callback_source, "asyncio.format_helpers", "_format_callback_source")                 \
     X(handle_extract_stack, "asyncio.format_helpers", "extract_stack")                             \
     X(extract_stack, "traceback", "extract_stack")                                                 \
+    X(convert_future_exc, "asyncio.futures", "_convert_future_exc")                                \
+    X(queue_Empty, "queue", "Empty")                                                               \
     X(deque, "collections", "deque")                                                               \
     X(nullcontext, "contextlib", "nullcontext")                                                    \
     X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                            \
@@ -78,6 +91,7 @@
 struct LoopObject;
 typedef struct TaskObject TaskObject;
 typedef struct TlsState TlsState;
+typedef struct Primitives Primitives;
 
 /* Hand received bytes to a protocol whose data path is native, in place of its get_buffer() and
    buffer_updated(). `data` may lie in the loop's receive buffer: the function uses the bytes before it
@@ -93,16 +107,32 @@ typedef struct {
 
 /* The last look at StreamReader and StreamReaderProtocol of asyncio, whose methods others may replace. */
 typedef struct {
-    PyObject *functions;   /* owned: the methods when the module was loaded */
-    unsigned reader_tag;   /* the versions of the two classes at that look */
-    unsigned protocol_tag;
-    bool intact;           /* both classes have the methods that they were loaded with */
+    PyObject *functions; /* owned: the methods when the module was loaded */
+    /* The versions of the two classes at that look, and in the lowest bit whether both had the methods that they
+       were loaded with; 0: none. One word, since each thread may look. */
+    _Atomic uint64_t look;
 } ReaderClasses;
 
+/* deque.c: the C functions of collections.deque's methods; NULL: called by name. */
+typedef struct {
+    PyCFunction append;
+    PyCFunction popleft;
+    PyCFunction remove;
+} DequeFunctions;
+
 typedef struct fastaio_state {
+#ifdef Py_GIL_DISABLED
+    PyMutex lock; /* of rare tables: state_lock() */
+    PyMutex prepare_lock;           /* of registry_prepare_first() */
+    unsigned long preparing_thread; /* the thread that is in there; 0: none */
+    PyTypeObject *GuardedMethodType; /* guard.c */
+    PyTypeObject *GuardedAttributeType;
+#endif
     PyTypeObject *FutureType;
     PyTypeObject *TaskType;
     PyTypeObject *AwaitType; /* the iterator of future.__await__() */
+    PyTypeObject *DoneCallbackType;
+    PyTypeObject *GatheringFutureType; /* gather.c */
     PyTypeObject *HandleType;
     PyTypeObject *TimerHandleType;
     PyTypeObject *LoopType;
@@ -115,6 +145,8 @@ typedef struct fastaio_state {
     PyTypeObject *ReaderCoreType;      /* streamreader_core.c */
     PyTypeObject *ReadOpType;          /* streamreader_op.c */
     PyTypeObject *FileOpType;          /* file_op.c */
+    PyTypeObject *JobType;             /* job.c */
+    PyTypeObject *JobQueueType;        /* job_queue.c */
     PyTypeObject *DatagramCoreType;    /* datagram.c */
     PyTypeObject *ReadPipeCoreType;    /* pipe_read.c */
     PyTypeObject *WritePipeCoreType;   /* pipe_write.c */
@@ -126,6 +158,9 @@ typedef struct fastaio_state {
     FASTAIO_IMPORTS(X)
     FASTAIO_OPTIONAL_IMPORTS(X)
 #undef X
+    PyObject *spare_stop;     /* coro.c: a StopIteration to be used again; or NULL */
+    bool spare_stop_is_full;  /* it still has the result that it was raised with */
+    PyTypeObject *known_loop; /* the last type that loop_is_native() has found to be one of ours; or NULL */
     PyObject *context_kwname; /* ("context",) */
     PyObject *loop_hooks;     /* overrides.c: the native methods that others may replace */
 
@@ -144,17 +179,22 @@ typedef struct fastaio_state {
     uint64_t own_task_numbers; /* the last number, if asyncio's is not found */
 
     unsigned fork_count;               /* os.fork() calls between the module's loading and this process */
+    unsigned fork_calls;               /* the same, with the os.fork() calls of this process */
     struct LoopObject *fork_listeners; /* fork.c: the loops whose pollers are told of a fork */
     struct Keeper *keeper;             /* keeper.h: sends output while a callback blocks */
+    struct Recorder *recorder;         /* recorder.h: notices callbacks that block a loop */
     struct SignalPipe *signal_pipes;   /* signal_pipe.c: the open ones */
     bool wakeup_slot_proved;           /* signal_pipe.c: wakeup_slot_read() has proved right */
 
     Pool handle_pool; /* of Handles and TimerHandles */
     Pool await_pool;
+    Pool done_callback_pool;
     Pool future_pool;
     Pool task_pool;
     Pool read_op_pool;
 
+    DequeFunctions deque_functions;
+    Primitives *primitives;       /* primitives.h */
     ReaderClasses reader_classes; /* streamreader_core.c */
     Replaced replaced;
     NativeFeed native_feed;       /* set by TLS */
@@ -185,6 +225,25 @@ state_of_dying(PyTypeObject *type)
     PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
     return module ? state_of_module(module) : NULL;
 }
+
+/* Lock the rare tables of the state, which threads may change at the same time without a GIL: the list of tasks
+   up to 3.13, `fork_listeners`, `keeper`, `recorder`, `signal_pipes`. Between the two calls there is no call into
+   Python, and no reference is dropped. With a GIL both are nothing. */
+#ifdef Py_GIL_DISABLED
+#define state_lock(st) PyMutex_Lock(&(st)->lock)
+#define state_unlock(st) PyMutex_Unlock(&(st)->lock)
+/* In a child of os.fork(): forget threads that the child has not got; as mutex_after_fork(). */
+static inline void
+state_locks_after_fork(fastaio_state *st)
+{
+    st->lock = (PyMutex){0};
+    st->prepare_lock = (PyMutex){0};
+}
+#else
+#define state_lock(st) ((void)(st))
+#define state_unlock(st) ((void)(st))
+#define state_locks_after_fork(st) ((void)(st))
+#endif
 
 /* Drop the result of a call. Return 0, or -1 if the result is NULL. */
 static inline int

@@ -5,17 +5,15 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/kernel.h"
+
 /* Constants of the kernel, whose headers may be older than the kernel itself. */
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x00000008
-#endif
-#ifndef SYS_openat2
-#define SYS_openat2 437
 #endif
 #define RESOLVE_ONLY_CACHED 0x20
 #define MAGIC_TMPFS         0x01021994
@@ -57,7 +55,7 @@ is_memory(int fd)
 static ssize_t
 copy_now(int fd, const struct iovec *part, int64_t offset)
 {
-    ssize_t got = preadv2(fd, part, 1, offset, RWF_NOWAIT);
+    ssize_t got = kernel_preadv2(fd, part, 1, offset, RWF_NOWAIT);
     if (got < 0 && errno == EOPNOTSUPP && is_memory(fd)) {
         got = offset < 0 ? readv(fd, part, 1) : preadv(fd, part, 1, offset);
     }

@@ -1,7 +1,7 @@
 /* file_op.c: the type FileOp, and the functions of the module that submit one. */
 #include "files/file_op.h"
 #include "task/future.h"
-#include "loop/loop.h"
+#include "loop/ending.h"
 #include "poll/uring.h"
 
 #include <errno.h>
@@ -148,7 +148,8 @@ settle_future(FileOp *self, int32_t result)
     if (value == NULL && exc == NULL) {
         exc = PyErr_GetRaisedException();
     }
-    rc = value ? future_set_result(core, value) : future_set_exception(core, exc);
+    rc = value ? future_set_result_unless_done(core, value)
+               : future_set_exception_unless_done(core, exc);
     Py_XDECREF(value);
     Py_XDECREF(exc);
     if (rc < 0) {
@@ -441,6 +442,13 @@ op_cancel(PyObject *obj, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* Return the loop whose claim guards the operation, borrowed. */
+static PyObject *
+loop_of(PyObject *obj)
+{
+    return (PyObject *)((FileOp *)obj)->loop;
+}
+
 static int
 op_traverse(PyObject *obj, visitproc visit, void *arg)
 {
@@ -472,6 +480,9 @@ op_clear(PyObject *obj)
     return 0;
 }
 
+GUARD_CLEAR(op_clear, loop_of)
+GUARD_DEALLOC(op_dealloc, loop_of)
+
 static void
 op_drop(PyObject *obj)
 {
@@ -485,7 +496,7 @@ static void
 op_dealloc(PyObject *obj)
 {
     PyObject_GC_UnTrack(obj);
-    DEALLOC_BOUNDED(obj, op_dealloc, op_drop);
+    DEALLOC_BOUNDED(obj, GUARDED(op_dealloc), op_drop);
 }
 
 static PyMethodDef op_methods[] = {
@@ -506,8 +517,8 @@ static PyMemberDef op_members[] = {
 static PyType_Slot op_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("An operation on a file, in flight on a loop's io_uring.")},
     {Py_tp_traverse, op_traverse},
-    {Py_tp_clear, op_clear},
-    {Py_tp_dealloc, op_dealloc},
+    {Py_tp_clear, GUARDED(op_clear)},
+    {Py_tp_dealloc, GUARDED(op_dealloc)},
     {Py_tp_methods, op_methods},
     {Py_tp_members, op_members},
     {0, NULL},
@@ -534,27 +545,60 @@ ring_knows(PyObject *module, PyObject *args)
     return PyBool_FromLong(get_ring_loop(module, obj, opcode, &loop));
 }
 
+/* Call a function of (loop, ...) within the claim of the loop. */
+static PyObject *
+call_claimed(PyObject *module, PyObject *args, PyCFunction function)
+{
+    PyObject *loop = PyTuple_GET_SIZE(args) ? PyTuple_GET_ITEM(args, 0) : NULL;
+    Guard guard;
+    if (HAS_GIL || loop == NULL || !loop_is_native(state_of_module(module), loop)) {
+        return function(module, args);
+    }
+    if (guard_begin(&guard, module, loop) < 0) {
+        return NULL;
+    }
+    PyObject *result = function(module, args);
+    guard_end(&guard);
+    return result;
+}
+
+#define CLAIMED(function)                                                                          \
+    static PyObject *claimed_##function(PyObject *module, PyObject *args)                          \
+    {                                                                                              \
+        return call_claimed(module, args, function);                                               \
+    }
+
+CLAIMED(ring_read)
+CLAIMED(ring_write)
+CLAIMED(ring_knows)
+CLAIMED(ring_call)
+
 static PyMethodDef functions[] = {
-    {"_ring_read", ring_read, METH_VARARGS,
+    {"_ring_read", claimed_ring_read, METH_VARARGS,
      PyDoc_STR("_ring_read(loop, fd, size, offset, once=False)\n\n"
                "Submit a read. Return its FileOp, or None if the loop has no io_uring.\n"
                "once: a short read is the answer.")},
-    {"_ring_write", ring_write, METH_VARARGS,
+    {"_ring_write", claimed_ring_write, METH_VARARGS,
      PyDoc_STR("_ring_write(loop, fd, data, offset)\n\n"
                "Submit a write of bytes, or of a list of bytes. Return like _ring_read().")},
-    {"_ring_knows", ring_knows, METH_VARARGS,
+    {"_ring_knows", claimed_ring_knows, METH_VARARGS,
      PyDoc_STR("_ring_knows(loop, opcode)\n\n"
                "Return whether the loop has an io_uring whose kernel knows the request.")},
-    {"_ring_call", ring_call, METH_VARARGS,
+    {"_ring_call", claimed_ring_call, METH_VARARGS,
      PyDoc_STR("_ring_call(loop, opcode, fd, path, path2, length, flags)\n\n"
                "Submit a request that moves no data. Return like _ring_read().")},
     {NULL, NULL, 0, NULL},
 };
+
+static const GuardRules op_rules = {loop_of, NULL};
 
 int
 file_op_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->FileOpType = state_add_type(module, &op_spec, NULL);
-    return st->FileOpType ? PyModule_AddFunctions(module, functions) : -1;
+    if (st->FileOpType == NULL || guard_type(st, st->FileOpType, &op_rules) < 0) {
+        return -1;
+    }
+    return PyModule_AddFunctions(module, functions);
 }

@@ -19,12 +19,7 @@ check_callback(LoopObject *loop, PyObject *callback, const char *method)
 static int
 push_handle(LoopObject *loop, HandleObject *handle)
 {
-    ReadyEntry *entry = ready_push(&loop->ready);
-    if (entry == NULL) {
-        return -1;
-    }
-    *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = Py_NewRef((PyObject *)handle)};
-    return 0;
+    return loop_push(loop, (ReadyEntry){.kind = READY_HANDLE, .obj = (PyObject *)handle});
 }
 
 /* The signature of a call_*() method: (callback, *args), or (time, callback, *args). */
@@ -101,14 +96,14 @@ make_handle(LoopObject *loop, const char *method, const Call *call, bool check_t
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    if (loop->watchdog.debug
+    if (relaxed_load(&loop->watchdog.debug)
         && ((check_thread && loop_check_thread(loop) < 0)
             || check_callback(loop, call->callback, method) < 0)) {
         return NULL;
     }
     HandleObject *handle = handle_new(loop->st, (PyObject *)loop, call->callback, call->args,
                                       call->arg_count, call->context, call->time != NULL);
-    if (handle != NULL && loop->watchdog.debug && handle_keep_source(loop->st, handle) < 0) {
+    if (handle != NULL && relaxed_load(&loop->watchdog.debug) && handle_keep_source(loop->st, handle) < 0) {
         Py_CLEAR(handle);
     }
     return handle;
@@ -134,28 +129,6 @@ loop_call_soon_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
     return (PyObject *)handle;
 }
 
-/* Wake the loop if it waits. Return 0, or -1 with an exception of a replaced _write_to_self(). */
-static int
-wake(LoopObject *loop)
-{
-    if (loop_overrides(loop) & OVERRIDE_WRITE_TO_SELF) {
-        PyObject *result =
-            PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str__write_to_self);
-        Py_XDECREF(result);
-        if (result == NULL) {
-            return -1;
-        }
-    }
-    /* The plain load comes first because it is cheap. The loop stores `blocked`, then reads its queue, both
-       with the GIL held; so a push that the loop has not seen comes after the store. */
-    if (atomic_load(&loop->wait.blocked) && atomic_exchange(&loop->wait.blocked, false)
-        && loop->poller != NULL && !loop_is_copy(loop)) {
-        loop->metrics.wakeups++;
-        loop->poller->methods->wake(loop->poller);
-    }
-    return 0;
-}
-
 /* A thread that has queued this many callbacks behind each other lets the loop run. */
 #define BACKLOG_COUNT 128
 
@@ -164,13 +137,27 @@ wake(LoopObject *loop)
 static void
 let_loop_run(LoopObject *loop)
 {
-    if (ready_len(&loop->ready) < BACKLOG_COUNT || loop->thread_id == 0
-        || loop->thread_id == PyThread_get_thread_ident()) {
+    unsigned long runner = relaxed_load(&loop->thread_id);
+    if (ready_len_elsewhere(&loop->ready) < BACKLOG_COUNT || runner == 0
+        || runner == PyThread_get_thread_ident()) {
         return;
     }
     GilShare share = {0};
     int64_t now_ns = 0;
     gil_offer(&share, &now_ns);
+}
+
+/* Without a GIL another thread may have closed the loop since it was found open, and may have emptied the inbox
+   before this thread pushed a handle there. Then the call will not run: cancel it. Return 0, or -1 with asyncio's
+   RuntimeError. */
+static int
+check_not_lost(LoopObject *loop, HandleObject *handle)
+{
+    if (HAS_GIL || claim_is_mine(&loop->claim) || !shared_load(&loop->closed)) {
+        return 0;
+    }
+    PyObject *cancelled = PyObject_CallMethod((PyObject *)handle, "cancel", NULL);
+    return drop_result(cancelled) < 0 ? -1 : loop_check_closed(loop);
 }
 
 PyDoc_STRVAR(call_soon_threadsafe_doc,
@@ -192,7 +179,7 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
     handle_guard(loop->st, handle);
     /* The GIL guards the queue. There is one queue, so callbacks run in the order of the calls,
        whichever threads make them. */
-    if (push_handle(loop, handle) < 0 || wake(loop) < 0) {
+    if (push_handle(loop, handle) < 0 || loop_wake(loop) < 0 || check_not_lost(loop, handle) < 0) {
         Py_CLEAR(handle);
     }
     else {
@@ -223,7 +210,7 @@ loop_call_soon_in(LoopObject *loop, PyObject *context, PyObject *callback, PyObj
     if (handle == NULL) {
         return -1;
     }
-    int rc = loop->watchdog.debug ? handle_keep_source(loop->st, handle) : 0;
+    int rc = relaxed_load(&loop->watchdog.debug) ? handle_keep_source(loop->st, handle) : 0;
     if (rc == 0) {
         rc = push_handle(loop, handle);
     }
@@ -283,9 +270,9 @@ PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, *args, context=
 "Call callback(*args) in `delay` seconds; return a TimerHandle that can cancel it.\n\n"
 "Timers that are due together run in order of their deadline, then of creation.");
 
-/* Call the replaced self.call_at(when, callback, *args, context=context). */
+/* Call a replaced self.call_at(when, callback, *args, context=context), or call_later() likewise. */
 static PyObject *
-call_replaced_call_at(LoopObject *loop, const Call *call, PyObject *when)
+call_replaced(LoopObject *loop, PyObject *method, const Call *call, PyObject *when)
 {
     PyObject *timer = NULL;
     PyObject **stack = PyMem_New(PyObject *, call->arg_count + 4);
@@ -297,7 +284,7 @@ call_replaced_call_at(LoopObject *loop, const Call *call, PyObject *when)
     stack[2] = call->callback;
     memcpy(stack + 3, call->args, call->arg_count * sizeof(*stack));
     stack[3 + call->arg_count] = call->context;
-    timer = PyObject_VectorcallMethod(loop->st->str_call_at, stack, 3 + call->arg_count,
+    timer = PyObject_VectorcallMethod(method, stack, 3 + call->arg_count,
                                       call->context ? loop->st->context_kwname : NULL);
     PyMem_Free(stack);
     return timer;
@@ -314,7 +301,7 @@ call_later_by_objects(LoopObject *loop, const Call *call, double now)
         return NULL;
     }
     if (loop_overrides(loop) & OVERRIDE_CALL_AT) {
-        timer = call_replaced_call_at(loop, call, when);
+        timer = call_replaced(loop, loop->st->str_call_at, call, when);
     }
     else {
         HandleObject *handle = make_handle(loop, "call_at", call, true);
@@ -325,43 +312,87 @@ call_later_by_objects(LoopObject *loop, const Call *call, double now)
 }
 
 static PyObject *
-loop_call_later(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+do_call_later(LoopObject *loop, const Call *call)
 {
     double now;
-    Call call;
-    if (parse_call(&sig_call_later, &call, args, count, keywords) < 0) {
-        return NULL;
-    }
-    if (call.time == Py_None) {
+    if (call->time == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
     if (loop_seconds(loop, &now) < 0) {
         return NULL;
     }
-    if (!PyFloat_CheckExact(call.time) || (loop_overrides(loop) & OVERRIDE_CALL_AT)) {
-        return call_later_by_objects(loop, &call, now);
+    if (!PyFloat_CheckExact(call->time) || (loop_overrides(loop) & OVERRIDE_CALL_AT)) {
+        return call_later_by_objects(loop, call, now);
     }
-    HandleObject *handle = make_handle(loop, "call_at", &call, true);
-    return handle ? schedule_timer(loop, handle, now + PyFloat_AS_DOUBLE(call.time)) : NULL;
+    HandleObject *handle = make_handle(loop, "call_at", call, true);
+    return handle ? schedule_timer(loop, handle, now + PyFloat_AS_DOUBLE(call->time)) : NULL;
+}
+
+static PyObject *
+loop_call_later_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count,
+                       PyObject *keywords)
+{
+    Call call;
+    return parse_call(&sig_call_later, &call, args, count, keywords) < 0
+               ? NULL
+               : do_call_later(loop, &call);
 }
 
 PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, *args, context=None)\n--\n\n"
 "As call_later(), at an absolute time of loop.time(), in seconds.");
 
 static PyObject *
-loop_call_at(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+do_call_at(LoopObject *loop, const Call *call)
 {
-    Call call;
-    if (parse_call(&sig_call_at, &call, args, count, keywords) < 0) {
-        return NULL;
-    }
-    if (call.time == Py_None) {
+    if (call->time == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
         return NULL;
     }
-    HandleObject *handle = make_handle(loop, "call_at", &call, true);
-    return handle ? schedule_timer_at(loop, handle, call.time) : NULL;
+    HandleObject *handle = make_handle(loop, "call_at", call, true);
+    return handle ? schedule_timer_at(loop, handle, call->time) : NULL;
+}
+
+static PyObject *
+loop_call_at_method(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    Call call;
+    return parse_call(&sig_call_at, &call, args, count, keywords) < 0 ? NULL
+                                                                      : do_call_at(loop, &call);
+}
+
+/* Return the context for callbacks that need none, borrowed; NULL with MemoryError. */
+static PyObject *
+blank_context(LoopObject *loop)
+{
+    if (loop->blank_context == NULL) {
+        loop->blank_context = PyContext_New();
+    }
+    return loop->blank_context;
+}
+
+PyObject *
+loop_call_later(LoopObject *loop, PyObject *delay, PyObject *callback, PyObject *const *args,
+                Py_ssize_t count)
+{
+    Call call = {.time = delay, .callback = callback, .args = args, .arg_count = count};
+    if (loop_overrides(loop) & OVERRIDE_CALL_LATER) {
+        return call_replaced(loop, loop->st->str_call_later, &call, delay);
+    }
+    call.context = blank_context(loop);
+    return call.context ? do_call_later(loop, &call) : NULL;
+}
+
+PyObject *
+loop_call_at(LoopObject *loop, PyObject *when, PyObject *callback, PyObject *const *args,
+             Py_ssize_t count)
+{
+    Call call = {.time = when, .callback = callback, .args = args, .arg_count = count};
+    if (loop_overrides(loop) & OVERRIDE_CALL_AT) {
+        return call_replaced(loop, loop->st->str_call_at, &call, when);
+    }
+    call.context = blank_context(loop);
+    return call.context ? do_call_at(loop, &call) : NULL;
 }
 
 PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
@@ -391,8 +422,8 @@ PyMethodDef loop_call_methods[] = {
     {"call_soon", KEYWORDS(loop_call_soon_method), METH_FASTCALL | METH_KEYWORDS, call_soon_doc},
     {"call_soon_threadsafe", KEYWORDS(loop_call_soon_threadsafe), METH_FASTCALL | METH_KEYWORDS,
      call_soon_threadsafe_doc},
-    {"call_later", KEYWORDS(loop_call_later), METH_FASTCALL | METH_KEYWORDS, call_later_doc},
-    {"call_at", KEYWORDS(loop_call_at), METH_FASTCALL | METH_KEYWORDS, call_at_doc},
+    {"call_later", KEYWORDS(loop_call_later_method), METH_FASTCALL | METH_KEYWORDS, call_later_doc},
+    {"call_at", KEYWORDS(loop_call_at_method), METH_FASTCALL | METH_KEYWORDS, call_at_doc},
     {"time", (PyCFunction)loop_time, METH_NOARGS, time_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -1,6 +1,8 @@
 /* clock.c: reading the clock, and measuring the rate of the CPU's counter. */
 #include "loop/clock.h"
 
+#include "base/compat.h"
+
 #include <math.h>
 
 /* The CPU's counter is compared with the clock for this long before its rate is used. */
@@ -24,7 +26,7 @@ void
 clock_read_at(LoopClock *clock, uint64_t counter)
 {
     clock->counter = counter;
-    clock->now_ns = clock_ns();
+    relaxed_store(&clock->now_ns, clock_ns());
     if (clock->stale_count == 0) {
         measure_counter(clock);
     }

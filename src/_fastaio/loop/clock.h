@@ -13,7 +13,7 @@
 /* The loop's last reading of the clock. The CPU's counter, which is read in a third of the time that
    the clock takes, tells whether the reading is still fresh. */
 typedef struct {
-    int64_t now_ns;          /* the last reading of CLOCK_MONOTONIC */
+    int64_t now_ns;          /* the last reading of CLOCK_MONOTONIC; the recorder reads it, too */
     uint64_t counter;        /* the CPU's counter at that reading */
     uint64_t stale_count;    /* the counter's ticks in CLOCK_STALE_NS; 0: not measured yet */
     uint64_t start_counter;  /* the first reading of both, which stale_count is measured from */

@@ -1,9 +1,14 @@
 /* flush.c: the list of queued output and its lock. */
 #include "loop/flush.h"
 
-#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* From linux/futex.h, which a system with musl may lack. */
+#ifndef FUTEX_WAIT_PRIVATE
+#define FUTEX_WAIT_PRIVATE 128
+#define FUTEX_WAKE_PRIVATE 129
+#endif
 
 void
 flush_list_init(FlushList *list, struct Keeper *keeper)

@@ -1,7 +1,8 @@
 /* flush.h: the list of a loop's transports with queued output, and the rules for touching it.
  *
  * Threads:
- * 1. A transport whose node is not listed belongs to the threads that hold the GIL, like any object.
+ * 1. A transport whose node is not listed belongs to the threads that hold the GIL, like any object; where there
+ *    is no GIL, here and in the following rules to the thread that has claimed the loop.
  * 2. While its node is listed, the keeper may read the transport's queue and descriptor, and writes
  *    the node's kept_* fields. The keeper does both only under the list's lock. It holds no
  *    reference and changes nothing else.
@@ -27,7 +28,7 @@ typedef struct FlushNode {
     struct FlushNode *next;
     struct FlushNode **link; /* the pointer that points to this node; NULL: not listed */
     LoopObject *loop;        /* borrowed: the loop in whose list the node is */
-    PyObject *owner;         /* borrowed: the object that embeds the node */
+    PyObject *owner;         /* borrowed: the object that embeds the node; after try_ref_enable() */
     /* Send the queued output. Return 0, or -1 with what must leave the loop. */
     int (*flush)(LoopObject *loop, PyObject *owner);
     /* Send as much as the kernel takes without blocking. Called by the keeper, without the GIL. Return true
@@ -48,7 +49,7 @@ typedef struct FlushList {
     int64_t since_ns;      /* when the first of them was listed */
     unsigned additions;    /* the number of additions to the queues of listed transports */
     unsigned seen;         /* the keeper's: `additions` at its last look */
-    bool kept;             /* a keeper runs and looks at this list; changed with the GIL held */
+    atomic_bool kept;      /* a keeper runs and looks at this list */
     struct FlushList *next_kept; /* in keeper->lists */
     struct FlushList **kept_link;
     struct Keeper *keeper; /* borrowed: the module state's; NULL: it has been freed */

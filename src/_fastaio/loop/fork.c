@@ -13,47 +13,44 @@ void
 fork_listen(LoopObject *loop)
 {
     LoopObject **first = &loop->st->fork_listeners;
+    state_lock(loop->st);
     loop->fork.next = *first;
     loop->fork.link = first;
     *first = loop;
     if (loop->fork.next != NULL) {
         loop->fork.next->fork.link = &loop->fork.next;
     }
+    state_unlock(loop->st);
 }
 
 void
 fork_unlisten(LoopObject *loop)
 {
-    if (loop->fork.link == NULL) {
-        return;
+    state_lock(loop->st);
+    if (loop->fork.link != NULL) {
+        *loop->fork.link = loop->fork.next;
+        if (loop->fork.next != NULL) {
+            loop->fork.next->fork.link = loop->fork.link;
+        }
+        loop->fork.link = NULL;
     }
-    *loop->fork.link = loop->fork.next;
-    if (loop->fork.next != NULL) {
-        loop->fork.next->fork.link = loop->fork.link;
-    }
-    loop->fork.link = NULL;
+    state_unlock(loop->st);
 }
 
 /* ---- hooks ----------------------------------------------------------------------------------- */
 
-/* Return the loop that this thread runs if output of its transports is listed, borrowed; else NULL. */
-static LoopObject *
-running_loop_with_output(const Keeper *keeper)
+/* Return true if this thread runs the loop. */
+static bool
+is_running_here(const LoopObject *loop)
 {
-    unsigned long thread_id = PyThread_get_thread_ident();
-    for (FlushList *list = keeper->lists; list != NULL; list = list->next_kept) {
-        if (list->first != NULL && list->first->loop->thread_id == thread_id) {
-            return list->first->loop;
-        }
-    }
-    return NULL;
+    return relaxed_load(&loop->thread_id) == PyThread_get_thread_ident();
 }
 
 /* Send the output of this thread's loop: the child may be the first to write to the same peer. */
 static int
-flush_before_fork(const Keeper *keeper)
+flush_before_fork(Keeper *keeper)
 {
-    LoopObject *loop = running_loop_with_output(keeper);
+    LoopObject *loop = keeper_find(keeper, is_running_here);
     if (loop == NULL) {
         return 0;
     }
@@ -66,7 +63,11 @@ flush_before_fork(const Keeper *keeper)
 static PyObject *
 before_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
-    Keeper *keeper = state_of_module(module)->keeper;
+    fastaio_state *st = state_of_module(module);
+    Keeper *keeper = st->keeper;
+    state_lock(st);
+    st->fork_calls++;
+    state_unlock(st);
     int result = flush_before_fork(keeper);
     keeper_before_fork(keeper);
     return result < 0 ? NULL : Py_NewRef(Py_None);
@@ -83,10 +84,21 @@ static PyObject *
 after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     fastaio_state *st = state_of_module(module);
+    state_locks_after_fork(st);
     st->fork_count++;
     keeper_after_fork_in_child(st->keeper);
+    if (st->recorder != NULL) {
+        recorder_after_fork_in_child(st->recorder);
+    }
     for (LoopObject *loop = st->fork_listeners; loop != NULL; loop = loop->fork.next) {
-        loop->poller->methods->forked(loop->poller);
+        claim_after_fork(&loop->claim);
+#ifdef Py_GIL_DISABLED
+        mutex_after_fork(&loop->inbox.lock);
+#endif
+        mutex_after_fork(&loop->account_lock);
+        if (loop->poller->methods->forked != NULL) {
+            loop->poller->methods->forked(loop->poller);
+        }
     }
     signal_pipe_after_fork(st);
     Py_RETURN_NONE;

@@ -53,7 +53,8 @@ handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *cons
     handle->cancelled = handle->scheduled = handle->guarded = false;
     handle->is_timer = timer;
     int args_set = handle_set_args(handle, args, arg_count);
-    if (!((LoopObject *)loop)->run_count) {
+    LoopObject *native = (LoopObject *)loop;
+    if (!claim_is_mine(&native->claim) || native->run_count == 0) { /* a run that another thread does may end now */
         PyObject_GC_Track(handle);
     }
     if (args_set < 0) {
@@ -71,6 +72,26 @@ handle_notes(HandleObject *handle)
     return handle->notes;
 }
 
+PyObject *
+handle_callback(HandleObject *handle)
+{
+    PyObject *callback;
+    Py_BEGIN_CRITICAL_SECTION(handle);
+    callback = Py_XNewRef(handle->callback);
+    Py_END_CRITICAL_SECTION();
+    return callback;
+}
+
+PyObject *
+handle_source(HandleObject *handle)
+{
+    PyObject *source;
+    Py_BEGIN_CRITICAL_SECTION(handle);
+    source = handle->notes != NULL ? Py_XNewRef(handle->notes->source_tb) : NULL;
+    Py_END_CRITICAL_SECTION();
+    return source;
+}
+
 int
 handle_keep_source(fastaio_state *st, HandleObject *handle)
 {
@@ -86,7 +107,7 @@ handle_keep_source(fastaio_state *st, HandleObject *handle)
 /* ---- guarded handles ------------------------------------------------------------------------- */
 
 /* asyncio has a lock in each handle. Here a thread that has to wait makes the lock, so a call that no thread
-   waits for costs two stores. The GIL guards all fields. */
+   waits for costs two stores. The GIL guards all fields, without one the handle's critical section. */
 struct RunEnd {
     PyThread_type_lock lock; /* taken when it is made; the runner releases it at the end of the call */
     int users;               /* the runner and the waiting threads; the last one frees the struct */
@@ -153,25 +174,28 @@ handle_wait(HandleObject *handle)
 int
 handle_enter(HandleObject *handle)
 {
-    if (handle_wait(handle) < 0) {
-        return -1;
+    int entered;
+    Py_BEGIN_CRITICAL_SECTION(handle);
+    entered = handle_wait(handle);
+    if (entered == 0 && handle->runner == 0) {
+        handle->runner = PyThread_get_thread_ident();
+        handle->run_end = NULL;
+        entered = 1;
     }
-    if (handle->runner) {
-        return 0;
-    }
-    handle->runner = PyThread_get_thread_ident();
-    handle->run_end = NULL;
-    return 1;
+    Py_END_CRITICAL_SECTION();
+    return entered;
 }
 
 void
 handle_leave(HandleObject *handle)
 {
+    Py_BEGIN_CRITICAL_SECTION(handle);
     handle->runner = 0;
     if (handle->run_end != NULL) {
         PyThread_release_lock(handle->run_end->lock);
         run_end_drop(handle->run_end);
     }
+    Py_END_CRITICAL_SECTION();
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -275,14 +299,25 @@ base_class(HandleObject *handle)
 static PyObject *
 apparent_class(HandleObject *handle)
 {
-    return handle->guarded ? state_of_handle(handle)->asyncio_ThreadSafeHandle
-                           : base_class(handle);
+    fastaio_state *st = state_of_handle(handle);
+    return handle->guarded && st->asyncio_ThreadSafeHandle != Py_None ? st->asyncio_ThreadSafeHandle
+                                                                      : base_class(handle);
 }
 
+/* Return the loop whose claim guards a handle, borrowed. Any thread may use a handle of call_soon_threadsafe(). */
 static PyObject *
-handle_repr(HandleObject *handle)
+loop_of_handle(PyObject *self)
 {
-    return PyObject_CallMethod(base_class(handle), "__repr__", "O", handle);
+    HandleObject *handle = (HandleObject *)self;
+    return handle->guarded ? NULL : handle->loop;
+}
+
+GUARD_REPR(handle_repr, loop_of_handle)
+
+static PyObject *
+handle_repr(PyObject *self)
+{
+    return PyObject_CallMethod(base_class((HandleObject *)self), "__repr__", "O", self);
 }
 
 static PyObject *
@@ -296,7 +331,7 @@ handle_repr_info(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 static int
 handle_keep_repr(HandleObject *handle)
 {
-    PyObject *repr = handle_repr(handle);
+    PyObject *repr = handle_repr((PyObject *)handle);
     HandleNotes *notes = repr ? handle_notes(handle) : NULL;
     if (notes == NULL) {
         Py_XDECREF(repr);
@@ -309,14 +344,14 @@ handle_keep_repr(HandleObject *handle)
 PyDoc_STRVAR(handle_cancel_doc, "cancel($self, /)\n--\n\n"
 "Cancel the callback: it will not run. Cancelling again has no effect.");
 
-static PyObject *
-handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+int
+handle_cancel(HandleObject *handle)
 {
     if (handle->guarded && handle_wait(handle) < 0) {
-        return NULL;
+        return -1;
     }
     if (handle->cancelled || handle->loop == NULL) {
-        Py_RETURN_NONE;
+        return 0;
     }
     handle->cancelled = true;
     /* Only the loops of this module make these handles. */
@@ -325,11 +360,17 @@ handle_cancel(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     if (handle->scheduled) {
         timers_cancelled(&loop->timers, (PyObject *)handle);
     }
-    if (loop->watchdog.debug && handle_keep_repr(handle) < 0) {
-        return NULL;
+    if (relaxed_load(&loop->watchdog.debug) && handle_keep_repr(handle) < 0) {
+        return -1;
     }
     handle_drop_call(handle);
-    Py_RETURN_NONE;
+    return 0;
+}
+
+static PyObject *
+handle_cancel_method(HandleObject *handle, PyObject *Py_UNUSED(ignored))
+{
+    return handle_cancel(handle) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(handle_cancelled_doc, "cancelled($self, /)\n--\n\n"
@@ -338,10 +379,14 @@ PyDoc_STRVAR(handle_cancelled_doc, "cancelled($self, /)\n--\n\n"
 static PyObject *
 handle_cancelled(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
-    if (handle->guarded && handle_wait(handle) < 0) {
-        return NULL;
+    int result;
+    Py_BEGIN_CRITICAL_SECTION(handle);
+    result = handle->guarded ? handle_wait(handle) : 0;
+    if (result == 0) {
+        result = handle->cancelled;
     }
-    return PyBool_FromLong(handle->cancelled);
+    Py_END_CRITICAL_SECTION();
+    return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
 PyDoc_STRVAR(handle_get_context_doc, "get_context($self, /)\n--\n\n"
@@ -529,6 +574,8 @@ timers_are_equal(HandleObject *a, HandleObject *b)
     return equal > 0 ? a->cancelled == b->cancelled : equal;
 }
 
+GUARD_COMPARE(timer_compare, loop_of_handle)
+
 /* Compare as asyncio does: <= and >= are true if the strict order is, or if both timers are equal. */
 static PyObject *
 timer_compare(PyObject *self, PyObject *other, int op)
@@ -551,6 +598,7 @@ timer_compare(PyObject *self, PyObject *other, int op)
     return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
+/* The deadline does not change, so any thread may ask for the hash. */
 static Py_hash_t
 timer_hash(HandleObject *handle)
 {
@@ -598,7 +646,7 @@ static PyGetSetDef timer_getset[] = {
 };
 
 #define HANDLE_METHODS                                                                             \
-    {"cancel", (PyCFunction)handle_cancel, METH_NOARGS, handle_cancel_doc},                        \
+    {"cancel", (PyCFunction)handle_cancel_method, METH_NOARGS, handle_cancel_doc},                        \
     {"cancelled", (PyCFunction)handle_cancelled, METH_NOARGS, handle_cancelled_doc},               \
     {"get_context", (PyCFunction)handle_get_context, METH_NOARGS, handle_get_context_doc},         \
     {"_repr_info", (PyCFunction)handle_repr_info, METH_NOARGS, NULL},                              \
@@ -623,7 +671,7 @@ static PyType_Slot handle_slots[] = {
     {Py_tp_dealloc, handle_dealloc},
     {Py_tp_traverse, handle_traverse},
     {Py_tp_clear, handle_clear},
-    {Py_tp_repr, handle_repr},
+    {Py_tp_repr, GUARDED(handle_repr)},
     {Py_tp_methods, handle_methods},
     {Py_tp_members, handle_members},
     {Py_tp_getset, handle_getset},
@@ -635,8 +683,8 @@ static PyType_Slot timer_slots[] = {
     {Py_tp_dealloc, handle_dealloc},
     {Py_tp_traverse, handle_traverse},
     {Py_tp_clear, handle_clear},
-    {Py_tp_repr, handle_repr},
-    {Py_tp_richcompare, timer_compare},
+    {Py_tp_repr, GUARDED(handle_repr)},
+    {Py_tp_richcompare, GUARDED(timer_compare)},
     {Py_tp_hash, timer_hash},
     {Py_tp_methods, timer_methods},
     {Py_tp_members, handle_members},
@@ -662,11 +710,19 @@ static PyType_Spec timer_spec = {
     .slots = timer_slots,
 };
 
+static const char *const free_names[] = {"cancelled", NULL};
+
+static const GuardRules handle_rules = {loop_of_handle, free_names};
+
 int
 handle_types_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->HandleType = state_add_type(module, &handle_spec, NULL);
     st->TimerHandleType = state_add_type(module, &timer_spec, NULL);
-    return st->HandleType && st->TimerHandleType ? 0 : -1;
+    return st->HandleType == NULL || st->TimerHandleType == NULL
+                   || guard_type(st, st->HandleType, &handle_rules) < 0
+                   || guard_type(st, st->TimerHandleType, &handle_rules) < 0
+               ? -1
+               : 0;
 }

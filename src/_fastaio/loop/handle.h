@@ -14,18 +14,26 @@ HandleObject *handle_new(fastaio_state *st, PyObject *loop, PyObject *callback,
                          bool timer);
 
 /* Make a handle behave as asyncio.events._ThreadSafeHandle, which call_soon_threadsafe() returns from
-   3.14 on: while the callback runs, cancel() and cancelled() in another thread wait. No effect on
-   earlier versions. */
+   3.14 on: while the callback runs, cancel() and cancelled() in another thread wait. With a GIL it has no effect
+   on earlier versions. */
 static inline void
 handle_guard(fastaio_state *st, HandleObject *handle)
 {
-    handle->guarded = st->asyncio_ThreadSafeHandle != Py_None;
+    handle->guarded = !HAS_GIL || st->asyncio_ThreadSafeHandle != Py_None;
 }
 
 /* Enter a guarded handle. Until handle_leave(), cancel() and cancelled() in other threads wait. Return 1; 0
    if this thread has already entered, and must not leave again; or -1 with an exception. */
 int handle_enter(HandleObject *handle);
 void handle_leave(HandleObject *handle);
+
+/* Return a new reference to the callback; NULL, without an exception, if cancel() has dropped it. */
+PyObject *handle_callback(HandleObject *handle);
+/* Return a new reference to what handle_keep_source() has noted; NULL without an exception. */
+PyObject *handle_source(HandleObject *handle);
+
+/* Do handle.cancel(). Return 0, or -1 with an exception. */
+int handle_cancel(HandleObject *handle);
 
 /* Return the handle's notes, made at the first call; NULL with MemoryError. */
 HandleNotes *handle_notes(HandleObject *handle);

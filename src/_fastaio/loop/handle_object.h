@@ -3,7 +3,7 @@
  * The garbage collector need not look at handles that a running loop has queued: such a handle cannot be
  * garbage, and is gone soon. So a handle that is made while its loop runs is untracked. A handle is
  * tracked when the loop drops it while another reference is left, when the run ends, and if its maker
- * does not queue it.
+ * does not queue it. Without a GIL, a handle that another thread makes is always tracked.
  */
 #ifndef FASTAIO_HANDLE_OBJECT_H
 #define FASTAIO_HANDLE_OBJECT_H

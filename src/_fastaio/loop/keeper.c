@@ -3,10 +3,6 @@
 
 #include "base/error.h"
 #include "loop/clock.h"
-#include <sched.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 /* The keeper looks every LOOK_NS, and sends output that is AGE_NS old. So output leaves 7 ms after its write
    at the latest, if the kernel lets the keeper run. A loop that reaches its next callback sends
@@ -17,7 +13,6 @@
 #define QUIET_LOOKS 6
 /* If the thread cannot be made, each write sends its output for this long; then it is tried again. */
 #define RETRY_NS NS_PER_SECOND
-#define STACK_SIZE (256 * 1024)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
@@ -85,12 +80,11 @@ sleep_until_called(Keeper *keeper)
     }
 }
 
-static void *
+static void
 keep(void *arg)
 {
     Keeper *keeper = arg;
     int quiet = 0;
-    atomic_store(&keeper->tid, (int)syscall(SYS_gettid));
     pthread_mutex_lock(&keeper->lock);
     while (!keeper->stopping) {
         pause_between_looks(keeper);
@@ -101,30 +95,51 @@ keep(void *arg)
         }
     }
     pthread_mutex_unlock(&keeper->lock);
-    return NULL;
+}
+
+/* ---- lists of the keeper --------------------------------------------------------------------- */
+
+static void
+list_set_kept(FlushList *list, bool kept)
+{
+    atomic_store_explicit(&list->kept, kept, memory_order_relaxed);
+}
+
+/* Add a list that is not one of the keeper's. The caller has `control`. */
+static void
+add_list(Keeper *keeper, FlushList *list)
+{
+    pthread_mutex_lock(&keeper->lock);
+    list->next_kept = keeper->lists;
+    list->kept_link = &keeper->lists;
+    keeper->lists = list;
+    if (list->next_kept != NULL) {
+        list->next_kept->kept_link = &list->next_kept;
+    }
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+/* Take a list off; harmless when repeated. The caller has `control`. */
+static void
+remove_list(Keeper *keeper, FlushList *list)
+{
+    list_set_kept(list, false);
+    if (list->kept_link == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&keeper->lock);
+    *list->kept_link = list->next_kept;
+    if (list->next_kept != NULL) {
+        list->next_kept->kept_link = list->kept_link;
+    }
+    list->next_kept = NULL;
+    list->kept_link = NULL;
+    pthread_mutex_unlock(&keeper->lock);
 }
 
 /* ---- starting and stopping ------------------------------------------------------------------- */
 
-static int
-start_thread(Keeper *keeper)
-{
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    int error = pthread_attr_init(&attributes);
-    if (error) {
-        return error;
-    }
-    sigfillset(&all);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE); /* or else the default */
-    /* A new thread inherits the mask: signals are for the program's own threads. */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&keeper->thread, &attributes, keep, keeper);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return error;
-}
-
+/* Return false if there can be no thread. The caller has `control`, as for stop(). */
 static bool
 start(Keeper *keeper)
 {
@@ -136,31 +151,13 @@ start(Keeper *keeper)
     }
     keeper->stopping = false;
     atomic_store(&keeper->asleep, false);
-    atomic_store(&keeper->tid, 0);
-    if (start_thread(keeper) != 0) {
+    if (native_thread_start(&keeper->thread, "fastaio-keeper", keep, keeper) != 0) {
         keeper->retry_at_ns = clock_ns() + RETRY_NS;
         return false;
     }
-    pthread_setname_np(keeper->thread, "fastaio-keeper");
     keeper->retry_at_ns = 0;
     keeper->running = true;
     return true;
-}
-
-/* Wait until the kernel no longer counts the thread: pthread_join() returns a moment earlier, and
-   os.fork() would warn of it. */
-static void
-wait_until_uncounted(Keeper *keeper)
-{
-    int tid = atomic_load(&keeper->tid);
-    for (int i = 0; i < 1000 && syscall(SYS_tgkill, getpid(), tid, 0) == 0; i++) {
-        if (i < 10) {
-            sched_yield();
-        }
-        else {
-            usleep(50);
-        }
-    }
 }
 
 static void
@@ -173,11 +170,10 @@ stop(Keeper *keeper)
     keeper->stopping = true;
     pthread_cond_signal(&keeper->called);
     pthread_mutex_unlock(&keeper->lock);
-    pthread_join(keeper->thread, NULL);
-    wait_until_uncounted(keeper);
+    native_thread_join(&keeper->thread);
     keeper->running = false;
     for (FlushList *list = keeper->lists; list != NULL; list = list->next_kept) {
-        list->kept = false;
+        list_set_kept(list, false);
     }
 }
 
@@ -189,19 +185,7 @@ keeper_new(void)
         PyErr_NoMemory();
         return NULL;
     }
-    pthread_condattr_t attributes;
-    int error = pthread_condattr_init(&attributes);
-    if (error == 0) {
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        error = pthread_cond_init(&keeper->called, &attributes);
-        pthread_condattr_destroy(&attributes);
-    }
-    if (error == 0) {
-        error = pthread_mutex_init(&keeper->lock, NULL);
-        if (error) {
-            pthread_cond_destroy(&keeper->called);
-        }
-    }
+    int error = native_lock_init(&keeper->lock, &keeper->called);
     if (error) {
         PyMem_RawFree(keeper);
         raise_errno(error);
@@ -219,7 +203,7 @@ keeper_free(Keeper *keeper)
     stop(keeper);
     while (keeper->lists != NULL) {
         FlushList *list = keeper->lists;
-        keeper_forget(list);
+        remove_list(keeper, list);
         list->keeper = NULL;
     }
     pthread_cond_destroy(&keeper->called);
@@ -230,8 +214,10 @@ keeper_free(Keeper *keeper)
 void
 keeper_end(Keeper *keeper)
 {
+    mutex_lock(&keeper->control);
     keeper->ended = true;
     stop(keeper);
+    mutex_unlock(&keeper->control);
 }
 
 void
@@ -249,39 +235,43 @@ bool
 keeper_take(FlushList *list)
 {
     Keeper *keeper = list->keeper;
-    if (!start(keeper)) {
-        return false;
-    }
-    if (list->kept_link == NULL) {
-        pthread_mutex_lock(&keeper->lock);
-        list->next_kept = keeper->lists;
-        list->kept_link = &keeper->lists;
-        keeper->lists = list;
-        if (list->next_kept != NULL) {
-            list->next_kept->kept_link = &list->next_kept;
+    mutex_lock(&keeper->control);
+    bool running = start(keeper);
+    if (running) {
+        if (list->kept_link == NULL) {
+            add_list(keeper, list);
         }
-        pthread_mutex_unlock(&keeper->lock);
+        list_set_kept(list, true);
     }
-    list->kept = true;
-    return true;
+    mutex_unlock(&keeper->control);
+    return running;
 }
 
 void
 keeper_forget(FlushList *list)
 {
     Keeper *keeper = list->keeper;
-    list->kept = false;
-    if (list->kept_link == NULL) { /* as it is without a keeper */
-        return;
+    if (keeper != NULL) {
+        mutex_lock(&keeper->control);
+        remove_list(keeper, list);
+        mutex_unlock(&keeper->control);
     }
-    pthread_mutex_lock(&keeper->lock);
-    *list->kept_link = list->next_kept;
-    if (list->next_kept != NULL) {
-        list->next_kept->kept_link = list->kept_link;
+}
+
+LoopObject *
+keeper_find(Keeper *keeper, bool (*is_wanted)(const LoopObject *loop))
+{
+    LoopObject *found = NULL;
+    mutex_lock(&keeper->control);
+    for (FlushList *list = keeper->lists; list != NULL && found == NULL; list = list->next_kept) {
+        flush_lock(list);
+        if (list->first != NULL && is_wanted(list->first->loop)) {
+            found = list->first->loop;
+        }
+        flush_unlock(list);
     }
-    list->next_kept = NULL;
-    list->kept_link = NULL;
-    pthread_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->control);
+    return found;
 }
 
 /* ---- forks ----------------------------------------------------------------------------------- */
@@ -289,8 +279,23 @@ keeper_forget(FlushList *list)
 void
 keeper_before_fork(Keeper *keeper)
 {
+    mutex_lock(&keeper->control);
     keeper->forking++; /* other hooks may let other threads write before the process forks */
     stop(keeper);
+    mutex_unlock(&keeper->control);
+}
+
+static bool
+has_output(Keeper *keeper)
+{
+    FlushList *list = keeper->lists;
+    bool found = false;
+    for (; list != NULL && !found; list = list->next_kept) {
+        flush_lock(list);
+        found = list->first != NULL;
+        flush_unlock(list);
+    }
+    return found;
 }
 
 /* Start the keeper again if loops in other threads have queued output. Otherwise the next write starts
@@ -298,25 +303,23 @@ keeper_before_fork(Keeper *keeper)
 void
 keeper_after_fork_in_parent(Keeper *keeper)
 {
-    FlushList *list = keeper->lists;
+    mutex_lock(&keeper->control);
     keeper->forking -= keeper->forking != 0;
-    while (list != NULL && list->first == NULL) {
-        list = list->next_kept;
+    if (has_output(keeper) && start(keeper)) {
+        for (FlushList *list = keeper->lists; list != NULL; list = list->next_kept) {
+            list_set_kept(list, true);
+        }
     }
-    if (list == NULL || !start(keeper)) {
-        return;
-    }
-    for (; list != NULL; list = list->next_kept) {
-        list->kept = true;
-    }
+    mutex_unlock(&keeper->control);
 }
 
 /* Take all lists off: their output belongs to the parent, which sends it. */
 void
 keeper_after_fork_in_child(Keeper *keeper)
 {
+    mutex_after_fork(&keeper->control);
     keeper->forking = 0;
     while (keeper->lists != NULL) {
-        keeper_forget(keeper->lists);
+        remove_list(keeper, keeper->lists);
     }
 }

@@ -6,14 +6,14 @@
  * Python's threading. It sleeps while nothing is queued.
  *
  * One keeper per module state. All functions are called with the GIL held; only the thread runs
- * without it.
+ * without it. Where there is no GIL, `control` guards what the GIL guards. It is taken before `lock`.
  */
 #ifndef FASTAIO_KEEPER_H
 #define FASTAIO_KEEPER_H
 
+#include "base/mutex.h"
+#include "base/thread.h"
 #include "loop/flush.h"
-#include <pthread.h>
-#include <sys/types.h>
 
 typedef struct Keeper {
     pthread_mutex_t lock;  /* guards the fields below; held while the keeper looks */
@@ -21,9 +21,9 @@ typedef struct Keeper {
     FlushList *lists;
     bool stopping;
     atomic_bool asleep;
-    /* These belong to the threads that hold the GIL: */
-    pthread_t thread;
-    atomic_int tid;        /* the kernel's number of the thread */
+    /* These belong to the threads that hold the GIL, or `control`: */
+    Mutex control;
+    NativeThread thread;
     bool running;
     bool ended;            /* the interpreter ends: the thread does not start again */
     unsigned forking;      /* forks that have begun: the thread must not start meanwhile */
@@ -48,8 +48,11 @@ void keeper_forget(FlushList *list);
 static inline bool
 keeper_is_ready(FlushList *list)
 {
-    return list->kept || keeper_take(list);
+    return atomic_load_explicit(&list->kept, memory_order_relaxed) || keeper_take(list);
 }
+
+/* Return the first loop with listed output for which is_wanted(loop) is true, borrowed; NULL: none. */
+LoopObject *keeper_find(Keeper *keeper, bool (*is_wanted)(const LoopObject *loop));
 
 /* Wake the thread if it sleeps. */
 void keeper_wake(Keeper *keeper);

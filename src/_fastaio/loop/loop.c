@@ -1,10 +1,12 @@
 /* loop.c: checks of a loop's state, its receive buffer, its queued output. */
 #include "loop/loop.h"
 
+#include "base/bulk.h"
+
 int
 loop_check_closed(LoopObject *loop)
 {
-    if (loop->closed || loop->poller == NULL) {
+    if (relaxed_load(&loop->closed) || relaxed_load(&loop->poller) == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
         return -1;
     }
@@ -14,7 +16,8 @@ loop_check_closed(LoopObject *loop)
 int
 loop_check_thread(LoopObject *loop)
 {
-    if (loop->thread_id == 0 || loop->thread_id == PyThread_get_thread_ident()) {
+    unsigned long runner = relaxed_load(&loop->thread_id);
+    if (runner == 0 || runner == PyThread_get_thread_ident()) {
         return 0;
     }
     PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop other "
@@ -32,6 +35,26 @@ loop_hot_buffer(LoopObject *loop)
         }
     }
     return loop->hot_buffer;
+}
+
+char *
+loop_batch_buffer(LoopObject *loop)
+{
+    if (loop->batch_buffer == NULL) {
+        loop->batch_buffer = bulk_new(BATCH_SLOTS * BATCH_STRIDE);
+    }
+    return loop->batch_buffer;
+}
+
+void
+loop_free_buffers(LoopObject *loop)
+{
+    PyMem_RawFree(loop->hot_buffer);
+    loop->hot_buffer = NULL;
+    if (loop->batch_buffer != NULL) {
+        bulk_free(loop->batch_buffer, BATCH_SLOTS * BATCH_STRIDE);
+        loop->batch_buffer = NULL;
+    }
 }
 
 /* ---- output ---------------------------------------------------------------------------------- */
@@ -61,12 +84,11 @@ static int
 flush_first(LoopObject *loop)
 {
     FlushNode *node = loop->output.first;
-    if (is_dying(node->owner)) { /* the finalizer sends the output */
-        loop_flush_cancel(node);
+    PyObject *owner = try_ref(node->owner);
+    loop_flush_cancel(node);
+    if (owner == NULL) { /* the finalizer sends the output */
         return 0;
     }
-    PyObject *owner = Py_NewRef(node->owner);
-    loop_flush_cancel(node);
     int result = node->flush(loop, owner);
     Py_DECREF(owner);
     return result;
@@ -86,7 +108,7 @@ loop_flush_now(LoopObject *loop)
 int
 loop_flush_through(LoopObject *loop, FlushNode *node)
 {
-    if (loop->thread_id != PyThread_get_thread_ident()) {
+    if (relaxed_load(&loop->thread_id) != PyThread_get_thread_ident()) {
         return 0; /* the transports' callbacks belong to the loop's thread */
     }
     bool listed = node != NULL && node->link != NULL;
@@ -96,4 +118,17 @@ loop_flush_through(LoopObject *loop, FlushNode *node)
         }
     }
     return 0;
+}
+
+bool
+loop_type_is_native(fastaio_state *st, PyTypeObject *type)
+{
+    if (!PyType_IsSubtype(type, st->LoopType)) {
+        return false;
+    }
+#ifndef Py_GIL_DISABLED /* threads would write that word in turn */
+    Py_INCREF(type);
+    Py_XSETREF(st->known_loop, type);
+#endif
+    return true;
 }

@@ -21,7 +21,7 @@ lag_list(const Metrics *metrics)
         return NULL;
     }
     for (Py_ssize_t i = 0; i < METRICS_LAG_BUCKETS; i++) {
-        PyObject *count = PyLong_FromUnsignedLongLong(metrics->lag[i]);
+        PyObject *count = PyLong_FromUnsignedLongLong(relaxed_load(&metrics->lag[i]));
         if (count == NULL) {
             Py_DECREF(list);
             return NULL;
@@ -32,7 +32,7 @@ lag_list(const Metrics *metrics)
 }
 
 PyObject *
-metrics_dict(const Metrics *metrics)
+metrics_dict(const Metrics *metrics, const Gauges *gauges)
 {
     PyObject *lag = NULL;
     PyObject *dict = PyDict_New();
@@ -40,10 +40,16 @@ metrics_dict(const Metrics *metrics)
         return NULL;
     }
 #define X(name)                                                                                    \
-    if (set_counter(dict, #name, metrics->name) < 0) {                                             \
+    if (set_counter(dict, #name, relaxed_load(&metrics->name)) < 0) {                                             \
         goto error;                                                                                \
     }
     METRICS_COUNTERS(X)
+#undef X
+#define X(name)                                                                                    \
+    if (set_counter(dict, #name, gauges->name) < 0) {                                              \
+        goto error;                                                                                \
+    }
+    METRICS_GAUGES(X)
 #undef X
     lag = lag_list(metrics);
     if (lag == NULL || PyDict_SetItemString(dict, "lag_histogram", lag) < 0) {

@@ -1,7 +1,7 @@
 /* overrides.c: looking for methods of a loop that tests, subclasses and tools have replaced. */
 #include "loop/loop.h"
 
-enum { HOOK_COUNT = 7 };
+enum { HOOK_COUNT = 11 };
 
 typedef struct {
     PyObject *name;
@@ -20,6 +20,10 @@ list_hooks(fastaio_state *st, Hook hooks[HOOK_COUNT])
         {st->str__write_to_self, OVERRIDE_WRITE_TO_SELF},
         {st->str__process_events, OVERRIDE_PROCESS_EVENTS},
         {st->str__run_once, OVERRIDE_RUN_ONCE},
+        {st->str_call_later, OVERRIDE_CALL_LATER},
+        {st->str_create_future, OVERRIDE_CREATE_FUTURE},
+        {st->str_create_task, OVERRIDE_CREATE_TASK},
+        {st->str_call_soon_threadsafe, OVERRIDE_CALL_SOON_THREADSAFE},
     };
     memcpy(hooks, all, sizeof(all));
 }
@@ -79,29 +83,58 @@ find_overrides(LoopObject *loop, unsigned *overrides)
     return replaced < 0 ? -1 : 0;
 }
 
+/* Add to the number of changes of the loop's own attributes, and return it. */
+static inline unsigned
+count_changes(LoopObject *loop, unsigned more)
+{
+#ifdef Py_GIL_DISABLED
+    return __atomic_add_fetch(&loop->overrides.changes, more, __ATOMIC_SEQ_CST);
+#else
+    (void)loop;
+    return more;
+#endif
+}
+
+/* Note the result of a look. Another thread may have changed the loop or the clock since, and looked again: then its
+   result stays. */
+static void
+keep_look(LoopObject *loop, Look look, uint64_t clock, unsigned changes)
+{
+    Overrides *overrides = &loop->overrides;
+    Py_BEGIN_CRITICAL_SECTION(loop);
+    if (HAS_GIL || (changes == count_changes(loop, 0) && clock >= relaxed_load(&overrides->clock))) {
+        look_store(&overrides->look, look);
+        shared_store(&overrides->clock, clock);
+    }
+    Py_END_CRITICAL_SECTION();
+}
+
 unsigned
 loop_refresh_overrides(LoopObject *loop)
 {
     fastaio_state *st = loop->st;
     if (st->loop_hooks == NULL) {
-        return loop->overrides.flags; /* the module has been cleared */
+        return look_load(&loop->overrides.look).found; /* the module has been cleared */
     }
     PyObject *raised = PyErr_GetRaisedException();
     uint64_t clock = watched_clock_version(&st->replaced.clock);
-    if (find_overrides(loop, &loop->overrides.flags) < 0) {
+    watched_clock_settle(&st->replaced.clock);
+    unsigned changes = count_changes(loop, 0);
+    Look look = look_begin(Py_TYPE(loop));
+    if (find_overrides(loop, &look.found) < 0) {
         PyErr_Clear();
-        loop->overrides.flags = OVERRIDE_ALL; /* each call looks its name up: slow, but correct */
-        loop->overrides.tag = 0;
+        look = (Look){.found = OVERRIDE_ALL}; /* each call looks its name up: slow, but correct */
+        clock = shared_load(&loop->overrides.clock);
     }
     else {
-        unsigned tag = compat_type_tag(Py_TYPE(loop));
-        loop->overrides.tag = tag ? tag : ~0u; /* an unknown version never matches */
-        loop->overrides.clock = st->replaced.clock.watcher >= 0 ? clock : UINT64_MAX;
+        look_end(&look, Py_TYPE(loop));
+        clock = st->replaced.clock.watcher >= 0 ? clock : UINT64_MAX;
     }
+    keep_look(loop, look, clock, changes);
     if (raised != NULL) {
         PyErr_SetRaisedException(raised);
     }
-    return loop->overrides.flags;
+    return look.found;
 }
 
 int
@@ -116,6 +149,7 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
         list_hooks(loop->st, hooks);
         for (int i = 0; i < HOOK_COUNT; i++) {
             if (name == hooks[i].name) {
+                (void)count_changes(loop, 1);
                 loop_refresh_overrides(loop);
             }
         }

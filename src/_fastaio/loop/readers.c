@@ -118,10 +118,7 @@ static int
 ensure_free(LoopObject *loop, int fd, PyObject *fileobj)
 {
     PyObject *owner = watch_find_owner(loop, fd);
-    if (owner != NULL) {
-        return raise_taken(fd, fileobj, owner);
-    }
-    int found = foreign_transport(loop, fd, &owner);
+    int found = owner != NULL ? 1 : foreign_transport(loop, fd, &owner);
     if (found > 0) {
         found = raise_taken(fd, fileobj, owner);
         Py_DECREF(owner);
@@ -198,7 +195,7 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
         return NULL;
     }
     handle_track((PyObject *)handle); /* it is in no queue */
-    if (loop->watchdog.debug && handle_keep_source(loop->st, handle) < 0) {
+    if (relaxed_load(&loop->watchdog.debug) && handle_keep_source(loop->st, handle) < 0) {
         Py_DECREF(handle);
         return NULL;
     }
@@ -210,6 +207,72 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
     }
     return (PyObject *)handle;
 }
+
+/* Do add_reader() or add_writer() in a thread that has claimed the loop. Return 0, or -1 with an exception. */
+static int
+add_claimed(LoopObject *loop, const AddCall *call, WatchSide side)
+{
+    PyObject *handle =
+        ensure_no_transport(loop, call->fd) < 0 ? NULL : add_handle(loop, call, side);
+    Py_XDECREF(handle);
+    return handle ? 0 : -1;
+}
+
+#ifdef Py_GIL_DISABLED
+
+/* Have the loop call its own add_reader() or add_writer(). Return 0, or -1 with an exception. */
+static int
+add_in_loop(LoopObject *loop, const char *method, const AddCall *call)
+{
+    fastaio_state *st = loop->st;
+    PyObject *bound = NULL, **stack = NULL, *handle = NULL;
+    size_t count = (size_t)call->arg_count + 4;
+    bool failed;
+    fileno_of(call->fd, &failed); /* what is no descriptor at all is refused here */
+    if (failed || (bound = PyObject_GetAttrString((PyObject *)loop, method)) == NULL) {
+        goto done;
+    }
+    stack = PyMem_New(PyObject *, count + 1);
+    if (stack == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    stack[0] = (PyObject *)loop;
+    stack[1] = bound;
+    stack[2] = call->fd;
+    stack[3] = call->callback;
+    for (Py_ssize_t i = 0; i < call->arg_count; i++) {
+        stack[4 + i] = call->args[i];
+    }
+    stack[count] = call->context;
+    handle = PyObject_VectorcallMethod(st->str_call_soon_threadsafe, stack, count,
+                                       call->context ? st->context_kwname : NULL);
+done:
+    PyMem_Free(stack);
+    Py_XDECREF(bound);
+    Py_XDECREF(handle);
+    return handle ? 0 : -1;
+}
+
+/* Do add_reader() or add_writer() in any thread: programs made for asyncio call them beside the loop's thread,
+   where it goes well. Return 0, or -1 with an exception. */
+static int
+add_anywhere(LoopObject *loop, const char *method, const AddCall *call, WatchSide side)
+{
+    if (claim_is_mine(&loop->claim)) {
+        return add_claimed(loop, call, side);
+    }
+    if (!claim_as_guest(&loop->claim)) {
+        return add_in_loop(loop, method, call);
+    }
+    int result = add_claimed(loop, call, side);
+    claim_end_as_guest(&loop->claim);
+    return result;
+}
+
+#else
+#define add_anywhere(loop, method, call, side) add_claimed(loop, call, side)
+#endif
 
 /* The public methods refuse descriptors of transports and return None. The underscored ones return the
    Handle. */
@@ -226,16 +289,10 @@ add_handle(LoopObject *loop, const AddCall *call, WatchSide side)
                           PyObject *keywords)                                                      \
     {                                                                                              \
         AddCall call;                                                                              \
-        if (parse_add(#name, &call, args, count, keywords) < 0 ||                                  \
-            ensure_no_transport((LoopObject *)self, call.fd) < 0) {                                \
-            return NULL;                                                                           \
-        }                                                                                          \
-        PyObject *handle = add_handle((LoopObject *)self, &call, side);                            \
-        if (handle == NULL) {                                                                      \
-            return NULL;                                                                           \
-        }                                                                                          \
-        Py_DECREF(handle);                                                                         \
-        Py_RETURN_NONE;                                                                            \
+        return parse_add(#name, &call, args, count, keywords) < 0                                  \
+                       || add_anywhere((LoopObject *)self, #name, &call, side) < 0                 \
+                   ? NULL                                                                          \
+                   : Py_NewRef(Py_None);                                                           \
     }
 
 ADD_METHODS(add_reader, SIDE_READ)
@@ -244,7 +301,7 @@ ADD_METHODS(add_writer, SIDE_WRITE)
 static PyObject *
 remove_side(LoopObject *loop, PyObject *fileobj, WatchSide side)
 {
-    if (loop->closed || loop->poller == NULL) {
+    if (relaxed_load(&loop->closed) || loop->poller == NULL) {
         Py_RETURN_FALSE;
     }
     int fd = number_of(loop, fileobj);

@@ -14,15 +14,12 @@ resize(ReadyQueue *queue, size_t capacity)
     if (entries == NULL) {
         return -1;
     }
-    size_t count = ready_len(queue);
-    for (size_t i = 0; i < count; i++) {
-        entries[i] = *ready_at(queue, queue->head + i);
+    for (size_t i = queue->head; i != queue->tail; i++) {
+        entries[i & (capacity - 1)] = *ready_at(queue, i);
     }
     bulk_free(queue->entries, queue->capacity * sizeof(*entries));
     queue->entries = entries;
     queue->capacity = capacity;
-    queue->head = 0;
-    queue->tail = count;
     return 0;
 }
 
@@ -67,7 +64,8 @@ ready_clear(ReadyQueue *queue)
         ready_drop(&entry);
     }
     bulk_free(queue->entries, queue->capacity * sizeof(*queue->entries));
-    *queue = (ReadyQueue){0};
+    queue->entries = NULL;
+    queue->capacity = 0;
 }
 
 int

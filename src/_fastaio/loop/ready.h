@@ -36,7 +36,7 @@ typedef struct {
 typedef struct {
     ReadyEntry *entries; /* capacity is a power of two, or 0 */
     size_t capacity;
-    size_t head; /* next to run; head and tail only ever grow */
+    size_t head; /* next to run; head and tail only ever grow; any thread may read them */
     size_t tail;
 } ReadyQueue;
 
@@ -46,11 +46,30 @@ ready_len(const ReadyQueue *queue)
     return queue->tail - queue->head;
 }
 
+/* Return ready_len() in a thread that the queue does not belong to: the number of a moment ago. */
+static inline size_t
+ready_len_elsewhere(const ReadyQueue *queue)
+{
+    Py_ssize_t count = (Py_ssize_t)(relaxed_load(&queue->tail) - relaxed_load(&queue->head));
+    return count > 0 ? (size_t)count : 0;
+}
+
 /* Double the ring. Return 0, or -1 with MemoryError. */
 int ready_grow(ReadyQueue *queue);
 
 /* Give back the memory of a ring that is much larger than its content. */
 void ready_shrink(ReadyQueue *queue);
+
+/* Make new references to what an entry has. */
+static inline void
+ready_entry_take(const ReadyEntry *entry)
+{
+    Py_XINCREF(entry->obj);
+    Py_XINCREF(entry->arg);
+    if (entry->kind != READY_NATIVE) {
+        Py_XINCREF(entry->context);
+    }
+}
 
 /* Drop the references of an entry that was moved out. May run code. */
 void ready_drop(ReadyEntry *entry);
@@ -74,14 +93,18 @@ ready_push(ReadyQueue *queue)
     if (queue->tail - queue->head == queue->capacity && ready_grow(queue) < 0) {
         return NULL;
     }
-    return ready_at(queue, queue->tail++);
+    size_t position = queue->tail;
+    relaxed_store(&queue->tail, position + 1);
+    return ready_at(queue, position);
 }
 
 /* Move the oldest entry out. Its references belong to the caller. There must be one. */
 static inline ReadyEntry
 ready_pop(ReadyQueue *queue)
 {
-    return *ready_at(queue, queue->head++);
+    size_t position = queue->head;
+    relaxed_store(&queue->head, position + 1);
+    return *ready_at(queue, position);
 }
 
 static inline int

@@ -2,6 +2,7 @@
 #include "loop/loop.h"
 
 #include "base/error.h"
+#include "loop/handle.h"
 
 /* Return a new context with its first two entries, in asyncio's order; NULL with an exception. */
 static PyObject *
@@ -95,24 +96,24 @@ loop_report_handle(LoopObject *loop, HandleObject *handle)
     }
     int result = -1;
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *message = NULL, *context = NULL, *source = NULL, *args = NULL, *callback = NULL;
+    PyObject *message = NULL, *context = NULL, *source = NULL, *args = NULL;
+    PyObject *made_at = handle_source(handle), *callback = handle_callback(handle);
     /* A callback that cancels its own handle and then raises is described as None. */
     args = PyObject_GetAttrString((PyObject *)handle, "_args");
     if (args == NULL) {
         goto done;
     }
-    callback = Py_NewRef(handle->callback ? handle->callback : Py_None);
-    source = describe_call(loop, callback, args);
+    source = describe_call(loop, callback ? callback : Py_None, args);
     message = source ? PyUnicode_FromFormat("Exception in callback %U", source) : NULL;
     context = message ? new_context(loop, message, exception) : NULL;
     if (context == NULL || PyDict_SetItem(context, loop->st->str_handle, (PyObject *)handle) < 0
-        || (handle->notes != NULL && handle->notes->source_tb != NULL
-            && PyDict_SetItem(context, loop->st->str_source_traceback, handle->notes->source_tb)
-                   < 0)) {
+        || (made_at != NULL
+            && PyDict_SetItem(context, loop->st->str_source_traceback, made_at) < 0)) {
         goto done;
     }
     result = call_handler(loop, context, exception);
 done:
+    Py_XDECREF(made_at);
     Py_XDECREF(callback);
     Py_XDECREF(args);
     Py_XDECREF(source);

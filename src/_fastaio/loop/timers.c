@@ -58,7 +58,8 @@ array_append(TimerArray *array, Timer timer)
             array->capacity = capacity;
         }
     }
-    array->items[array->head + array->count++] = timer;
+    array->items[array->head + array->count] = timer;
+    relaxed_add(&array->count, 1);
     return 0;
 }
 
@@ -95,7 +96,7 @@ array_remove_cancelled(TimerArray *array, PyObject **dead, size_t *count)
             items[kept++] = items[i];
         }
     }
-    array->count = kept;
+    relaxed_store(&array->count, kept);
 }
 
 /* Mark all handles as no longer scheduled. */
@@ -105,6 +106,15 @@ array_forget(const TimerArray *array)
     for (size_t i = 0; i < array->count; i++) {
         handle_of(&array->items[array->head + i])->scheduled = false;
     }
+}
+
+/* Empty an array whose memory the caller has taken over. Another thread may read the count. */
+static void
+array_forsake(TimerArray *array)
+{
+    array->items = NULL;
+    array->head = array->capacity = 0;
+    relaxed_store(&array->count, 0);
 }
 
 static void
@@ -161,7 +171,7 @@ heap_pop(TimerArray *heap)
 {
     Timer *items = heap->items;
     Timer first = items[0];
-    size_t last = --heap->count;
+    size_t last = heap->count - 1;
     size_t index = 0;
     for (size_t child = 1; child < last; child = 2 * index + 1) {
         child += earlier(&items[child + 1], &items[child]);
@@ -170,6 +180,7 @@ heap_pop(TimerArray *heap)
     }
     items[index] = items[last];
     sift_up(items, index);
+    relaxed_store(&heap->count, last);
     return first;
 }
 
@@ -221,7 +232,8 @@ timers_pop(Timers *timers)
     if (queue_is_first(timers)) {
         timer = *first_of(&timers->queue);
         timers->queue.head++;
-        if (--timers->queue.count == 0) {
+        relaxed_add(&timers->queue.count, -1);
+        if (timers->queue.count == 0) {
             timers->queue.head = 0;
         }
     }
@@ -243,7 +255,8 @@ drop_last(TimerArray *array, PyObject *handle)
     if (array->count == 0 || last_of(array)->handle != handle) {
         return false;
     }
-    if (--array->count == 0) {
+    relaxed_add(&array->count, -1);
+    if (array->count == 0) {
         array->head = 0;
     }
     return true;
@@ -347,7 +360,8 @@ timers_clear(Timers *timers)
 {
     /* Empty both arrays first: dropping a timer may run code that cancels another one. */
     TimerArray queue = timers->queue, heap = timers->heap;
-    timers->queue = timers->heap = (TimerArray){0};
+    array_forsake(&timers->queue);
+    array_forsake(&timers->heap);
     timers->cancelled = 0;
     array_forget(&queue);
     array_forget(&heap);

@@ -18,7 +18,7 @@ typedef struct {
 typedef struct {
     Timer *items;
     size_t head; /* of the queue; 0 in the heap */
-    size_t count;
+    size_t count; /* any thread may read it */
     size_t capacity;
 } TimerArray;
 
@@ -35,11 +35,11 @@ typedef struct {
    MemoryError. */
 int timers_push(Timers *timers, double when, PyObject *handle);
 
-/* Return the number of timers, cancelled ones too. */
+/* Return the number of timers, cancelled ones too. May be called in any thread. */
 static inline size_t
 timers_count(const Timers *timers)
 {
-    return timers->queue.count + timers->heap.count;
+    return relaxed_load(&timers->queue.count) + relaxed_load(&timers->heap.count);
 }
 
 /* Return the capacities of both arrays, powers of two or 0, joined by `|`. */

@@ -240,7 +240,8 @@ watch_adopt(LoopObject *loop)
     if (rc < 0) {
         return raise_errno(-rc);
     }
-    loop->fork.count = loop->st->fork_count;
+    atomic_store(&loop->wait.wakers, 0);
+    relaxed_store(&loop->fork.count, loop->st->fork_count);
     return register_all(loop);
 }
 
@@ -266,12 +267,11 @@ stale_needs_rebuild(LoopObject *loop, FdEntry *entry, int fd)
 int
 watch_raise_taken(PyObject *fd, PyObject *owner)
 {
-    Py_INCREF(owner); /* the repr() sends queued output, which may end and free the owner */
     PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd, owner);
-    Py_DECREF(owner);
     return -1;
 }
 
+/* Raise the same for a number. Takes over the reference to the owner. Return -1. */
 static int
 raise_number_taken(int fd, PyObject *owner)
 {
@@ -280,6 +280,7 @@ raise_number_taken(int fd, PyObject *owner)
         watch_raise_taken(number, owner);
         Py_DECREF(number);
     }
+    Py_DECREF(owner);
     return -1;
 }
 
@@ -319,11 +320,11 @@ watch_find_owner(LoopObject *loop, int fd)
         io_hold(watcher, false); /* may free the owner, which runs code */
         return watch_find_owner(loop, fd);
     }
-    if (watcher != NULL && is_dying(watcher->owner)) {
+    PyObject *owner = watcher != NULL ? try_ref(watcher->owner) : NULL;
+    if (watcher != NULL && owner == NULL) {
         io_unwatch(loop, watcher);
-        return NULL;
     }
-    return watcher != NULL ? watcher->owner : NULL;
+    return owner;
 }
 
 int
@@ -336,6 +337,7 @@ io_watch(LoopObject *loop, IoWatcher *watcher, int fd, uint32_t events, WatchMod
     if (owner != NULL && owner != watcher->owner) {
         return raise_number_taken(fd, owner);
     }
+    Py_XDECREF(owner); /* the caller has a reference of its own */
     FdEntry *entry = loop_check_closed(loop) < 0 ? NULL : table_get(loop->fds, fd);
     if (entry == NULL) {
         return -1;
@@ -483,17 +485,18 @@ watch_unwait(LoopObject *loop, int fd, WatchSide side, PyObject *obj)
 static int
 push_watcher(LoopObject *loop, IoWatcher *watcher, uint32_t events)
 {
-    if (is_dying(watcher->owner)) {
+    PyObject *owner = try_ref(watcher->owner);
+    if (owner == NULL) {
         return 0;
     }
+    int result = 0;
     watcher->events |= events;
     if (!watcher->queued) {
-        if (ready_push_native(&loop->ready, watcher->run, watcher->owner) < 0) {
-            return -1;
-        }
-        watcher->queued = true;
+        result = ready_push_native(&loop->ready, watcher->run, owner);
+        watcher->queued = result == 0;
     }
-    return 0;
+    Py_DECREF(owner);
+    return result;
 }
 
 /* Queue the waiter of a side. Set *changed if it has left the side. Return 0, or -1 with MemoryError. */
@@ -522,6 +525,18 @@ static bool
 side_is_cancelled(const Side *side)
 {
     return side->waiter != NULL && side->run == NULL && ((HandleObject *)side->waiter)->cancelled;
+}
+
+int
+watch_queue_reader(LoopObject *loop, int fd)
+{
+    FdEntry *entry = table_find(loop->fds, fd);
+    Side *side = entry != NULL && entry->watcher == NULL ? &entry->sides[SIDE_READ] : NULL;
+    if (side == NULL || side->waiter == NULL || side->run != NULL || side_is_cancelled(side)) {
+        return 0;
+    }
+    bool changed;
+    return push_side(loop, side, &changed);
 }
 
 /* Queue the waiters that the events are for. As in the selectors module, every event but "writable" is
@@ -577,7 +592,7 @@ int
 watch_dispatch(LoopObject *loop, const PollEvent *events, int count)
 {
     if (count > 0) {
-        loop->metrics.io_events += (uint64_t)count;
+        relaxed_add(&loop->metrics.io_events, (uint64_t)count);
     }
     PyObject *error = NULL;
     bool needs_rebuild = false;

@@ -13,7 +13,7 @@
 /* Embedded in its owner. Reported events are joined in `events`, and run(loop, owner) is queued once; it
    takes the events with io_take_events(). */
 typedef struct {
-    PyObject *owner; /* borrowed: the object that embeds the watcher */
+    PyObject *owner; /* borrowed: the object that embeds the watcher; after try_ref_enable() */
     ready_fn run;
     /* Return true if the user has closed or detached the owner's socket, so that the number may belong to
        another file. NULL: never. */
@@ -88,14 +88,18 @@ int watch_adopt(LoopObject *loop);
 int watch_set_handle(LoopObject *loop, int fd, WatchSide side, PyObject *handle, PyObject *fileobj);
 /* Drop the waiter of a side. Return 1, 0 if there was none, or -1 with an exception. */
 int watch_remove(LoopObject *loop, int fd, WatchSide side);
+/* Queue the user's Handle for reading fd, as an event does. Does nothing if there is none. Return 0, or -1
+   with MemoryError. */
+int watch_queue_reader(LoopObject *loop, int fd);
 /* Return the sides that have a waiter: 1 for reading, 2 for writing, or their sum. */
 unsigned watch_sides(LoopObject *loop, int fd);
 /* Return the number under which a file object is watched; -1, without an exception, for none. */
 int watch_number(const LoopObject *loop, const PyObject *fileobj);
-/* Drop an owner that has lost fd, then return the native owner of fd, borrowed, or NULL. May run code, which
-   may close the loop. */
+/* Drop an owner that has lost fd, then return a new reference to the native owner of fd, or NULL. May run code,
+   which may close the loop. */
 PyObject *watch_find_owner(LoopObject *loop, int fd);
-/* Raise RuntimeError for a descriptor that a transport uses. Return -1. */
+/* Raise RuntimeError for a descriptor that a transport uses. The caller has a reference to the owner, which its
+   repr() may end. Return -1. */
 int watch_raise_taken(PyObject *fd, PyObject *owner);
 
 #endif

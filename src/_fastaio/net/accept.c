@@ -6,6 +6,7 @@
 #include "net/accept.h"
 
 #include "base/error.h"
+#include "loop/ending.h"
 #include "net/stream.h"
 #include "task/coro.h"
 #include "task/future_await.h"
@@ -39,7 +40,7 @@ close_and_report(AcceptObject *self, PyObject *exc)
     if (raised_leaves_loop()) {
         return -1;
     }
-    if (!self->loop->watchdog.debug) {
+    if (!relaxed_load(&self->loop->watchdog.debug)) {
         PyErr_Clear();
         return 0;
     }
@@ -97,6 +98,15 @@ make_transport(AcceptObject *self)
     return self->wait != NULL ? 0 : -1;
 }
 
+/* Return the loop whose claim guards the coroutine, borrowed. */
+static PyObject *
+loop_of(PyObject *op)
+{
+    return (PyObject *)((AcceptObject *)op)->loop;
+}
+
+GUARD_SEND(accept_send, loop_of)
+
 static PySendResult
 accept_send(PyObject *op, PyObject *value, PyObject **result)
 {
@@ -106,7 +116,7 @@ accept_send(PyObject *op, PyObject *value, PyObject **result)
     }
     PySendResult sent;
     bool starts = self->coro.phase == CORO_CREATED;
-    self->coro.phase = CORO_SUSPENDED;
+    shared_store(&self->coro.phase, CORO_SUSPENDED);
     if (starts && make_transport(self) < 0) {
         sent = fail(self, result);
     }
@@ -153,6 +163,7 @@ accept_finish(Coro *coro)
     Py_CLEAR(self->server);
     Py_CLEAR(self->protocol);
     Py_CLEAR(self->transport);
+    Py_CLEAR(self->loop);
 }
 
 static const CoroKind accept_coro = {
@@ -161,6 +172,7 @@ static const CoroKind accept_coro = {
     .finish = accept_finish,
     .inner = accept_inner,
     .inner_sent = pass_wait,
+    .loop_of = loop_of,
 };
 
 PyObject *
@@ -178,8 +190,8 @@ accept_new(LoopObject *loop, PyObject *factory, PyObject *conn, PyObject *extra,
     self->extra = Py_NewRef(extra);
     self->server = Py_XNewRef(server);
     PyObject_GC_Track(self);
-    if (loop->watchdog.debug && coro_keep_origin(&self->coro) < 0) {
-        self->coro.phase = CORO_CLOSED; /* no warning that it was never awaited */
+    if (relaxed_load(&loop->watchdog.debug) && coro_keep_origin(&self->coro) < 0) {
+        coro_end(&self->coro); /* no warning that it was never awaited */
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -204,47 +216,10 @@ accept_traverse(PyObject *op, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-accept_clear(PyObject *op)
-{
-    AcceptObject *self = (AcceptObject *)op;
-    CORO_CLEAR(&self->coro);
-    Py_CLEAR(self->factory);
-    Py_CLEAR(self->conn);
-    Py_CLEAR(self->extra);
-    Py_CLEAR(self->server);
-    Py_CLEAR(self->protocol);
-    Py_CLEAR(self->transport);
-    Py_CLEAR(self->wait);
-    Py_CLEAR(self->loop);
-    return 0;
-}
-
-static void
-accept_drop(PyObject *op)
-{
-    if (!coro_begin_dealloc(op)) {
-        return;
-    }
-    PyTypeObject *type = Py_TYPE(op);
-    accept_clear(op);
-    PyObject_GC_Del(op);
-    Py_DECREF(type);
-}
-
-static void
-accept_dealloc(PyObject *op)
-{
-    PyObject_GC_UnTrack(op);
-    DEALLOC_BOUNDED(op, accept_dealloc, accept_drop);
-}
-
 static PyType_Slot accept_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("A coroutine that sets up an accepted connection.")},
     {Py_tp_traverse, accept_traverse},
-    {Py_tp_clear, accept_clear},
-    {Py_tp_dealloc, accept_dealloc},
-    {Py_am_send, accept_send},
+    {Py_am_send, GUARDED(accept_send)},
     CORO_SLOTS,
     {0, NULL},
 };
@@ -256,10 +231,15 @@ static PyType_Spec accept_spec = {
     .slots = accept_slots,
 };
 
+static const GuardRules accept_rules = {loop_of, NULL};
+
 int
 accept_type_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->AcceptType = state_add_type(module, &accept_spec, NULL);
-    return st->AcceptType != NULL ? 0 : -1;
+    if (st->AcceptType == NULL) {
+        return -1;
+    }
+    return guard_type(st, st->AcceptType, &accept_rules);
 }

@@ -6,6 +6,7 @@
  */
 #include "net/server.h"
 #include "base/error.h"
+#include "loop/ending.h"
 #include "loop/watch.h"
 #include "net/accept.h"
 #include "net/inetaddr.h"
@@ -257,7 +258,7 @@ accept_one(ListenerObject *self)
                    ? ACCEPT_NOTHING
                    : rc;
     }
-    if ((self->loop->watchdog.debug && log_accepted(self, conn, peer) < 0) ||
+    if ((relaxed_load(&self->loop->watchdog.debug) && log_accepted(self, conn, peer) < 0) ||
         start_connection(self, conn, peer) < 0) {
         rc = ACCEPT_ERROR;
     }
@@ -342,6 +343,7 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
+    try_ref_enable((PyObject *)self);
     self->io = (IoWatcher){.owner = (PyObject *)self,
                            .run = accept_waiting,
                            .lost_fd = listener_has_lost_fd,
@@ -365,6 +367,13 @@ listener_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->sock_fd = compat_socket_fd(sock);
     }
     return (PyObject *)self;
+}
+
+/* Return the loop whose claim guards the listener, borrowed. */
+static PyObject *
+loop_of(PyObject *op)
+{
+    return (PyObject *)((ListenerObject *)op)->loop;
 }
 
 static int
@@ -399,6 +408,9 @@ listener_clear(PyObject *op)
     return 0;
 }
 
+GUARD_CLEAR(listener_clear, loop_of)
+GUARD_DEALLOC(listener_dealloc, loop_of)
+
 static void
 listener_drop(PyObject *op)
 {
@@ -419,7 +431,7 @@ static void
 listener_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
-    DEALLOC_BOUNDED(op, listener_dealloc, listener_drop);
+    DEALLOC_BOUNDED(op, GUARDED(listener_dealloc), listener_drop);
 }
 
 static PyObject *
@@ -490,9 +502,9 @@ static PyMemberDef listener_members[] = {
 static PyType_Slot listener_slots[] = {
     {Py_tp_doc, "Accepts the connections of one listening socket."},
     {Py_tp_new, listener_new},
-    {Py_tp_dealloc, listener_dealloc},
+    {Py_tp_dealloc, GUARDED(listener_dealloc)},
     {Py_tp_traverse, listener_traverse},
-    {Py_tp_clear, listener_clear},
+    {Py_tp_clear, GUARDED(listener_clear)},
     {Py_tp_methods, listener_methods},
     {Py_tp_members, listener_members},
     {0, NULL},
@@ -505,10 +517,15 @@ static PyType_Spec listener_spec = {
     .slots = listener_slots,
 };
 
+static const GuardRules listener_rules = {loop_of, NULL};
+
 int
 server_types_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->ListenerType = state_add_type(module, &listener_spec, NULL);
-    return st->ListenerType != NULL ? accept_type_init(module) : -1;
+    if (st->ListenerType == NULL || guard_type(st, st->ListenerType, &listener_rules) < 0) {
+        return -1;
+    }
+    return accept_type_init(module);
 }

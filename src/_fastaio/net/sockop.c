@@ -1,6 +1,7 @@
 /* sockop.c: the type SockOp, a coroutine that waits for a socket. */
 #include "net/sockop.h"
 #include "base/error.h"
+#include "loop/ending.h"
 #include "loop/readers.h"
 #include "task/future.h"
 #include "net/sockobj.h"
@@ -21,7 +22,7 @@ sockop_fileno(SockOp *op)
     return (int)fd;
 }
 
-/* CoroKind.finish: end the wait, and release what only a running operation needs. */
+/* CoroKind.finish: end the wait, and release the buffer and the socket. */
 static void
 op_finish(Coro *coro)
 {
@@ -40,6 +41,10 @@ op_finish(Coro *coro)
             PyErr_WriteUnraisable((PyObject *)op);
         }
     }
+    for (int i = 0; i < SOCKOP_MAX_ARGS; i++) {
+        Py_CLEAR(op->args[i]);
+    }
+    Py_CLEAR(op->loop);
 }
 
 /* Take a lease, once, so that the number of the descriptor is not reused while the operation waits.
@@ -80,7 +85,7 @@ op_wait(SockOp *op)
     }
     future_core(op->loop->st, future)->blocking = true;
     Py_XSETREF(op->future, future);
-    op->coro.phase = CORO_SUSPENDED;
+    shared_store(&op->coro.phase, CORO_SUSPENDED);
     return 0;
 }
 
@@ -112,7 +117,7 @@ op_run_ready(LoopObject *loop, PyObject *obj)
         return 0; /* the wait was cancelled */
     }
     if (!op->kind->eager) {
-        return future_set_result(core, Py_None);
+        return future_set_result_unless_done(core, Py_None) < 0 ? -1 : 0;
     }
     PyObject *future = Py_NewRef(op->future);
     PyObject *result = NULL;
@@ -124,24 +129,24 @@ op_run_ready(LoopObject *loop, PyObject *obj)
         outcome = rc < 0 ? FAILED : WAIT;
     }
     int rc = 0;
-    if (!future_is_pending(core)) {
-        /* A method of a foreign socket has ended the future. */
-        PyErr_Clear();
+    if (outcome == DONE) {
+        rc = future_set_result_unless_done(core, result);
     }
-    else if (outcome == DONE) {
-        rc = future_set_result(core, result);
+    else if (!future_is_pending(core)) {
+        /* A method of a foreign socket, or another thread, has ended the future. */
+        PyErr_Clear();
     }
     else if (outcome == FAILED && raised_leaves_loop()) {
         rc = -1;
     }
     else if (outcome == FAILED) {
         PyObject *exc = PyErr_GetRaisedException();
-        rc = future_set_exception(core, exc);
+        rc = future_set_exception_unless_done(core, exc);
         Py_DECREF(exc);
     }
     Py_XDECREF(result);
     Py_DECREF(future);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 /* Check the socket as asyncio does. Return 0, or -1 with TypeError or ValueError. */
@@ -165,7 +170,7 @@ check_socket(SockOp *op)
             return -1;
         }
     }
-    if (op->loop->watchdog.debug) {
+    if (relaxed_load(&op->loop->watchdog.debug)) {
         PyObject *timeout = PyObject_CallMethodNoArgs(sockop_sock(op), st->str_gettimeout);
         double seconds = timeout == NULL      ? -1.0
                          : timeout == Py_None ? 1.0
@@ -217,7 +222,7 @@ static PySendResult
 op_start(SockOp *op, PyObject **result)
 {
     *result = NULL;
-    op->coro.phase = CORO_SUSPENDED;
+    shared_store(&op->coro.phase, CORO_SUSPENDED);
     if (check_socket(op) < 0) {
         goto error;
     }
@@ -258,6 +263,15 @@ op_resume(SockOp *op, PyObject **result)
     return op_attempt(op, result);
 }
 
+/* Return the loop whose claim guards the coroutine, borrowed. */
+static PyObject *
+loop_of(PyObject *self)
+{
+    return (PyObject *)((SockOp *)self)->loop;
+}
+
+GUARD_SEND(op_send, loop_of)
+
 static PySendResult
 op_send(PyObject *self, PyObject *value, PyObject **result)
 {
@@ -297,6 +311,7 @@ static const CoroKind op_coro = {
     .finish = op_finish,
     .inner = op_inner,
     .inner_sent = op_pass_lookup,
+    .loop_of = loop_of,
 };
 
 /* ---- the type -------------------------------------------------------------------------------- */
@@ -332,46 +347,10 @@ op_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* The waiter is already gone: the collector runs finalizers first. */
-static int
-op_clear(PyObject *self)
-{
-    SockOp *op = (SockOp *)self;
-    CORO_CLEAR(&op->coro);
-    for (int i = 0; i < SOCKOP_MAX_ARGS; i++) {
-        Py_CLEAR(op->args[i]);
-    }
-    Py_CLEAR(op->future);
-    Py_CLEAR(op->lookup);
-    Py_CLEAR(op->loop);
-    return 0;
-}
-
-static void
-op_drop(PyObject *self)
-{
-    if (!coro_begin_dealloc(self)) {
-        return;
-    }
-    PyTypeObject *type = Py_TYPE(self);
-    op_clear(self);
-    PyObject_GC_Del(self);
-    Py_DECREF(type);
-}
-
-static void
-op_dealloc(PyObject *self)
-{
-    PyObject_GC_UnTrack(self);
-    DEALLOC_BOUNDED(self, op_dealloc, op_drop);
-}
-
 static PyType_Slot op_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("A coroutine that waits for a socket.")},
     {Py_tp_traverse, op_traverse},
-    {Py_tp_clear, op_clear},
-    {Py_tp_dealloc, op_dealloc},
-    {Py_am_send, op_send},
+    {Py_am_send, GUARDED(op_send)},
     CORO_SLOTS,
     {0, NULL},
 };
@@ -383,10 +362,15 @@ static PyType_Spec op_spec = {
     .slots = op_slots,
 };
 
+static const GuardRules op_rules = {loop_of, NULL};
+
 int
 sockop_type_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->SockOpType = state_add_type(module, &op_spec, NULL);
-    return st->SockOpType ? 0 : -1;
+    if (st->SockOpType == NULL) {
+        return -1;
+    }
+    return guard_type(st, st->SockOpType, &op_rules);
 }

@@ -89,7 +89,7 @@ system_recv(SockOp *op, char *buffer, size_t size, ssize_t *count)
         outcome = system_outcome(*count, &repeat);
     } while (outcome == WAIT && repeat);
     if (outcome == DONE) {
-        op->loop->metrics.bytes_received += (uint64_t)*count;
+        relaxed_add(&op->loop->metrics.bytes_received, (uint64_t)*count);
         loop_io_happened(op->loop);
     }
     return outcome;
@@ -110,7 +110,7 @@ system_send(SockOp *op, const char *data, size_t size, ssize_t *count)
         outcome = system_outcome(*count, &repeat);
     } while (outcome == WAIT && repeat);
     if (outcome == DONE) {
-        op->loop->metrics.bytes_sent += (uint64_t)*count;
+        relaxed_add(&op->loop->metrics.bytes_sent, (uint64_t)*count);
         loop_io_happened(op->loop);
     }
     return outcome;
@@ -515,8 +515,8 @@ make_op(PyObject *self, const OpKind *kind, PyObject *const *args, Py_ssize_t co
         return NULL;
     }
     if (take_args(op, args, count, names) < 0 ||
-        (op->loop->watchdog.debug && coro_keep_origin(&op->coro) < 0)) {
-        op->coro.phase = CORO_CLOSED; /* no warning that it was never awaited */
+        (relaxed_load(&op->loop->watchdog.debug) && coro_keep_origin(&op->coro) < 0)) {
+        coro_end(&op->coro); /* no warning that it was never awaited */
         Py_DECREF(op);
         return NULL;
     }

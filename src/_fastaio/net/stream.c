@@ -6,6 +6,7 @@
  */
 #include "net/stream.h"
 
+#include "loop/ending.h"
 #include "net/stream_base.h"
 #include "net/stream_end.h"
 #include "net/stream_flush.h"
@@ -15,6 +16,13 @@
 #include "net/stream_write.h"
 
 #include <structmember.h>
+
+/* Return the loop whose claim guards the transport, borrowed; NULL before __init__(). */
+static PyObject *
+loop_of(PyObject *op)
+{
+    return home_loop(&((StreamObject *)op)->home);
+}
 
 /* ---- making and freeing ---------------------------------------------------------------------- */
 
@@ -40,8 +48,14 @@ stream_init(PyObject *op, PyObject *args, PyObject *kwargs)
         PyErr_Format(PyExc_TypeError, "extra must be a dict or None, not %R", Py_TYPE(extra));
         return -1;
     }
-    return stream_set_up((StreamObject *)op, (LoopObject *)loop, sock, protocol,
-                         none_as_null(waiter), extra, none_as_null(server));
+    Guard guard;
+    if (guard_begin(&guard, op, loop) < 0) {
+        return -1;
+    }
+    int rc = stream_set_up((StreamObject *)op, (LoopObject *)loop, sock, protocol,
+                           none_as_null(waiter), extra, none_as_null(server));
+    guard_end(&guard);
+    return rc;
 }
 
 static PyObject *
@@ -75,6 +89,7 @@ stream_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->extra);
     Py_VISIT(self->dict);
     Py_VISIT(self->loop);
+    HOME_VISIT(&self->home);
     Py_VISIT(self->sink.protocol);
     Py_VISIT(self->sock.obj);
     Py_VISIT(self->sock.shown);
@@ -119,6 +134,8 @@ stream_clear(PyObject *op)
     return 0;
 }
 
+GUARD_CLEAR(stream_clear, loop_of)
+
 /* Like asyncio's __del__: warn about the missing close(), then close the socket. */
 static void
 stream_finalize(PyObject *op)
@@ -143,6 +160,9 @@ stream_finalize(PyObject *op)
     }
 }
 
+GUARD_FINALIZE(stream_finalize, loop_of)
+GUARD_DEALLOC(stream_dealloc, loop_of)
+
 static void
 stream_drop(PyObject *op)
 {
@@ -155,6 +175,7 @@ stream_drop(PyObject *op)
     }
     stream_clear(op);
     pieces_free(&self->out.pieces);
+    home_drop(&self->home);
     PyTypeObject *type = Py_TYPE(op);
     type->tp_free(op);
     Py_DECREF(type);
@@ -164,7 +185,7 @@ static void
 stream_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
-    DEALLOC_BOUNDED(op, stream_dealloc, stream_drop);
+    DEALLOC_BOUNDED(op, GUARDED(stream_dealloc), stream_drop);
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */
@@ -212,6 +233,8 @@ stream_call_connection_lost(PyObject *op, PyObject *exc)
     Py_XSETREF(self->life.lost_exc, exc != Py_None ? Py_NewRef(exc) : NULL);
     return none_or_error(stream_call_lost(self));
 }
+
+GUARD_IS_CLOSING(stream_is_closing, loop_of)
 
 /* Flush first where StreamWriter.drain() asks: on asyncio the kernel has been offered the output by
    then. */
@@ -318,6 +341,9 @@ stream_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyO
     StreamObject *self = (StreamObject *)op;
     PyObject *name, *fallback;
     fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL) {
+        return NULL;
+    }
     if (watched_name_is_replaced(&st->replaced.extra_info)) {
         return replaced_extra_info(op, st, args, count, keywords);
     }
@@ -404,7 +430,7 @@ stream_repr(PyObject *op)
     if (stream_flush(self) < 0) {
         return NULL;
     }
-    bool open = self->loop != NULL && !self->loop->closed;
+    bool open = self->loop != NULL && !relaxed_load(&self->loop->closed);
     PyObject *name = PyType_GetName(Py_TYPE(op));
     PyObject *state = open ? describe_state(self) : PyUnicode_FromString("");
     PyObject *repr = NULL;
@@ -419,13 +445,16 @@ stream_repr(PyObject *op)
     return repr;
 }
 
+GUARD_REPR(stream_repr, loop_of)
+
 int
 stream_call_write(fastaio_state *st, PyObject *transport, PyObject *data)
 {
     PyObject *result;
     Py_INCREF(transport);
     if (Py_IS_TYPE(transport, st->StreamTransportType) &&
-        stream_is_unpatched((StreamObject *)transport)) {
+        stream_is_unpatched((StreamObject *)transport) &&
+        home_is_mine(&((StreamObject *)transport)->home)) {
         result = stream_write(transport, data);
     }
     else {
@@ -451,7 +480,7 @@ static PyMethodDef stream_methods[] = {
     {"abort", stream_abort, METH_NOARGS,
      PyDoc_STR("abort($self, /)\n--\n\nClose the connection now. Bytes that the kernel has not "
                "taken are lost.")},
-    {"is_closing", stream_is_closing, METH_NOARGS,
+    {"is_closing", GUARDED(stream_is_closing), METH_NOARGS,
      PyDoc_STR("is_closing($self, /)\n--\n\nReturn whether the connection is closing or closed.")},
     {"is_reading", stream_is_reading, METH_NOARGS,
      PyDoc_STR("is_reading($self, /)\n--\n\nReturn whether the protocol receives data.")},
@@ -568,11 +597,11 @@ static PyType_Slot stream_slots[] = {
     {Py_tp_doc, "A connected stream socket as an asyncio transport."},
     {Py_tp_new, stream_new},
     {Py_tp_init, stream_init},
-    {Py_tp_dealloc, stream_dealloc},
-    {Py_tp_finalize, stream_finalize},
+    {Py_tp_dealloc, GUARDED(stream_dealloc)},
+    {Py_tp_finalize, GUARDED(stream_finalize)},
     {Py_tp_traverse, stream_traverse},
-    {Py_tp_clear, stream_clear},
-    {Py_tp_repr, stream_repr},
+    {Py_tp_clear, GUARDED(stream_clear)},
+    {Py_tp_repr, GUARDED(stream_repr)},
     {Py_tp_methods, stream_methods},
     {Py_tp_getset, stream_getset},
     {Py_tp_members, stream_members},
@@ -651,6 +680,10 @@ static PyMethodDef loop_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static const char *const free_names[] = {"is_closing", NULL}; /* GUARD_IS_CLOSING() */
+
+static const GuardRules stream_rules = {loop_of, free_names};
+
 int
 stream_types_init(PyObject *module)
 {
@@ -660,7 +693,8 @@ stream_types_init(PyObject *module)
         return -1;
     }
     st->StreamTransportType = state_add_type(module, &stream_spec, st->asyncio_Transport);
-    if (st->StreamTransportType == NULL || complete_type(st, st->StreamTransportType) < 0) {
+    if (st->StreamTransportType == NULL || complete_type(st, st->StreamTransportType) < 0
+        || guard_type(st, st->StreamTransportType, &stream_rules) < 0) {
         return -1;
     }
     return state_add_methods(st->LoopType, loop_methods);

@@ -48,7 +48,7 @@ debug_log(StreamObject *self, PyObject *kwargs, const char *format, const char *
 int
 stream_debug(StreamObject *self, const char *format)
 {
-    if (self->loop == NULL || !self->loop->watchdog.debug) {
+    if (self->loop == NULL || !relaxed_load(&self->loop->watchdog.debug)) {
         return 0;
     }
     return debug_log(self, NULL, format, NULL);
@@ -57,7 +57,7 @@ stream_debug(StreamObject *self, const char *format)
 int
 stream_debug_error(StreamObject *self, PyObject *exc, const char *message)
 {
-    if (self->loop == NULL || !self->loop->watchdog.debug) {
+    if (self->loop == NULL || !relaxed_load(&self->loop->watchdog.debug)) {
         return 0;
     }
     PyObject *kwargs = Py_BuildValue("{s:O}", "exc_info", exc);

@@ -4,6 +4,29 @@
 #include "base/error.h"
 #include "loop/handle.h"
 #include "net/stream_base.h"
+#include "task/future.h"
+
+/* Set the exception, or None as the result if `exc` is NULL, unless the waiter is done. Return 0, or -1 with an
+   exception. */
+static int
+complete_empty_waiter(fastaio_state *st, PyObject *waiter, PyObject *exc)
+{
+    if (Py_IS_TYPE(waiter, st->FutureType)) {
+        FutureCore *core = &((FutureObject *)waiter)->core;
+        int set = exc != NULL ? future_set_exception_unless_done(core, exc)
+                              : future_set_result_unless_done(core, Py_None);
+        return set < 0 ? -1 : 0;
+    }
+    PyObject *done = PyObject_CallMethodNoArgs(waiter, st->str_done);
+    int is_done = done != NULL ? PyObject_IsTrue(done) : -1;
+    Py_XDECREF(done);
+    if (is_done != 0) {
+        return is_done < 0 ? -1 : 0;
+    }
+    return drop_result(exc != NULL
+                           ? PyObject_CallMethodOneArg(waiter, st->str_set_exception, exc)
+                           : PyObject_CallMethodOneArg(waiter, st->str_set_result, Py_None));
+}
 
 int
 stream_end_empty_waiter(StreamObject *self, PyObject *exc)
@@ -13,26 +36,15 @@ stream_end_empty_waiter(StreamObject *self, PyObject *exc)
     }
     fastaio_state *st = self->loop->st;
     PyObject *waiter = Py_NewRef(self->out.empty_waiter);
-    PyObject *result = NULL;
-    PyObject *done = PyObject_CallMethodNoArgs(waiter, st->str_done);
-    int is_done = done != NULL ? PyObject_IsTrue(done) : -1;
-    Py_XDECREF(done);
-    if (is_done == 0) {
-        result = exc != NULL ? PyObject_CallMethodOneArg(waiter, st->str_set_exception, exc)
-                             : PyObject_CallMethodOneArg(waiter, st->str_set_result, Py_None);
-    }
-    else if (is_done > 0) {
-        result = Py_NewRef(Py_None);
-    }
+    int set = complete_empty_waiter(st, waiter, exc);
     Py_DECREF(waiter);
-    Py_XDECREF(result);
-    if (result != NULL && exc == NULL && self->sock.io.fd >= 0) {
+    if (set >= 0 && exc == NULL && self->sock.io.fd >= 0) {
         /* sock_sendfile() waits on the descriptor by itself, until _reset_empty_waiter(). */
         self->sock.lent = true;
         stream_update_hold(self);
         io_unwatch(self->loop, &self->sock.io);
     }
-    return result != NULL ? 0 : -1;
+    return set;
 }
 
 int
@@ -89,7 +101,7 @@ stream_call_lost(StreamObject *self)
     PyObject *failure = NULL;
     self->life.closing = true;
     self->life.conn_lost += self->life.conn_lost == 0;
-    loop->metrics.connections_lost++;
+    relaxed_add(&loop->metrics.connections_lost, 1);
     if (self->sink.protocol != NULL) {
         PyObject *protocol = Py_NewRef(self->sink.protocol);
         PyObject *result = PyObject_CallMethodOneArg(protocol, loop->st->str_connection_lost, exc);
@@ -182,11 +194,11 @@ stream_lose(StreamObject *self, PyObject *exc)
     if (self->loop != loop) { /* dropping an earlier exception has ended it */
         return 0;
     }
-    if (loop_check_closed(loop) < 0 || (loop->watchdog.debug && loop_check_thread(loop) < 0)) {
+    if (loop_check_closed(loop) < 0 || (relaxed_load(&loop->watchdog.debug) && loop_check_thread(loop) < 0)) {
         return -1;
     }
     /* A handle of call_soon() in place of a native entry: debug mode keeps where it was made. */
-    if (loop->watchdog.debug || (loop_overrides(loop) & OVERRIDE_CALL_SOON)) {
+    if (relaxed_load(&loop->watchdog.debug) || (loop_overrides(loop) & OVERRIDE_CALL_SOON)) {
         PyObject *method = PyObject_GetAttr((PyObject *)self, loop->st->str__call_connection_lost);
         PyObject *context = CONNECTION_HAS_ONE_CONTEXT ? self->context : NULL;
         int rc = method != NULL ? loop_call_soon_in(loop, context, method, exc) : -1;

@@ -120,6 +120,7 @@ typedef struct {
     PyObject *dict;
     PyObject *weakrefs;
     LoopObject *loop;
+    Home home;
     PyObject *server;  /* or NULL */
     PyObject *context; /* of the protocol's callbacks, see compat.h */
     StreamSink sink;

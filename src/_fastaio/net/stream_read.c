@@ -52,6 +52,7 @@ receive(StreamObject *self, void *buffer, size_t size, bool *cut)
     do {
         count = recvmsg(fd, &message, 0);
     } while (count < 0 && errno == EINTR);
+    PROBE2(receive, fd, count);
     *cut = count >= 0 && (message.msg_flags & MSG_CTRUNC);
     return count;
 }
@@ -85,7 +86,7 @@ static void
 conclude_read(StreamObject *self, ssize_t count, bool ended_early, bool cut)
 {
     self->in.last_read = count;
-    self->loop->metrics.bytes_received += (uint64_t)count;
+    relaxed_add(&self->loop->metrics.bytes_received, (uint64_t)count);
     if (ended_early && is_input_exhausted(self, cut)) {
         self->in.readable = false;
     }

@@ -20,7 +20,7 @@ static void
 note_sent(StreamObject *self, size_t count)
 {
     if (self->loop != NULL) {
-        self->loop->metrics.bytes_sent += count;
+        relaxed_add(&self->loop->metrics.bytes_sent, count);
     }
     pieces_advance(&self->out.pieces, count);
 }
@@ -241,7 +241,7 @@ stream_take_kept(StreamObject *self)
     FlushNode kept = *node;
     flush_forget_kept(node);
     if (self->loop != NULL) {
-        self->loop->metrics.keeper_sends += kept.kept_sends;
+        relaxed_add(&self->loop->metrics.keeper_sends, kept.kept_sends);
     }
     note_sent(self, kept.kept_size);
     if (kept.kept_full) {

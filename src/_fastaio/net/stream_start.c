@@ -6,6 +6,7 @@
 #include "net/stream_flush.h"
 #include "net/stream_read.h"
 #include "net/stream_send.h"
+#include "task/future.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -251,6 +252,17 @@ stream_use_socket(StreamObject *self, PyObject *sock)
 
 /* ---- setting up ------------------------------------------------------------------------------ */
 
+/* Set the waiter's result unless it is cancelled. Return 0, or -1 with an exception. */
+static int
+complete_waiter(fastaio_state *st, PyObject *waiter)
+{
+    if (Py_IS_TYPE(waiter, st->FutureType)) {
+        return future_set_result_unless_cancelled(&((FutureObject *)waiter)->core, Py_None);
+    }
+    PyObject *args[] = {waiter, Py_None};
+    return drop_result(PyObject_Vectorcall(st->set_result_unless_cancelled, args, 2, NULL));
+}
+
 /* Start to read, then set the waiter's result. connection_made() has been called. */
 static int
 stream_start(LoopObject *loop, PyObject *op)
@@ -264,17 +276,15 @@ stream_start(LoopObject *loop, PyObject *op)
         }
     }
     if (self->life.waiter != NULL) {
-        PyObject *args[] = {self->life.waiter, Py_None};
+        PyObject *waiter = self->life.waiter;
         self->life.waiter = NULL;
         PyObject *failure = PyErr_GetRaisedException();
-        PyObject *result =
-            PyObject_Vectorcall(loop->st->set_result_unless_cancelled, args, 2, NULL);
-        Py_DECREF(args[0]);
-        Py_XDECREF(result);
+        int set = complete_waiter(loop->st, waiter);
+        Py_DECREF(waiter);
         if (failure != NULL) {
             PyErr_SetRaisedException(failure);
         }
-        else if (result == NULL) {
+        else if (set < 0) {
             rc = -1;
         }
     }
@@ -328,6 +338,7 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
         PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
         return -1;
     }
+    try_ref_enable((PyObject *)self);
     self->sock.io = (IoWatcher){
         .owner = (PyObject *)self, .run = stream_io, .lost_fd = stream_has_lost_fd, .fd = -1};
     self->out.flush =
@@ -346,6 +357,7 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
         return -1;
     }
     self->loop = (LoopObject *)Py_NewRef(loop);
+    home_set(&self->home, (PyObject *)loop);
     self->sock.obj = Py_NewRef(sock);
     self->life.waiter = Py_XNewRef(waiter);
     if (stream_use_protocol(self, st, protocol) < 0 || stream_take_io_ref(self, st, sock) < 0) {
@@ -360,7 +372,7 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
     if (queue_start(self, loop, protocol) < 0) {
         goto error;
     }
-    loop->metrics.connections_made++;
+    relaxed_add(&loop->metrics.connections_made, 1);
     return 0;
 error:
     undo_set_up(self, st);

@@ -81,7 +81,7 @@ flush_soon(StreamObject *self, bool at_once)
        may use the socket behind the transport's back. */
     at_once = at_once || self->out.pieces.size > self->out.high_water ||
               self->sock.fd_ptr == NULL || stream_socket_is_shared(self) ||
-              loop->thread_id != PyThread_get_thread_ident() ||
+              relaxed_load(&loop->thread_id) != PyThread_get_thread_ident() ||
               !keeper_is_ready(&loop->output);
     if (self->out.writable && !at_once) {
         loop_flush_later(loop, &self->out.flush);
@@ -154,7 +154,7 @@ send_large(StreamObject *self, PyObject *data)
     }
     else {
         loop_io_happened(self->loop);
-        self->loop->metrics.bytes_sent += (uint64_t)sent;
+        relaxed_add(&self->loop->metrics.bytes_sent, (uint64_t)sent);
         if (sent < view.len) {
             PyObject *rest = piece_copy((char *)view.buf + sent, view.len - sent);
             rc = push_piece(self, rest) < 0 || flush_soon(self, true) < 0 ? -1 : 1;

@@ -104,7 +104,7 @@ read_once(PyObject *op, fastaio_state *st, LoopObject *loop)
                                               : read_copying(self, loop, &count);
     if (data != NULL) {
         self->last_read = count;
-        loop->metrics.bytes_received += (uint64_t)count;
+        relaxed_add(&loop->metrics.bytes_received, (uint64_t)count);
         int rc = deliver_data(self, st, loop, data);
         Py_DECREF(data);
         return rc;
@@ -120,11 +120,8 @@ static PyObject *
 pipe_read_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     ReadPipeObject *self = (ReadPipeObject *)op;
-    fastaio_state *st = state_of_type(Py_TYPE(op));
-    if (st == NULL) {
-        return NULL;
-    }
-    LoopObject *loop = transport_loop(&self->core, st);
+    fastaio_state *st = self->core.st;
+    LoopObject *loop = self->core.native;
     if (loop == NULL || self->core.fd < 0 || self->core.protocol == NULL) {
         return transport_call_base(st->asyncio_ReadPipeTransport, st->str__read_ready, op, NULL, 0);
     }
@@ -159,19 +156,29 @@ pipe_clear(PyObject *op)
     return transport_clear(op);
 }
 
+static void
+pipe_dealloc(PyObject *op)
+{
+    transport_dealloc(op);
+}
+
+GUARD_CLEAR(pipe_clear, transport_loop_of)
+GUARD_DEALLOC(pipe_dealloc, transport_loop_of)
+ENDING_METHOD(transport_loop_of)
+
 static PyMethodDef pipe_methods[] = {
     {"_read_ready", pipe_read_ready, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef pipe_members[] = {
-    {"_loop", T_OBJECT, offsetof(TransportCore, loop), 0, NULL},
     {"_closing", T_BOOL, offsetof(TransportCore, closing), 0, NULL},
     {"_paused", T_BOOL, offsetof(TransportCore, paused), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef pipe_getset[] = {
+    {"_loop", transport_get_loop, transport_set_loop, NULL, NULL},
     {"_pipe", transport_get_file, transport_set_file, NULL, NULL},
     {"_fileno", transport_get_fileno, transport_set_fileno, NULL, NULL},
     {"_protocol", get_protocol, set_protocol, NULL, NULL},
@@ -181,9 +188,9 @@ static PyGetSetDef pipe_getset[] = {
 static PyType_Slot pipe_slots[] = {
     {Py_tp_doc, "The native half of fastaio's transport that reads from a pipe."},
     {Py_tp_new, transport_new},
-    {Py_tp_dealloc, transport_dealloc},
+    {Py_tp_dealloc, GUARDED(pipe_dealloc)},
     {Py_tp_traverse, transport_traverse},
-    {Py_tp_clear, pipe_clear},
+    {Py_tp_clear, GUARDED(pipe_clear)},
     {Py_tp_methods, pipe_methods},
     {Py_tp_members, pipe_members},
     {Py_tp_getset, pipe_getset},
@@ -197,10 +204,15 @@ static PyType_Spec pipe_spec = {
     .slots = pipe_slots,
 };
 
+static const GuardRules pipe_rules = {transport_loop_of, NULL};
+
 int
 pipe_read_type_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->ReadPipeCoreType = transport_add_type(module, &pipe_spec, st->asyncio_ReadTransport);
-    return st->ReadPipeCoreType != NULL ? 0 : -1;
+    if (st->ReadPipeCoreType == NULL || guard_type(st, st->ReadPipeCoreType, &pipe_rules) < 0) {
+        return -1;
+    }
+    return ENDING_METHOD_ADD(st->ReadPipeCoreType);
 }

@@ -84,8 +84,12 @@ write_vector(WritePipeObject *self, size_t *asked)
         vectors[count++].iov_len = *asked;
     }
     count = pieces_gather(&self->pieces, 0, vectors, count, asked);
-    return count == 1 ? kernel_write(self->core.fd, vectors[0].iov_base, vectors[0].iov_len)
-                      : writev(self->core.fd, vectors, (int)count);
+    if (count == 1) {
+        return kernel_write(self->core.fd, vectors[0].iov_base, vectors[0].iov_len);
+    }
+    ssize_t written = writev(self->core.fd, vectors, (int)count);
+    PROBE2(send, self->core.fd, written);
+    return written;
 }
 
 /* Remove the first `count` bytes of core.buffer. Runs no Python code, also for a subclass of
@@ -107,7 +111,7 @@ static int
 note_written(WritePipeObject *self, LoopObject *loop, Py_ssize_t count)
 {
     Py_ssize_t first = get_buffer_size(self);
-    loop->metrics.bytes_sent += (uint64_t)count;
+    relaxed_add(&loop->metrics.bytes_sent, (uint64_t)count);
     if (first > 0) {
         first = first < count ? first : count;
         if (trim_buffer(self, first) < 0) {
@@ -197,7 +201,7 @@ static int
 flush_queue(PyObject *op, fastaio_state *st)
 {
     WritePipeObject *self = (WritePipeObject *)op;
-    LoopObject *loop = transport_loop(&self->core, st);
+    LoopObject *loop = self->core.native;
     pieces_drop_inherited(&self->pieces, st->fork_count);
     if (self->pieces.count == 0 || self->waiting || loop == NULL || self->core.fd < 0) {
         return 0;
@@ -221,15 +225,59 @@ is_plain_data(PyObject *data)
             PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(data), 'C'));
 }
 
+/* Write exactly bytes while the queue is empty, and queue what the kernel does not take. Return 0, or -1
+   with what leaves the loop. */
+static int
+write_bytes(PyObject *op, LoopObject *loop, PyObject *data)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    fastaio_state *st = self->core.st;
+    size_t size = (size_t)PyBytes_GET_SIZE(data);
+    if (size == 0) {
+        return 0;
+    }
+    loop_io_happened(loop);
+    ssize_t written = kernel_write(self->core.fd, PyBytes_AS_STRING(data), size);
+    if (written < 0) {
+        if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return fail_write(op, st);
+        }
+        written = 0;
+    }
+    relaxed_add(&loop->metrics.bytes_sent, (uint64_t)written);
+    if ((size_t)written == size) {
+        return 0;
+    }
+    if (push_piece(self, st, Py_NewRef(data)) < 0) {
+        return -1;
+    }
+    pieces_advance(&self->pieces, (size_t)written);
+    return watch_room(op, st, true) < 0 ? fail_write(op, st) : 0;
+}
+
+/* Queue data of any type behind what is queued, then write the queue. Return 0, or -1 with what leaves
+   the loop. */
+static int
+write_behind(PyObject *op, PyObject *data)
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    fastaio_state *st = self->core.st;
+    /* Exactly bytes: dropping it runs no code. */
+    PyObject *piece = piece_from(data);
+    if (piece != NULL && PyBytes_GET_SIZE(piece) == 0) {
+        Py_DECREF(piece);
+        return 0;
+    }
+    return push_piece(self, st, piece) < 0 ? -1 : flush_queue(op, st);
+}
+
 static PyObject *
 pipe_write(PyObject *op, PyObject *data)
 {
     WritePipeObject *self = (WritePipeObject *)op;
-    fastaio_state *st = state_of_type(Py_TYPE(op));
-    if (st == NULL) {
-        return NULL;
-    }
-    LoopObject *loop = transport_loop(&self->core, st);
+    fastaio_state *st = self->core.st;
+    LoopObject *loop = self->core.native;
     if (loop != NULL && loop_flush_before(loop) < 0) {
         return NULL;
     }
@@ -237,13 +285,9 @@ pipe_write(PyObject *op, PyObject *data)
         self->core.fd < 0 || !is_plain_data(data)) {
         return transport_call_base(st->asyncio_WritePipeTransport, st->str_write, op, &data, 1);
     }
-    /* Exactly bytes: dropping it runs no code. */
-    PyObject *piece = piece_from(data);
-    if (piece != NULL && PyBytes_GET_SIZE(piece) == 0) {
-        Py_DECREF(piece);
-        Py_RETURN_NONE;
-    }
-    if (push_piece(self, st, piece) < 0 || flush_queue(op, st) < 0) {
+    bool empty = get_queued_size(self) == 0 && !self->waiting;
+    if ((empty && PyBytes_CheckExact(data) ? write_bytes(op, loop, data)
+                                           : write_behind(op, data)) < 0) {
         return NULL;
     }
     if (get_queued_size(self) > 0 && !self->protocol_paused) {
@@ -256,10 +300,10 @@ static PyObject *
 pipe_write_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     WritePipeObject *self = (WritePipeObject *)op;
-    fastaio_state *st = state_of_type(Py_TYPE(op));
-    LoopObject *loop = st != NULL ? transport_loop(&self->core, st) : NULL;
+    fastaio_state *st = self->core.st;
+    LoopObject *loop = self->core.native;
     if (loop == NULL || self->core.fd < 0) {
-        return st != NULL ? Py_NewRef(Py_None) : NULL;
+        Py_RETURN_NONE;
     }
     self->waiting = true; /* the loop calls this method only while the pipe is watched */
     if (write_queued(self, loop) < 0) {
@@ -284,8 +328,8 @@ pipe_write_ready(PyObject *op, PyObject *Py_UNUSED(ignored))
 static PyObject *
 pipe_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    fastaio_state *st = state_of_type(Py_TYPE(op));
-    if (st == NULL || flush_queue(op, st) < 0) {
+    fastaio_state *st = ((TransportCore *)op)->st;
+    if (flush_queue(op, st) < 0) {
         return NULL;
     }
     return PyLong_FromSsize_t(get_queued_size((WritePipeObject *)op));
@@ -299,8 +343,8 @@ static PyObject *
 get_buffer(PyObject *op, void *Py_UNUSED(closure))
 {
     WritePipeObject *self = (WritePipeObject *)op;
-    fastaio_state *st = state_of_type(Py_TYPE(op));
-    if (st == NULL || flush_queue(op, st) < 0 || fill_buffer(self) < 0) {
+    fastaio_state *st = ((TransportCore *)op)->st;
+    if (flush_queue(op, st) < 0 || fill_buffer(self) < 0) {
         return NULL;
     }
     return Py_NewRef(self->core.buffer != NULL ? self->core.buffer : Py_None);
@@ -343,6 +387,10 @@ pipe_dealloc(PyObject *op)
     transport_dealloc(op);
 }
 
+GUARD_CLEAR(pipe_clear, transport_loop_of)
+GUARD_DEALLOC(pipe_dealloc, transport_loop_of)
+ENDING_METHOD(transport_loop_of)
+
 static PyMethodDef pipe_methods[] = {
     {"write", KEYWORDS(pipe_write_call), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
@@ -355,7 +403,6 @@ static PyMethodDef pipe_methods[] = {
 };
 
 static PyMemberDef pipe_members[] = {
-    {"_loop", T_OBJECT, offsetof(TransportCore, loop), 0, NULL},
     {"_protocol", T_OBJECT, offsetof(TransportCore, protocol), 0, NULL},
     {"_conn_lost", T_INT, offsetof(TransportCore, conn_lost), 0, NULL},
     {"_closing", T_BOOL, offsetof(TransportCore, closing), 0, NULL},
@@ -366,6 +413,7 @@ static PyMemberDef pipe_members[] = {
 };
 
 static PyGetSetDef pipe_getset[] = {
+    {"_loop", transport_get_loop, transport_set_loop, NULL, NULL},
     {"_pipe", transport_get_file, transport_set_file, NULL, NULL},
     {"_fileno", transport_get_fileno, transport_set_fileno, NULL, NULL},
     {"_buffer", get_buffer, set_buffer, NULL, NULL},
@@ -375,9 +423,9 @@ static PyGetSetDef pipe_getset[] = {
 static PyType_Slot pipe_slots[] = {
     {Py_tp_doc, "The native half of fastaio's transport that writes to a pipe."},
     {Py_tp_new, transport_new},
-    {Py_tp_dealloc, pipe_dealloc},
+    {Py_tp_dealloc, GUARDED(pipe_dealloc)},
     {Py_tp_traverse, pipe_traverse},
-    {Py_tp_clear, pipe_clear},
+    {Py_tp_clear, GUARDED(pipe_clear)},
     {Py_tp_methods, pipe_methods},
     {Py_tp_members, pipe_members},
     {Py_tp_getset, pipe_getset},
@@ -391,10 +439,15 @@ static PyType_Spec pipe_spec = {
     .slots = pipe_slots,
 };
 
+static const GuardRules pipe_rules = {transport_loop_of, NULL};
+
 int
 pipe_write_type_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->WritePipeCoreType = transport_add_type(module, &pipe_spec, st->asyncio_Transport);
-    return st->WritePipeCoreType != NULL ? 0 : -1;
+    if (st->WritePipeCoreType == NULL || guard_type(st, st->WritePipeCoreType, &pipe_rules) < 0) {
+        return -1;
+    }
+    return ENDING_METHOD_ADD(st->WritePipeCoreType);
 }

@@ -132,7 +132,6 @@ wait_ns(EpollPoller *self, struct epoll_event *batch, int size, int64_t ns)
     if (ns > LONGEST_NS) {
         ns = LONGEST_NS;
     }
-#ifdef SYS_epoll_pwait2
     if (ns > 0 && !self->no_pwait2) {
         /* The kernel's own layout: time_t of the C library may be smaller. */
         struct {
@@ -146,7 +145,6 @@ wait_ns(EpollPoller *self, struct epoll_event *batch, int size, int64_t ns)
         }
         self->no_pwait2 = true;
     }
-#endif
     int ms = ns < 0 ? -1 : (int)((ns + NS_PER_MS - 1) / NS_PER_MS);
     return kernel_epoll_wait(self->epoll_fd, batch, size, ms);
 }

@@ -62,13 +62,8 @@ wake(ReaderCore *core)
     }
     core->waiter = Py_NewRef(Py_None);
     FutureCore *future = future_core(core->st, waiter);
-    int rc;
-    if (future == NULL) {
-        rc = wake_foreign(core, waiter);
-    }
-    else {
-        rc = future->state == FUTURE_CANCELLED ? 0 : future_set_result(future, Py_None);
-    }
+    int rc = future == NULL ? wake_foreign(core, waiter)
+                            : future_set_result_unless_cancelled(future, Py_None);
     Py_DECREF(waiter);
     return rc;
 }
@@ -110,11 +105,10 @@ has_reader(ReaderCore *core, PyObject *protocol)
 int
 streamreader_feed(ReaderCore *core, PyObject *protocol, PyObject *data)
 {
-    if (core->eof != Py_False || !PyBytes_CheckExact(data) || is_dying((PyObject *)core)) {
+    if (core->eof != Py_False || !PyBytes_CheckExact(data) || try_ref((PyObject *)core) == NULL) {
         return 0;
     }
     /* These two may run code (a key's __eq__), so `eof` is looked at again after them. */
-    Py_INCREF(core);
     int native = has_reader(core, protocol);
     if (native > 0) {
         native = reader_is_native(core);
@@ -217,6 +211,14 @@ become_native(LoopObject *loop, PyObject *reader)
     return reader_core(st, reader);
 }
 
+/* Return true if the claim of the loop guards the reader. */
+static bool
+core_is_of(ReaderCore *core, LoopObject *loop)
+{
+    PyObject *home = home_loop(&core->home);
+    return home == NULL || home == (PyObject *)loop;
+}
+
 int
 streamreader_adopt(LoopObject *loop, PyObject *protocol, ReaderCore **link)
 {
@@ -229,6 +231,9 @@ streamreader_adopt(LoopObject *loop, PyObject *protocol, ReaderCore **link)
     int rc = find_reader(st, protocol, &ref, &reader);
     ReaderCore *core = rc > 0 ? become_native(loop, reader) : NULL;
     if (core != NULL) {
+        home_set(&core->home, (PyObject *)loop);
+    }
+    if (core != NULL && core_is_of(core, loop)) {
         Py_INCREF(core);
         reader_unlink(core);
         core->link = link;

@@ -1,6 +1,8 @@
 /* streamreader_core.c: a native stream reader's fields, its buffer and its transport. */
 #include "reader/streamreader_core.h"
 
+#include "loop/ending.h"
+
 /* ---- asyncio's classes ----------------------------------------------------------------------- */
 
 static const char *const reader_functions[] = {
@@ -53,9 +55,10 @@ reader_compare_classes(fastaio_state *st)
     ReaderClasses *classes = &st->reader_classes;
     int intact = compare_functions(classes->functions);
     if (intact >= 0) {
-        classes->intact = intact;
-        classes->reader_tag = compat_type_tag((PyTypeObject *)st->asyncio_StreamReader);
-        classes->protocol_tag = compat_type_tag((PyTypeObject *)st->asyncio_StreamReaderProtocol);
+        bool known = compat_type_tag((PyTypeObject *)st->asyncio_StreamReader) != 0
+                     && compat_type_tag((PyTypeObject *)st->asyncio_StreamReaderProtocol) != 0;
+        atomic_store_explicit(&classes->look, known ? reader_class_tags(st) | (uint64_t)intact : 0,
+                              memory_order_relaxed);
     }
     return intact;
 }
@@ -104,10 +107,14 @@ core_new(fastaio_state *st, PyObject *dict)
         return NULL;
     }
     core->st = st;
+    try_ref_enable((PyObject *)core);
     if (take_fields(core, dict) < 0 ||
         PyDict_SetItem(dict, st->str__native_reader, (PyObject *)core) < 0) {
         Py_DECREF(core);
         return NULL;
+    }
+    if (!core->altered) {
+        home_set(&core->home, core->loop);
     }
     Py_DECREF(core);
     return core;
@@ -141,6 +148,7 @@ core_traverse(PyObject *self, visitproc visit, void *arg)
     READER_FIELDS(X)
 #undef X
     Py_VISIT(core->reader_ref);
+    HOME_VISIT(&core->home);
     return 0;
 }
 
@@ -158,11 +166,22 @@ core_clear(PyObject *self)
     return 0;
 }
 
+/* Return the loop whose claim guards the state, borrowed; NULL: none. */
+static PyObject *
+loop_of(PyObject *self)
+{
+    return home_loop(&((ReaderCore *)self)->home);
+}
+
+GUARD_CLEAR(core_clear, loop_of)
+GUARD_DEALLOC(core_dealloc, loop_of)
+
 static void
 core_drop(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     core_clear(self);
+    home_drop(&((ReaderCore *)self)->home);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -171,7 +190,7 @@ static void
 core_dealloc(PyObject *self)
 {
     PyObject_GC_UnTrack(self);
-    DEALLOC_BOUNDED(self, core_dealloc, core_drop);
+    DEALLOC_BOUNDED(self, GUARDED(core_dealloc), core_drop);
 }
 
 /* ---- the buffer ------------------------------------------------------------------------------ */
@@ -302,8 +321,8 @@ reader_maybe_resume(ReaderCore *core)
 static PyType_Slot core_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("The state of a native stream reader.")},
     {Py_tp_traverse, core_traverse},
-    {Py_tp_clear, core_clear},
-    {Py_tp_dealloc, core_dealloc},
+    {Py_tp_clear, GUARDED(core_clear)},
+    {Py_tp_dealloc, GUARDED(core_dealloc)},
     {0, NULL},
 };
 
@@ -315,6 +334,8 @@ static PyType_Spec core_spec = {
     .slots = core_slots,
 };
 
+static const GuardRules core_rules = {loop_of, NULL};
+
 int
 reader_core_type_init(PyObject *module)
 {
@@ -325,5 +346,5 @@ reader_core_type_init(PyObject *module)
         return -1;
     }
     st->ReaderCoreType = state_add_type(module, &core_spec, NULL);
-    return st->ReaderCoreType != NULL ? 0 : -1;
+    return st->ReaderCoreType == NULL ? -1 : guard_type(st, st->ReaderCoreType, &core_rules);
 }

@@ -10,6 +10,7 @@
 #ifndef FASTAIO_STREAMREADER_CORE_H
 #define FASTAIO_STREAMREADER_CORE_H
 
+#include "base/guard.h"
 #include "base/state.h"
 
 /* The attributes of asyncio.StreamReader: X(name) for reader._name. */
@@ -30,6 +31,7 @@ typedef struct ReaderCore {
     Py_ssize_t start;
     Py_ssize_t buffer_refs;   /* how many references to `buffer` the reader itself has */
     PyObject *reader_ref;     /* the protocol's weak reference to the reader */
+    Home home;
     struct ReaderCore **link; /* the transport's pointer to this; or NULL */
     bool altered;             /* asyncio's own methods must do the work from here on */
 } ReaderCore;
@@ -63,16 +65,22 @@ int reader_maybe_resume(ReaderCore *core);
    exception. */
 int reader_core_type_init(PyObject *module);
 
+/* Return the versions of the two classes, in one word whose lowest bit is 0. */
+static inline uint64_t
+reader_class_tags(fastaio_state *st)
+{
+    uint64_t reader = compat_type_tag((PyTypeObject *)st->asyncio_StreamReader);
+    uint64_t protocol = compat_type_tag((PyTypeObject *)st->asyncio_StreamReaderProtocol);
+    return reader << 33 | protocol << 1;
+}
+
 /* As reader_compare_classes(), which is called only after a change of a class. */
 static inline int
 reader_classes_are_intact(fastaio_state *st)
 {
-    const ReaderClasses *classes = &st->reader_classes;
-    unsigned reader_tag = compat_type_tag((PyTypeObject *)st->asyncio_StreamReader);
-    unsigned protocol_tag = compat_type_tag((PyTypeObject *)st->asyncio_StreamReaderProtocol);
-    if (reader_tag != 0 && reader_tag == classes->reader_tag && protocol_tag != 0 &&
-        protocol_tag == classes->protocol_tag) {
-        return classes->intact;
+    uint64_t look = atomic_load_explicit(&st->reader_classes.look, memory_order_relaxed);
+    if ((look & ~(uint64_t)1) == reader_class_tags(st) && look > 1) {
+        return (int)(look & 1);
     }
     return reader_compare_classes(st);
 }

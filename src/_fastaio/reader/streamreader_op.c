@@ -5,7 +5,7 @@
 #include "reader/streamreader_op.h"
 
 #include "base/error.h"
-#include "loop/loop.h"
+#include "loop/ending.h"
 #include "task/coro.h"
 #include "task/future.h"
 
@@ -13,6 +13,7 @@ typedef struct {
     Coro coro;
     PyObject *reader; /* until the end, like the next */
     ReaderCore *core;
+    Home home;
     PyObject *separator; /* bytes; NULL: a newline */
     PyObject *future;    /* while the read waits: what was yielded; else NULL */
     Py_ssize_t size;
@@ -282,7 +283,7 @@ op_wait(ReadOp *op)
     }
     Py_XSETREF(core->waiter, Py_NewRef(future));
     Py_XSETREF(op->future, future);
-    op->coro.phase = CORO_SUSPENDED;
+    shared_store(&op->coro.phase, CORO_SUSPENDED);
     return 0;
 }
 
@@ -298,7 +299,7 @@ op_attempt(ReadOp *op, PyObject **result)
         outcome = FAILED;
     }
     if (outcome == DONE) {
-        op->coro.phase = CORO_CLOSED;
+        shared_store(&op->coro.phase, CORO_CLOSED);
         op_finish(&op->coro);
         return PYGEN_RETURN;
     }
@@ -368,6 +369,15 @@ op_resume(ReadOp *op, PyObject **result)
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
+/* Return the loop whose claim guards the coroutine, borrowed. */
+static PyObject *
+loop_of(PyObject *self)
+{
+    return home_loop(&((ReadOp *)self)->home);
+}
+
+GUARD_SEND(op_send, loop_of)
+
 static PySendResult
 op_send(PyObject *self, PyObject *value, PyObject **result)
 {
@@ -387,10 +397,25 @@ op_name(const Coro *coro)
     return names[((const ReadOp *)coro)->kind];
 }
 
+static Pool *
+op_pool(fastaio_state *st)
+{
+    return &st->read_op_pool;
+}
+
+static void
+op_release(Coro *coro)
+{
+    home_drop(&((ReadOp *)coro)->home);
+}
+
 static const CoroKind op_coro = {
     .owner = "StreamReader",
     .name = op_name,
     .finish = op_finish,
+    .pool = op_pool,
+    .loop_of = loop_of,
+    .release = op_release,
 };
 
 /* ---- making and freeing ---------------------------------------------------------------------- */
@@ -407,12 +432,13 @@ read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size, 
     }
     op->coro.kind = &op_coro;
     op->core = core;
+    home_set(&op->home, home_loop(&core->home));
     op->reader = Py_NewRef(reader);
     op->separator = Py_XNewRef(separator);
     op->kind = (uint8_t)kind;
     op->size = size;
-    if (((LoopObject *)core->loop)->watchdog.debug && coro_keep_origin(&op->coro) < 0) {
-        op->coro.phase = CORO_CLOSED; /* so that it does not warn that it was never awaited */
+    if (relaxed_load(&((LoopObject *)core->loop)->watchdog.debug) && coro_keep_origin(&op->coro) < 0) {
+        coro_end(&op->coro); /* so that it does not warn that it was never awaited */
         Py_CLEAR(op);
     }
     return (PyObject *)op;
@@ -426,50 +452,16 @@ op_traverse(PyObject *self, visitproc visit, void *arg)
     CORO_VISIT(&op->coro);
     Py_VISIT(op->reader);
     Py_VISIT(op->core);
+    HOME_VISIT(&op->home);
     Py_VISIT(op->separator);
     Py_VISIT(op->future);
     return 0;
 }
 
-/* The waiter is already gone: the collector runs finalizers first. */
-static int
-op_clear(PyObject *self)
-{
-    ReadOp *op = (ReadOp *)self;
-    CORO_CLEAR(&op->coro);
-    Py_CLEAR(op->future);
-    Py_CLEAR(op->separator);
-    Py_CLEAR(op->core);
-    Py_CLEAR(op->reader);
-    return 0;
-}
-
-static void
-op_drop(PyObject *self)
-{
-    if (!coro_begin_dealloc(self)) {
-        return;
-    }
-    PyTypeObject *type = Py_TYPE(self);
-    op_clear(self);
-    fastaio_state *st = state_of_dying(type);
-    pool_give(st ? &st->read_op_pool : NULL, self);
-    Py_DECREF(type);
-}
-
-static void
-op_dealloc(PyObject *self)
-{
-    PyObject_GC_UnTrack(self);
-    DEALLOC_BOUNDED(self, op_dealloc, op_drop);
-}
-
 static PyType_Slot op_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("The coroutine of a read from a stream.")},
     {Py_tp_traverse, op_traverse},
-    {Py_tp_clear, op_clear},
-    {Py_tp_dealloc, op_dealloc},
-    {Py_am_send, op_send},
+    {Py_am_send, GUARDED(op_send)},
     CORO_SLOTS,
     {0, NULL},
 };
@@ -482,10 +474,15 @@ static PyType_Spec op_spec = {
     .slots = op_slots,
 };
 
+static const GuardRules op_rules = {loop_of, NULL};
+
 int
 read_op_type_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->ReadOpType = state_add_type(module, &op_spec, NULL);
-    return st->ReadOpType ? 0 : -1;
+    if (st->ReadOpType == NULL) {
+        return -1;
+    }
+    return guard_type(st, st->ReadOpType, &op_rules);
 }

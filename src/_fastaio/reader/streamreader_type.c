@@ -9,6 +9,19 @@
 #include "reader/streamreader_core.h"
 #include "reader/streamreader_op.h"
 
+/* Return the loop whose claim guards the reader, borrowed; NULL without one. */
+static PyObject *
+loop_of(PyObject *reader)
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    ReaderCore *core = st != NULL ? reader_core(st, reader) : NULL;
+    if (core == NULL) {
+        PyErr_Clear(); /* the method raises it */
+        return NULL;
+    }
+    return home_loop(&core->home);
+}
+
 /* ---- attributes ------------------------------------------------------------------------------ */
 
 /* Return the address of the field at an offset of the reader's state, which is stored in *core;
@@ -124,6 +137,8 @@ static PyGetSetDef reader_getset[] = {
 
 /* A method that is set on the instance counts for asyncio's methods, which call each other: they do
    the work from then on. */
+GUARD_SETATTRO(reader_setattro, loop_of)
+
 static int
 reader_setattro(PyObject *reader, PyObject *name, PyObject *value)
 {
@@ -268,6 +283,8 @@ reader_readline(PyObject *reader, PyObject *Py_UNUSED(ignored))
     return read_line(reader, READ_LINE, "readline");
 }
 
+GUARD_UNARY(reader_anext, loop_of)
+
 static PyObject *
 reader_anext(PyObject *reader)
 {
@@ -323,8 +340,8 @@ static PyMethodDef reader_methods[] = {
 
 static PyType_Slot reader_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("asyncio.StreamReader, fed by a native transport.")},
-    {Py_tp_setattro, reader_setattro},
-    {Py_am_anext, reader_anext},
+    {Py_tp_setattro, GUARDED(reader_setattro)},
+    {Py_am_anext, GUARDED(reader_anext)},
     {Py_tp_methods, reader_methods},
     {Py_tp_getset, reader_getset},
     {0, NULL},
@@ -337,6 +354,8 @@ static PyType_Spec reader_spec = {
     .slots = reader_slots,
 };
 
+static const GuardRules reader_rules = {loop_of, NULL};
+
 int
 streamreader_types_init(PyObject *module)
 {
@@ -345,5 +364,6 @@ streamreader_types_init(PyObject *module)
     }
     fastaio_state *st = state_of_module(module);
     st->StreamReaderType = state_add_type(module, &reader_spec, st->asyncio_StreamReader);
-    return st->StreamReaderType != NULL ? 0 : -1;
+    return st->StreamReaderType == NULL ? -1
+                                        : guard_type(st, st->StreamReaderType, &reader_rules);
 }

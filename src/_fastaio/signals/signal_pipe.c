@@ -8,6 +8,7 @@
  */
 #include "signals/signal_pipe.h"
 
+#include "base/guard.h"
 #include "signals/wakeup_slot.h"
 
 #include <errno.h>
@@ -178,6 +179,8 @@ pipe_fileno(PyObject *op, PyObject *Py_UNUSED(ignored))
 static void
 unlink_pipe(SignalPipeObject *self)
 {
+    fastaio_state *st = self->st;
+    state_lock(st);
     if (self->next != NULL) {
         self->next->previous = self->previous;
     }
@@ -185,10 +188,11 @@ unlink_pipe(SignalPipeObject *self)
         self->previous->next = self->next;
     }
     else {
-        self->st->signal_pipes = self->next;
+        st->signal_pipes = self->next;
     }
     self->next = self->previous = NULL;
     self->st = NULL;
+    state_unlock(st);
 }
 
 /* Take the number away and close both ends, once. */
@@ -250,11 +254,13 @@ pipe_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->reader = fds[0];
     self->writer = fds[1];
     self->st = st;
+    state_lock(st);
     self->next = st->signal_pipes;
     if (self->next != NULL) {
         self->next->previous = self;
     }
     st->signal_pipes = self;
+    state_unlock(st);
     return (PyObject *)self;
 }
 
@@ -323,10 +329,13 @@ static PyType_Spec pipe_spec = {
     .slots = pipe_slots,
 };
 
+static const GuardRules pipe_rules = {NULL, NULL}; /* a pipe is of no loop */
+
 int
 signal_pipe_type_init(PyObject *module)
 {
     PyTypeObject *type = state_add_type(module, &pipe_spec, NULL);
+    int result = type != NULL ? guard_type(state_of_module(module), type, &pipe_rules) : -1;
     Py_XDECREF(type);
-    return type != NULL ? 0 : -1;
+    return result;
 }

@@ -13,7 +13,7 @@ ensure_pending(FutureCore *core)
     if (future_ensure_initialized(core) < 0) {
         return -1;
     }
-    if (core->state != FUTURE_PENDING) {
+    if (!future_is_pending(core)) {
         PyErr_SetString(core->st->InvalidStateError, "invalid state");
         return -1;
     }
@@ -21,14 +21,46 @@ ensure_pending(FutureCore *core)
 }
 
 int
-future_set_result(FutureCore *core, PyObject *result)
+future_set_result_held(FutureCore *core, PyObject *result)
 {
     if (ensure_pending(core) < 0) {
         return -1;
     }
     core->result = Py_NewRef(result);
-    core->state = FUTURE_FINISHED;
+    shared_store(&core->state, FUTURE_FINISHED);
     return future_schedule_callbacks(core);
+}
+
+int
+future_set_result(FutureCore *core, PyObject *result)
+{
+    int outcome;
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    outcome = future_set_result_held(core, result);
+    Py_END_CRITICAL_SECTION();
+    return outcome;
+}
+
+int
+future_set_result_unless_done(FutureCore *core, PyObject *result)
+{
+    int outcome;
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    outcome = !future_is_pending(core)                   ? 0
+              : future_set_result_held(core, result) < 0 ? -1
+                                                         : 1;
+    Py_END_CRITICAL_SECTION();
+    return outcome;
+}
+
+int
+future_set_result_unless_cancelled(FutureCore *core, PyObject *result)
+{
+    int outcome;
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    outcome = future_state(core) == FUTURE_CANCELLED ? 0 : future_set_result_held(core, result);
+    Py_END_CRITICAL_SECTION();
+    return outcome;
 }
 
 /* Return true if a StopIteration is wrapped, as since 3.12.6; before, it is refused. The running version
@@ -66,17 +98,40 @@ is_stop_iteration(PyObject *exception)
                                   : Py_IS_TYPE(exception, type);
 }
 
-int
-future_set_exception(FutureCore *core, PyObject *exception)
+/* End a pending future with an exception, a reference that is taken over. Within the critical section. Return 0, or
+   -1 with an exception. */
+static int
+keep_exception_held(FutureCore *core, PyObject *exception)
 {
-    PyObject *value;
-    if (ensure_pending(core) < 0) {
+    if (ensure_pending(core) < 0) { /* the exception's class has run code */
+        Py_DECREF(exception);
         return -1;
     }
+    core->exception = exception;
+    core->exception_tb = PyException_GetTraceback(exception);
+    if (!HAS_GIL) { /* first: a thread that finds the future done resets it */
+        relaxed_store(&core->log_traceback, true);
+    }
+    shared_store(&core->state, FUTURE_FINISHED);
+    if (future_schedule_callbacks(core) < 0) {
+        return -1;
+    }
+    if (HAS_GIL) {
+        relaxed_store(&core->log_traceback, true);
+    }
+    return 0;
+}
+
+/* Return the exception, an instance or a class, as an instance that a future may raise: a new reference, or NULL with
+   an exception. */
+static PyObject *
+make_exception(PyObject *exception)
+{
+    PyObject *value;
     if (PyExceptionClass_Check(exception)) {
         value = PyObject_CallNoArgs(exception);
         if (value == NULL) {
-            return -1;
+            return NULL;
         }
     }
     else {
@@ -93,61 +148,112 @@ future_set_exception(FutureCore *core, PyObject *exception)
         }
         Py_SETREF(value, wrapper);
     }
-    if (ensure_pending(core) < 0) { /* the exception's class has run code */
-        goto error;
-    }
-    core->exception = value;
-    core->exception_tb = PyException_GetTraceback(value);
-    core->state = FUTURE_FINISHED;
-    if (future_schedule_callbacks(core) < 0) {
-        return -1;
-    }
-    core->log_traceback = true;
-    return 0;
+    return value;
 error:
     Py_DECREF(value);
-    return -1;
+    return NULL;
+}
+
+int
+future_set_exception(FutureCore *core, PyObject *exception)
+{
+    int result;
+    PyObject *value = ensure_pending(core) < 0 ? NULL : make_exception(exception);
+    if (value == NULL) {
+        return -1;
+    }
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    result = keep_exception_held(core, value);
+    Py_END_CRITICAL_SECTION();
+    return result;
+}
+
+int
+future_set_exception_unless_done(FutureCore *core, PyObject *exception)
+{
+    int result = 0;
+    if (!future_is_pending(core)) {
+        return 0;
+    }
+    PyObject *value = make_exception(exception);
+    if (value == NULL) {
+        return -1;
+    }
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    if (future_is_pending(core)) {
+        result = keep_exception_held(core, value) < 0 ? -1 : 1;
+        value = NULL;
+    }
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(value);
+    return result;
+}
+
+int
+future_set_exception_unless_cancelled(FutureCore *core, PyObject *exception)
+{
+    int result = future_set_exception_unless_done(core, exception);
+    if (result == 0 && future_state(core) != FUTURE_CANCELLED) {
+        return ensure_pending(core);
+    }
+    return result < 0 ? -1 : 0;
+}
+
+int
+future_cancel_held(FutureCore *core, PyObject *message)
+{
+    relaxed_store(&core->log_traceback, false);
+    if (!future_is_pending(core)) {
+        return 0;
+    }
+    PyObject *old_message = core->cancel_message;
+    core->cancel_message = Py_XNewRef(message);
+    shared_store(&core->state, FUTURE_CANCELLED);
+    int result = future_schedule_callbacks(core) < 0 ? -1 : 1;
+    Py_XDECREF(old_message);
+    return result;
 }
 
 int
 future_cancel(FutureCore *core, PyObject *message)
 {
-    core->log_traceback = false;
-    if (core->state != FUTURE_PENDING) {
-        return 0;
-    }
-    PyObject *old_message = core->cancel_message;
-    core->state = FUTURE_CANCELLED;
-    core->cancel_message = Py_XNewRef(message);
-    int result = future_schedule_callbacks(core) < 0 ? -1 : 1;
-    Py_XDECREF(old_message);
+    int result;
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    result = future_cancel_held(core, message);
+    Py_END_CRITICAL_SECTION();
     return result;
 }
 
 PyObject *
 future_make_cancelled_error(FutureCore *core)
 {
-    if (core->cancelled_exc != NULL) {
-        PyObject *exc = core->cancelled_exc;
-        core->cancelled_exc = NULL;
-        return exc;
+    PyObject *exc, *message;
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    exc = core->cancelled_exc;
+    core->cancelled_exc = NULL;
+    message = exc != NULL || core->cancel_message == Py_None ? NULL : Py_XNewRef(core->cancel_message);
+    Py_END_CRITICAL_SECTION();
+    if (exc == NULL) {
+        exc = message ? PyObject_CallOneArg(core->st->CancelledError, message)
+                      : PyObject_CallNoArgs(core->st->CancelledError);
+        Py_XDECREF(message);
     }
-    if (core->cancel_message == NULL || core->cancel_message == Py_None) {
-        return PyObject_CallNoArgs(core->st->CancelledError);
-    }
-    return PyObject_CallOneArg(core->st->CancelledError, core->cancel_message);
+    return exc;
 }
 
 PyObject *
 future_get_exception(FutureCore *core)
 {
-    if (core->state == FUTURE_CANCELLED) {
+    if (future_state(core) == FUTURE_CANCELLED) {
         return future_make_cancelled_error(core);
     }
-    core->log_traceback = false;
+    relaxed_store(&core->log_traceback, false);
     /* Owned here: dropping the old traceback frees frames, which may run code. */
-    PyObject *exception = Py_NewRef(core->exception), *tb = core->exception_tb;
+    PyObject *exception = Py_NewRef(core->exception), *tb;
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    tb = core->exception_tb;
     core->exception_tb = NULL;
+    Py_END_CRITICAL_SECTION();
     int result = PyException_SetTraceback(exception, tb ? tb : Py_None);
     Py_XDECREF(tb);
     if (result < 0) {
@@ -160,7 +266,7 @@ future_get_exception(FutureCore *core)
 PyObject *
 future_raise_failure(FutureCore *core)
 {
-    if (core->state == FUTURE_PENDING) {
+    if (future_is_pending(core)) {
         PyErr_SetString(core->st->InvalidStateError, "Result is not set.");
         return NULL;
     }
@@ -180,7 +286,7 @@ keep_source_traceback(FutureCore *core)
     bool debug;
     if (core->native_loop != NULL
         && !(loop_overrides(core->native_loop) & OVERRIDE_GET_DEBUG)) {
-        debug = core->native_loop->watchdog.debug;
+        debug = relaxed_load(&core->native_loop->watchdog.debug);
     }
     else {
         PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_get_debug);
@@ -195,37 +301,63 @@ keep_source_traceback(FutureCore *core)
         return 0;
     }
     PyObject *stack = PyObject_CallNoArgs(core->st->extract_stack);
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
     Py_XSETREF(core->source_tb, stack);
+    Py_END_CRITICAL_SECTION();
     return stack ? 0 : -1;
 }
 
-int
-future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop)
+/* Return 0, or -1 with RuntimeError for a future that must not be initialised again. */
+static int
+ensure_uninitialized(FutureCore *core)
 {
-#if PY_VERSION_HEX >= 0x030F0000
-    if (core->loop != NULL) {
-        PyErr_Format(PyExc_RuntimeError, "%N object is already initialized",
-                     Py_TYPE(future_object(core)));
-        return -1;
+    if (!FUTURE_INIT_ONCE || shared_load(&core->loop) == NULL) {
+        return 0;
     }
-#endif
-    loop = loop == NULL || loop == Py_None ? PyObject_CallNoArgs(st->get_event_loop)
-                                           : Py_NewRef(loop);
-    if (loop == NULL) {
+    PyErr_Format(PyExc_RuntimeError, "%N object is already initialized", /* %N: 3.13 */
+                 Py_TYPE(future_object(core)));
+    return -1;
+}
+
+/* Make the core that of a new future of the loop, a reference that is taken over. Within the critical section. Return
+   0, or -1 with an exception. */
+static int
+set_loop_held(FutureCore *core, fastaio_state *st, PyObject *loop)
+{
+    if (ensure_uninitialized(core) < 0) { /* another thread was first */
+        Py_DECREF(loop);
         return -1;
     }
     LoopObject *native_loop = loop_is_native(st, loop) ? (LoopObject *)loop : NULL;
     if (core->loop == NULL && core->cancel_message == NULL) { /* nothing else is set before __init__ */
         core->st = st;
-        core->loop = loop;
         core->native_loop = native_loop;
+        shared_store(&core->loop, loop);
     }
     else { /* __init__ is called again */
         FutureCore old = *core;
         *core = (FutureCore){.st = st, .loop = loop, .native_loop = native_loop};
         future_core_drop(&old);
     }
-    return keep_source_traceback(core);
+    return 0;
+}
+
+int
+future_core_init(FutureCore *core, fastaio_state *st, PyObject *loop)
+{
+    if (ensure_uninitialized(core) < 0) {
+        return -1;
+    }
+    loop = loop == NULL || loop == Py_None ? PyObject_CallNoArgs(st->get_event_loop)
+                                           : Py_NewRef(loop);
+    if (loop == NULL) {
+        return -1;
+    }
+    int result;
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    result = set_loop_held(core, st, loop);
+    Py_END_CRITICAL_SECTION();
+    return result < 0 ? -1 : keep_source_traceback(core);
 }
 
 PyObject *
@@ -239,7 +371,7 @@ future_new(LoopObject *loop)
     self->core.st = loop->st;
     self->core.loop = Py_NewRef((PyObject *)loop);
     self->core.native_loop = loop;
-    if ((loop->watchdog.debug || (loop_overrides(loop) & OVERRIDE_GET_DEBUG))
+    if ((relaxed_load(&loop->watchdog.debug) || (loop_overrides(loop) & OVERRIDE_GET_DEBUG))
         && keep_source_traceback(&self->core) < 0) {
         Py_CLEAR(self);
     }
@@ -266,7 +398,14 @@ void
 future_core_clear(FutureCore *core)
 {
     FutureCore old = *core;
+#ifdef Py_GIL_DISABLED
+    /* all_tasks() in another thread may have got the task, and asks for its loop. The loop's own clearing breaks
+       cycles through the loop. */
+    *core = (FutureCore){.st = old.st, .loop = old.loop, .native_loop = old.native_loop};
+    old.loop = NULL;
+#else
     *core = (FutureCore){.st = old.st};
+#endif
     future_core_drop(&old);
 }
 
@@ -289,7 +428,7 @@ future_report_unretrieved(FutureCore *core)
     if (!core->log_traceback || core->exception == NULL) {
         return;
     }
-    core->log_traceback = false;
+    relaxed_store(&core->log_traceback, false);
     PyObject *saved = PyErr_GetRaisedException();
     PyObject *self = future_object(core), *message = NULL, *context = NULL;
     PyObject *name = PyObject_GetAttr((PyObject *)Py_TYPE(self), core->st->str___name__);

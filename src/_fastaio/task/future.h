@@ -10,9 +10,21 @@
    an exception: InvalidStateError if the future is done. */
 int future_set_result(FutureCore *core, PyObject *result);
 int future_set_exception(FutureCore *core, PyObject *exception);
+/* Set the outcome unless the future is done. Check and set are one step: without a GIL another thread may cancel the
+   future in between. Return 1, 0 if the future was done, or -1 with an exception. */
+int future_set_result_unless_done(FutureCore *core, PyObject *result);
+int future_set_exception_unless_done(FutureCore *core, PyObject *exception);
+/* Set the outcome unless the future is cancelled, as one step. Return 0, or -1 with an exception: InvalidStateError if
+   the future has an outcome already. */
+int future_set_result_unless_cancelled(FutureCore *core, PyObject *result);
+int future_set_exception_unless_cancelled(FutureCore *core, PyObject *exception);
 /* Cancel a pending future and queue its callbacks. `message` may be NULL. Return 1, 0 if the future was
    done, or -1 with an exception. */
 int future_cancel(FutureCore *core, PyObject *message);
+
+/* Do future_set_result() or future_cancel() within the critical section of the future. */
+int future_set_result_held(FutureCore *core, PyObject *result);
+int future_cancel_held(FutureCore *core, PyObject *message);
 
 /* Raise what is there in place of a result: CancelledError, the future's exception, or InvalidStateError
    for a pending future. Return NULL. */
@@ -22,10 +34,9 @@ PyObject *future_raise_failure(FutureCore *core);
 static inline PyObject *
 future_get_result(FutureCore *core)
 {
-    if (core->state != FUTURE_FINISHED || core->exception != NULL) {
+    if (future_state(core) != FUTURE_FINISHED || core->exception != NULL) {
         return future_raise_failure(core);
     }
-    core->log_traceback = false;
     return Py_NewRef(core->result);
 }
 

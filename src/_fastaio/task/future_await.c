@@ -18,15 +18,15 @@ static PySendResult
 core_send(FutureCore *core, PyObject **result)
 {
     *result = NULL;
-    if (core->state != FUTURE_PENDING) {
+    if (!future_is_pending(core)) {
         *result = future_get_result(core);
         return *result ? PYGEN_RETURN : PYGEN_ERROR;
     }
-    if (core->blocking) {
+    if (shared_load(&core->blocking)) {
         PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
         return PYGEN_ERROR;
     }
-    core->blocking = true;
+    shared_store(&core->blocking, true);
     *result = Py_NewRef(future_object(core));
     return PYGEN_NEXT;
 }
@@ -40,8 +40,7 @@ core_self(FutureCore *core)
     /* The interpreter looks `throw` and `close` up on the iterator. It must not find attributes of these
        names that a user has set on the future or defined in a class. */
     PyObject *self = future_object(core);
-    bool plain = Py_IS_TYPE(self, core->st->FutureType) || Py_IS_TYPE(self, core->st->TaskType);
-    return plain && !compat_may_have_attributes(self) ? Py_NewRef(self) : core_await(core);
+    return future_is_exact(core->st, self) && !compat_may_have_attributes(self) ? Py_NewRef(self) : core_await(core);
 }
 
 PyObject *
@@ -89,8 +88,9 @@ core_await(FutureCore *core)
     return (PyObject *)await;
 }
 
+/* Do a step within the critical section of the iterator. */
 static PySendResult
-await_send(AwaitObject *await, PyObject *Py_UNUSED(value), PyObject **result)
+await_send_held(AwaitObject *await, PyObject **result)
 {
     if (await->future == NULL) {
         *result = NULL;
@@ -98,11 +98,29 @@ await_send(AwaitObject *await, PyObject *Py_UNUSED(value), PyObject **result)
     }
     PyObject *future = Py_NewRef(await->future);
     PySendResult status = core_send(await->core, result);
-    if (await->core->state != FUTURE_PENDING) {
+    if (!future_is_pending(await->core)) {
         Py_CLEAR(await->future);
     }
     Py_DECREF(future);
     return status;
+}
+
+static PySendResult
+await_send(AwaitObject *await, PyObject *Py_UNUSED(value), PyObject **result)
+{
+    PySendResult status;
+    Py_BEGIN_CRITICAL_SECTION(await);
+    status = await_send_held(await, result);
+    Py_END_CRITICAL_SECTION();
+    return status;
+}
+
+static void
+await_end(AwaitObject *await)
+{
+    Py_BEGIN_CRITICAL_SECTION(await);
+    Py_CLEAR(await->future);
+    Py_END_CRITICAL_SECTION();
 }
 
 static PyObject *
@@ -130,7 +148,7 @@ await_throw(AwaitObject *await, PyObject *const *args, Py_ssize_t count)
                                    "exceptions must be classes deriving BaseException or instances "
                                    "of such a class");
     if (thrown != NULL) {
-        Py_CLEAR(await->future);
+        await_end(await);
         PyErr_SetRaisedException(thrown);
     }
     return NULL;
@@ -139,7 +157,7 @@ await_throw(AwaitObject *await, PyObject *const *args, Py_ssize_t count)
 static PyObject *
 await_close(AwaitObject *await, PyObject *Py_UNUSED(ignored))
 {
-    Py_CLEAR(await->future);
+    await_end(await);
     Py_RETURN_NONE;
 }
 

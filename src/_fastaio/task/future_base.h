@@ -53,12 +53,12 @@ future_base_is_blank(PyObject *self)
     size_t count = (size_t)Py_TYPE(self)->tp_base->tp_basicsize / sizeof(*words);
     uintptr_t found = 0, found_too = 0;
     for (size_t i = sizeof(PyObject) / sizeof(*words); i + 1 < count; i += 2) {
-        found |= words[i];
-        found_too |= words[i + 1];
+        found |= relaxed_load(&words[i]); /* its neighbours in the list of all tasks may change meanwhile */
+        found_too |= relaxed_load(&words[i + 1]);
         /* Word by word: a vector load of words that have just been written singly waits for the stores. */
         __asm__("" : "+r"(found), "+r"(found_too));
     }
-    found |= words[count - 1];
+    found |= relaxed_load(&words[count - 1]);
     return (found | found_too) == 0 && compat_prefix_is_blank(self);
 }
 

@@ -2,6 +2,7 @@
 #include "task/future_callbacks.h"
 
 #include "loop/loop.h"
+#include "task/done_callback.h"
 
 /* ---- scheduling ------------------------------------------------------------------------------ */
 
@@ -12,10 +13,10 @@ future_loop_is_direct(FutureCore *core)
     if (loop == NULL || (loop_overrides(loop) & OVERRIDE_CALL_SOON)) {
         return 0;
     }
-    if (loop->closed && loop_check_closed(loop) < 0) {
+    if (relaxed_load(&loop->closed) && loop_check_closed(loop) < 0) {
         return -1;
     }
-    if (loop->watchdog.debug && loop_check_thread(loop) < 0) {
+    if (relaxed_load(&loop->watchdog.debug) && loop_check_thread(loop) < 0) {
         return -1;
     }
     return 1;
@@ -33,6 +34,17 @@ foreign_call_soon(FutureCore *core, PyObject *callback, PyObject *context)
     return handle ? 0 : -1;
 }
 
+/* Return true if a callback in C has no more to do. A loop that times or traces its callbacks runs all, and other
+   threads leave what callbacks work on to the loop. */
+static bool
+is_absorbed(FutureCore *core, DoneCallback *callback)
+{
+    LoopObject *loop = core->native_loop;
+    return callback->spec->absorb != NULL && claim_is_mine(&loop->claim) && !relaxed_load(&loop->watchdog.timed)
+           && !handle_run_is_replaced(&core->st->replaced)
+           && callback->spec->absorb(callback, core);
+}
+
 /* Have a callback called soon. Return 0, or -1 with an exception. */
 static int
 call_callback_soon(FutureCore *core, PyObject *callback, PyObject *context)
@@ -41,15 +53,13 @@ call_callback_soon(FutureCore *core, PyObject *callback, PyObject *context)
     if (direct <= 0) {
         return direct < 0 ? -1 : foreign_call_soon(core, callback, context);
     }
-    ReadyEntry *entry = ready_push(&core->native_loop->ready);
-    if (entry == NULL) {
-        return -1;
+    if (done_callback_check(core->st, callback) && is_absorbed(core, (DoneCallback *)callback)) {
+        return 0;
     }
-    *entry = (ReadyEntry){.kind = READY_FUTURE_CALLBACK,
-                          .obj = Py_NewRef(callback),
-                          .arg = Py_NewRef(future_object(core)),
-                          .context = Py_NewRef(context)};
-    return 0;
+    return loop_push(core->native_loop, (ReadyEntry){.kind = READY_FUTURE_CALLBACK,
+                                                     .obj = callback,
+                                                     .arg = future_object(core),
+                                                     .context = context});
 }
 
 /* Return a new reference to the first callback; for a waiting task, to its wake-up. NULL with an exception.
@@ -67,14 +77,9 @@ wake_waiter(FutureCore *core, TaskObject *task)
 {
     int direct = task->core.native_loop == core->native_loop ? future_loop_is_direct(core) : 0;
     if (direct > 0) {
-        ReadyEntry *entry = ready_push(&core->native_loop->ready);
-        if (entry == NULL) {
-            return -1;
-        }
-        *entry = (ReadyEntry){.kind = READY_TASK_WAKEUP,
-                              .obj = Py_NewRef((PyObject *)task),
-                              .arg = Py_NewRef(future_object(core))};
-        return 0;
+        return loop_push(core->native_loop, (ReadyEntry){.kind = READY_TASK_WAKEUP,
+                                                         .obj = (PyObject *)task,
+                                                         .arg = future_object(core)});
     }
     if (direct < 0) {
         return -1;
@@ -139,9 +144,9 @@ append_callback(FutureCore *core, PyObject *callback, PyObject *context)
 }
 
 static int
-add_callback(FutureCore *core, PyObject *callback, PyObject *context)
+add_callback_held(FutureCore *core, PyObject *callback, PyObject *context)
 {
-    if (core->state != FUTURE_PENDING) {
+    if (!future_is_pending(core)) {
         return call_callback_soon(core, callback, context);
     }
     if (core->callback != NULL || core->callbacks != NULL) {
@@ -153,9 +158,19 @@ add_callback(FutureCore *core, PyObject *callback, PyObject *context)
 }
 
 int
-future_add_waiter(FutureCore *core, PyObject *task)
+future_add_callback(FutureCore *core, PyObject *callback, PyObject *context)
 {
-    if (core->state != FUTURE_PENDING) {
+    int result;
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    result = add_callback_held(core, callback, context);
+    Py_END_CRITICAL_SECTION();
+    return result;
+}
+
+int
+future_add_waiter_held(FutureCore *core, PyObject *task)
+{
+    if (!future_is_pending(core)) {
         return wake_waiter(core, (TaskObject *)task);
     }
     if (core->callback == NULL && core->callbacks == NULL) {
@@ -206,7 +221,7 @@ core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count
     if (context == NULL) {
         return NULL;
     }
-    int result = add_callback(core, args[0], context);
+    int result = future_add_callback(core, args[0], context);
     Py_DECREF(context);
     if (result < 0) {
         return NULL;
@@ -219,7 +234,8 @@ core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count
 static int
 remove_first_callback(FutureCore *core, PyObject *callback)
 {
-    if (core->callback == NULL) {
+    PyObject *found = core->callback;
+    if (found == NULL) {
         return 0;
     }
     PyObject *first = first_callback(core);
@@ -228,7 +244,7 @@ remove_first_callback(FutureCore *core, PyObject *callback)
     }
     int equal = PyObject_RichCompareBool(first, callback, Py_EQ);
     Py_DECREF(first);
-    if (equal > 0) {
+    if (equal > 0 && core->callback == found) {
         PyObject *old = core->callback, *context = core->context;
         core->callback = core->context = NULL;
         core->waiter_is_task = false;
@@ -236,6 +252,49 @@ remove_first_callback(FutureCore *core, PyObject *callback)
         Py_XDECREF(context);
     }
     return equal;
+}
+
+static Py_ssize_t
+remove_callback_held(FutureCore *core, PyObject *callback)
+{
+    Py_ssize_t removed = remove_first_callback(core, callback);
+    if (removed < 0 || core->callbacks == NULL) {
+        return removed;
+    }
+    PyObject *kept = PyList_New(0);
+    if (kept == NULL) {
+        return -1;
+    }
+    /* Comparing runs code that may replace or change the list, so each step reads both again. */
+    for (Py_ssize_t i = 0; core->callbacks != NULL && i < PyList_GET_SIZE(core->callbacks); i++) {
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(core->callbacks, i));
+        int equal = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
+        if (equal < 0 || (equal == 0 && PyList_Append(kept, pair) < 0)) {
+            Py_DECREF(pair);
+            Py_DECREF(kept);
+            return -1;
+        }
+        removed += equal;
+        Py_DECREF(pair);
+    }
+    if (core->callbacks != NULL && PyList_GET_SIZE(kept)) {
+        Py_SETREF(core->callbacks, kept);
+    }
+    else {
+        Py_CLEAR(core->callbacks);
+        Py_DECREF(kept);
+    }
+    return removed;
+}
+
+Py_ssize_t
+future_remove_callback(FutureCore *core, PyObject *callback)
+{
+    Py_ssize_t removed;
+    Py_BEGIN_CRITICAL_SECTION(future_object(core));
+    removed = remove_callback_held(core, callback);
+    Py_END_CRITICAL_SECTION();
+    return removed;
 }
 
 const char core_doc_remove_done_callback[] =
@@ -248,37 +307,8 @@ core_remove_done_callback(FutureCore *core, PyObject *callback)
     if (future_ensure_initialized(core) < 0) {
         return NULL;
     }
-    Py_ssize_t removed = remove_first_callback(core, callback);
-    if (removed < 0) {
-        return NULL;
-    }
-    if (core->callbacks == NULL) {
-        return PyLong_FromSsize_t(removed);
-    }
-    PyObject *kept = PyList_New(0);
-    if (kept == NULL) {
-        return NULL;
-    }
-    /* Comparing runs code that may replace or change the list, so each step reads both again. */
-    for (Py_ssize_t i = 0; core->callbacks != NULL && i < PyList_GET_SIZE(core->callbacks); i++) {
-        PyObject *pair = Py_NewRef(PyList_GET_ITEM(core->callbacks, i));
-        int equal = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
-        if (equal < 0 || (equal == 0 && PyList_Append(kept, pair) < 0)) {
-            Py_DECREF(pair);
-            Py_DECREF(kept);
-            return NULL;
-        }
-        removed += equal;
-        Py_DECREF(pair);
-    }
-    if (core->callbacks != NULL && PyList_GET_SIZE(kept)) {
-        Py_SETREF(core->callbacks, kept);
-    }
-    else {
-        Py_CLEAR(core->callbacks);
-        Py_DECREF(kept);
-    }
-    return PyLong_FromSsize_t(removed);
+    Py_ssize_t removed = future_remove_callback(core, callback);
+    return removed < 0 ? NULL : PyLong_FromSsize_t(removed);
 }
 
 PyObject *

@@ -8,11 +8,17 @@
    is overridden or another library's; or -1 with the exception that call_soon() would raise. */
 int future_loop_is_direct(FutureCore *core);
 
-/* Queue all callbacks of a future that is done, and forget them. Return 0, or -1 with an exception. */
+/* Queue all callbacks of a future that is done, and forget them. Within the critical section of the future. Return 0, or -1 with an exception. */
 int future_schedule_callbacks(FutureCore *core);
-/* Have a native task woken once the future is done; at once if it is done. Return 0, or -1 with an
+/* Have a native task woken once the future is done; at once if it is done. Within the critical section of the
+   future. Return 0, or -1 with an exception. */
+int future_add_waiter_held(FutureCore *core, PyObject *task);
+
+/* Have `callback` called in `context` once the future is done; soon if it is done. Return 0, or -1 with an
    exception. */
-int future_add_waiter(FutureCore *core, PyObject *task);
+int future_add_callback(FutureCore *core, PyObject *callback, PyObject *context);
+/* Remove every callback that equals `callback`. Return their number, or -1 with an exception. */
+Py_ssize_t future_remove_callback(FutureCore *core, PyObject *callback);
 
 /* Methods and an attribute of Future and Task. */
 PyObject *core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count,

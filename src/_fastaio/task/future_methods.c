@@ -41,14 +41,15 @@ core_exception(FutureCore *core)
     if (ensure_has_outcome(core) < 0) {
         return NULL;
     }
-    if (core->state == FUTURE_CANCELLED) {
+    uint8_t state = future_state(core);
+    if (state == FUTURE_CANCELLED) {
         return future_raise_failure(core);
     }
-    if (core->state != FUTURE_FINISHED) {
+    if (state != FUTURE_FINISHED) {
         PyErr_SetString(core->st->InvalidStateError, "Exception is not set.");
         return NULL;
     }
-    core->log_traceback = false;
+    relaxed_store(&core->log_traceback, false);
     return Py_NewRef(core->exception ? core->exception : Py_None);
 }
 
@@ -58,7 +59,7 @@ const char core_doc_done[] =
 PyObject *
 core_done(FutureCore *core)
 {
-    return PyBool_FromLong(core->loop != NULL && core->state != FUTURE_PENDING);
+    return PyBool_FromLong(core->loop != NULL && !future_is_pending(core));
 }
 
 const char core_doc_cancelled[] = "cancelled($self, /)\n--\n\nReturn True if the future was cancelled.";
@@ -66,7 +67,7 @@ const char core_doc_cancelled[] = "cancelled($self, /)\n--\n\nReturn True if the
 PyObject *
 core_cancelled(FutureCore *core)
 {
-    return PyBool_FromLong(core->state == FUTURE_CANCELLED);
+    return PyBool_FromLong(future_state(core) == FUTURE_CANCELLED);
 }
 
 const char core_doc_get_loop[] =
@@ -125,7 +126,7 @@ PyObject *
 core_get__state(FutureCore *core)
 {
     static const char *const names[] = {"PENDING", "CANCELLED", "FINISHED"};
-    return future_ensure_initialized(core) < 0 ? NULL : PyUnicode_InternFromString(names[core->state]);
+    return future_ensure_initialized(core) < 0 ? NULL : PyUnicode_InternFromString(names[future_state(core)]);
 }
 
 PyObject *
@@ -155,7 +156,7 @@ core_get__source_traceback(FutureCore *core)
 PyObject *
 core_get__asyncio_future_blocking(FutureCore *core)
 {
-    return PyBool_FromLong(core->loop != NULL && core->blocking);
+    return PyBool_FromLong(core->loop != NULL && shared_load(&core->blocking));
 }
 
 int
@@ -168,14 +169,14 @@ core_set__asyncio_future_blocking(FutureCore *core, PyObject *value)
     if (blocking < 0) {
         return -1;
     }
-    core->blocking = blocking;
+    shared_store(&core->blocking, blocking);
     return 0;
 }
 
 PyObject *
 core_get__log_traceback(FutureCore *core)
 {
-    return PyBool_FromLong(core->loop != NULL && core->log_traceback);
+    return PyBool_FromLong(core->loop != NULL && relaxed_load(&core->log_traceback));
 }
 
 int
@@ -188,7 +189,7 @@ core_set__log_traceback(FutureCore *core, PyObject *value)
     if (wanted != 0) {
         return -1;
     }
-    core->log_traceback = false;
+    relaxed_store(&core->log_traceback, false);
     return 0;
 }
 

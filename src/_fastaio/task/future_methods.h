@@ -85,4 +85,11 @@ int core_assigned_truth(PyObject *value);
      "Return an iterator that yields the future while it is pending."},                            \
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "See PEP 585."}
 
+/* The names that need no critical section around them: they ask for what does not change, or enter it themselves. */
+#define FUTURE_FREE_NAMES                                                                          \
+    "result", "exception", "done", "cancelled", "get_loop", "_make_cancelled_error", "_state",     \
+        "_loop", "_result", "_exception", "_asyncio_future_blocking", "_log_traceback",            \
+        "add_done_callback", "remove_done_callback", "set_result", "set_exception", "cancel",      \
+        "__await__"
+
 #endif

@@ -1,6 +1,7 @@
 /* future_type.c: the Future type: methods, attributes, deallocation. */
 #include "task/future_type.h"
 
+#include "base/guard.h"
 #include "task/future.h"
 #include "task/future_base.h"
 #include "task/future_methods.h"
@@ -64,7 +65,13 @@ static PyObject *
 future_repr(PyObject *self)
 {
     FutureCore *core = &((FutureObject *)self)->core;
-    return future_ensure_initialized(core) < 0 ? NULL : PyObject_CallOneArg(core->st->future_repr, self);
+    PyObject *repr = NULL;
+    if (future_ensure_initialized(core) == 0) {
+        Py_BEGIN_CRITICAL_SECTION(self); /* asyncio's code reads some fields twice */
+        repr = PyObject_CallOneArg(core->st->future_repr, self);
+        Py_END_CRITICAL_SECTION();
+    }
+    return repr;
 }
 
 static int
@@ -220,6 +227,9 @@ static PyType_Spec future_spec = {
     .slots = future_slots,
 };
 
+static const char *const free_names[] = {FUTURE_FREE_NAMES, NULL};
+static const GuardRules rules = {.free_names = free_names};
+
 int
 future_types_init(PyObject *module)
 {
@@ -233,5 +243,5 @@ future_types_init(PyObject *module)
     }
     /* Not a slot of the spec, which would add __next__(): only `await` iterates the future itself. */
     st->FutureType->tp_iternext = future_next;
-    return future_await_init(module);
+    return guard_type(st, st->FutureType, &rules) < 0 ? -1 : future_await_init(module);
 }

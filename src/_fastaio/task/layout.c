@@ -71,6 +71,27 @@ adopt_list(fastaio_state *st, PyObject *probe, size_t node_at, size_t head_at)
     }
 }
 
+#ifdef Py_GIL_DISABLED
+/* Return the offset of the one word behind the object header that has the identity of this thread; 0 without one, or
+   with several. */
+static uint16_t
+find_thread(PyObject *probe)
+{
+    size_t found = 0;
+    for (size_t offset = sizeof(PyObject);
+         offset + sizeof(uintptr_t) <= (size_t)Py_TYPE(probe)->tp_basicsize;
+         offset += sizeof(uintptr_t)) {
+        if (*(uintptr_t *)base_field(probe, (uint16_t)offset) == _Py_ThreadId()) {
+            if (found) {
+                return 0;
+            }
+            found = offset;
+        }
+    }
+    return (uint16_t)found;
+}
+#endif
+
 /* Adopt the offsets of the debug section that the probe confirms. Return 0, or -1 with an exception. */
 static int
 adopt_debug_section(fastaio_state *st, PyObject *probe, PyObject *name, PyObject *waiter,
@@ -99,6 +120,9 @@ adopt_debug_section(fastaio_state *st, PyObject *probe, PyObject *name, PyObject
         st->layout.running_loop = (uint16_t)loop_at;
         st->layout.running_task = (uint16_t)task_at;
     }
+#ifdef Py_GIL_DISABLED
+    st->layout.thread = find_thread(probe);
+#endif
     adopt_list(st, probe, node_at, head_at);
     return 0;
 }
@@ -189,6 +213,6 @@ layout_adopt_numbers(PyObject *module, PyObject *args)
         Py_RETURN_FALSE; /* also where another thread has made tasks meanwhile */
     }
     *found = first - 1; /* the probes have had no names */
-    state_of_module(module)->task_numbers = found;
+    shared_store(&state_of_module(module)->task_numbers, found);
     Py_RETURN_TRUE;
 }

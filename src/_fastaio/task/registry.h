@@ -17,7 +17,7 @@ int registry_prepare_first(fastaio_state *st);
 static inline int
 registry_prepare(fastaio_state *st)
 {
-    return st->registry_ready ? 0 : registry_prepare_first(st);
+    return shared_load(&st->registry_ready) ? 0 : registry_prepare_first(st);
 }
 
 /* ---- all tasks ------------------------------------------------------------------------------- */
@@ -74,7 +74,10 @@ int registry_set_current(LoopObject *loop, PyObject *task);
 #if PY_VERSION_HEX >= 0x030E0000
 int registry_await_begins(fastaio_state *st, PyObject *future, PyObject *task);
 int registry_await_ends(fastaio_state *st, PyObject *future, PyObject *task);
+/* Do registry_await_begins() within the critical section of the future. */
+int registry_await_begins_held(fastaio_state *st, PyObject *future, PyObject *task);
 #else
+#define registry_await_begins_held(st, future, task) ((void)(st), 0)
 #define registry_await_begins(st, future, task) ((void)(st), 0)
 #define registry_await_ends(st, future, task) ((void)(st), (void)(future), (void)(task), 0)
 #endif

@@ -25,12 +25,15 @@ registry_add(TaskObject *task)
     if (registry_prepare(st) < 0 || base_fields_fill(task) < 0) {
         return -1;
     }
+    compat_allow_try_incref((PyObject *)task);
+    state_lock(st);
     task->next = st->tasks;
     task->link = &st->tasks;
     if (task->next != NULL) {
         task->next->link = &task->next;
     }
     st->tasks = task;
+    state_unlock(st);
     return 0;
 }
 
@@ -40,12 +43,14 @@ registry_remove(TaskObject *task)
     if (task->link == NULL) {
         return;
     }
+    state_lock(task->core.st);
     *task->link = task->next;
     if (task->next != NULL) {
         task->next->link = task->link;
     }
     task->link = NULL;
     task->next = NULL;
+    state_unlock(task->core.st);
 }
 
 void

@@ -8,12 +8,6 @@
 
 #include "task/base_fields.h"
 
-#ifdef Py_GIL_DISABLED
-#define MAY_EDIT_LIST 0 /* other threads edit the list too, and only asyncio has its locks */
-#else
-#define MAY_EDIT_LIST 1
-#endif
-
 int
 registry_init(PyObject *module)
 {
@@ -29,6 +23,41 @@ registry_init(PyObject *module)
 
 /* ---- all tasks ------------------------------------------------------------------------------- */
 
+#ifdef Py_GIL_DISABLED
+
+/* Each thread has a list, which it edits without a lock. Who edits another thread's or reads a list stops all threads
+   first. So a task says in whose list it is. */
+static void
+note_thread(TaskObject *task, const BaseLayout *layout)
+{
+    compat_allow_try_incref((PyObject *)task); /* all_tasks() meets tasks that are being freed */
+    if (layout->thread) {
+        *(uintptr_t *)base_field(task, layout->thread) = _Py_ThreadId();
+    }
+}
+
+static bool
+may_edit_list(TaskObject *task, const BaseLayout *layout)
+{
+    return layout->node && layout->thread
+           && *(uintptr_t *)base_field(task, layout->thread) == _Py_ThreadId();
+}
+
+/* Forget the thread of a task that is on no list. */
+static void
+forget_thread(TaskObject *task, const BaseLayout *layout)
+{
+    if (layout->thread && base_node(task, layout->node)->next == NULL) {
+        *(uintptr_t *)base_field(task, layout->thread) = 0;
+    }
+}
+
+#else
+#define note_thread(task, layout) ((void)0)
+#define may_edit_list(task, layout) ((layout)->node != 0)
+#define forget_thread(task, layout) ((void)0)
+#endif
+
 int
 registry_add(TaskObject *task)
 {
@@ -36,12 +65,13 @@ registry_add(TaskObject *task)
     if (registry_prepare(st) < 0 || base_fields_fill(task) < 0) {
         return -1;
     }
-    if (MAY_EDIT_LIST && st->layout.node) {
+    note_thread(task, &st->layout);
+    if (may_edit_list(task, &st->layout)) {
         TaskNode *node = base_node(task, st->layout.node);
         if (node->next == NULL) {
             TaskNode *head = base_node(PyThreadState_Get(), st->layout.tasks_head);
             *node = (TaskNode){.next = head, .prev = head->prev};
-            head->prev->next = node;
+            relaxed_store(&head->prev->next, node); /* of a task that another thread may be freeing */
             head->prev = node;
         }
         return 0;
@@ -53,13 +83,14 @@ void
 registry_empty_base(TaskObject *task, const BaseLayout *layout)
 {
     base_fields_empty(task, layout);
-    if (MAY_EDIT_LIST && layout->node) {
+    if (may_edit_list(task, layout)) {
         TaskNode *node = base_node(task, layout->node);
         if (node->next != NULL) {
-            node->next->prev = node->prev;
-            node->prev->next = node->next;
+            relaxed_store(&node->next->prev, node->prev);
+            relaxed_store(&node->prev->next, node->next);
             *node = (TaskNode){0};
         }
+        forget_thread(task, layout);
     }
 }
 
@@ -69,7 +100,7 @@ registry_empty_base(TaskObject *task, const BaseLayout *layout)
 static PyObject **
 current_of_thread(const BaseLayout *layout, PyObject *loop)
 {
-    if (!layout->thread_checked) {
+    if (!shared_load(&layout->thread_checked)) {
         return NULL;
     }
     PyThreadState *thread = PyThreadState_Get();
@@ -119,7 +150,7 @@ registry_set_current(LoopObject *loop, PyObject *task)
 {
     fastaio_state *st = loop->st;
     BaseLayout *layout = &st->layout;
-    if (layout->thread_checked) {
+    if (shared_load(&layout->thread_checked)) {
         PyObject **current = base_field(PyThreadState_Get(), layout->running_task);
         PyObject *old = *current;
         *current = Py_XNewRef(task);
@@ -130,15 +161,16 @@ registry_set_current(LoopObject *loop, PyObject *task)
     if (registry_swap_noted(st, (PyObject *)loop, task, NULL) < 0) {
         return -1;
     }
-    if (layout->running_task != 0 && task != NULL) {
+    uint16_t running_task = shared_load(&layout->running_task);
+    if (running_task != 0 && task != NULL) {
         PyThreadState *thread = PyThreadState_Get();
-        PyObject **current = base_field(thread, layout->running_task);
+        PyObject **current = base_field(thread, running_task);
         if (*current == task && *base_field(thread, layout->running_loop) == (PyObject *)loop) {
-            layout->thread_checked = true;
+            shared_store(&layout->thread_checked, true);
             loop->current_field = current;
         }
         else {
-            layout->running_task = 0;
+            shared_store(&layout->running_task, 0);
         }
     }
     return 0;
@@ -158,12 +190,11 @@ call_awaited_by(PyObject *function, PyObject *future, PyObject *task)
 static inline bool
 has_known_field(fastaio_state *st, PyObject *future)
 {
-    return st->layout.awaited_by != 0
-           && (Py_IS_TYPE(future, st->FutureType) || Py_IS_TYPE(future, st->TaskType));
+    return st->layout.awaited_by != 0 && future_is_exact(st, future);
 }
 
 int
-registry_await_begins(fastaio_state *st, PyObject *future, PyObject *task)
+registry_await_begins_held(fastaio_state *st, PyObject *future, PyObject *task)
 {
     if (has_known_field(st, future)) {
         PyObject **waiter = base_field(future, st->layout.awaited_by);
@@ -176,7 +207,18 @@ registry_await_begins(fastaio_state *st, PyObject *future, PyObject *task)
 }
 
 int
-registry_await_ends(fastaio_state *st, PyObject *future, PyObject *task)
+registry_await_begins(fastaio_state *st, PyObject *future, PyObject *task)
+{
+    int result;
+    Py_BEGIN_CRITICAL_SECTION(future);
+    result = registry_await_begins_held(st, future, task);
+    Py_END_CRITICAL_SECTION();
+    return result;
+}
+
+/* Do registry_await_ends() within the critical section of the future. */
+static int
+await_ends_held(fastaio_state *st, PyObject *future, PyObject *task)
 {
     if (has_known_field(st, future)) {
         PyObject **waiter = base_field(future, st->layout.awaited_by);
@@ -186,6 +228,16 @@ registry_await_ends(fastaio_state *st, PyObject *future, PyObject *task)
         }
     }
     return call_awaited_by(st->awaited_by_discard, future, task);
+}
+
+int
+registry_await_ends(fastaio_state *st, PyObject *future, PyObject *task)
+{
+    int result;
+    Py_BEGIN_CRITICAL_SECTION(future);
+    result = await_ends_held(st, future, task);
+    Py_END_CRITICAL_SECTION();
+    return result;
 }
 
 #endif

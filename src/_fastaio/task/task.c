@@ -2,6 +2,7 @@
 #include "task/task.h"
 
 #include "base/error.h"
+#include "base/probe.h"
 #include "loop/loop.h"
 #include "task/coro.h"
 #include "task/future.h"
@@ -11,15 +12,12 @@
 
 /* ---- steps as callables ---------------------------------------------------------------------- */
 
+/* Do a step as the current task; `exc` may be NULL. Return None, or NULL with an exception. */
 static PyObject *
-task_step_method(PyObject *self, PyObject *const *args, Py_ssize_t count)
+step_as_current(TaskObject *task, PyObject *exc)
 {
-    TaskObject *task = (TaskObject *)self;
+    PyObject *self = (PyObject *)task, *previous = NULL;
     fastaio_state *st = task->core.st;
-    PyObject *previous = NULL;
-    if (future_ensure_initialized(&task->core) < 0) {
-        return NULL;
-    }
     /* Called by another library's loop, which has entered the task's context and made no task current. */
     if (registry_swap_current(st, task->core.loop, self, &previous) < 0) {
         return NULL;
@@ -34,7 +32,7 @@ task_step_method(PyObject *self, PyObject *const *args, Py_ssize_t count)
         PyErr_SetRaisedException(error);
         return NULL;
     }
-    int result = task_step(task, count ? args[0] : NULL);
+    int result = task_step(task, exc);
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
     if (registry_swap_current(st, task->core.loop, NULL, NULL) < 0) {
         PyErr_Clear();
@@ -44,6 +42,24 @@ task_step_method(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *
+task_step_method(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    TaskObject *task = (TaskObject *)self;
+    if (future_ensure_initialized(&task->core) < 0) {
+        return NULL;
+    }
+    LoopObject *loop = task->core.native_loop;
+    if (loop != NULL && claim_begin(&loop->claim) < 0) {
+        return NULL;
+    }
+    PyObject *result = step_as_current(task, count ? args[0] : NULL);
+    if (loop != NULL) {
+        claim_end(&loop->claim);
+    }
+    return result;
 }
 
 static PyObject *
@@ -85,14 +101,9 @@ task_step_soon(TaskObject *task, PyObject *exc)
     FutureCore *core = &task->core;
     int direct = future_loop_is_direct(core);
     if (direct > 0) {
-        ReadyEntry *entry = ready_push(&core->native_loop->ready);
-        if (entry == NULL) {
-            return -1;
-        }
-        *entry = (ReadyEntry){.kind = READY_TASK_STEP,
-                              .obj = Py_NewRef((PyObject *)task),
-                              .arg = Py_XNewRef(exc)};
-        return 0;
+        return loop_push(core->native_loop, (ReadyEntry){.kind = READY_TASK_STEP,
+                                                         .obj = (PyObject *)task,
+                                                         .arg = exc});
     }
     PyObject *step = direct < 0 ? NULL : task_step_callable(task);
     if (step == NULL) {
@@ -123,26 +134,38 @@ fail_soon(TaskObject *task, const char *format, ...)
 
 /* ---- awaiting what the coroutine yields ------------------------------------------------------ */
 
-/* If the task was cancelled while it ran, cancel the future that it has begun to await. Return 0, or -1
-   with an exception. */
+/* Pass a cancellation that came while the task ran on to the future that it has begun to await. Return 0, or -1 with
+   an exception. */
 static int
 pass_cancellation_on(TaskObject *task)
 {
-    if (!task->must_cancel) {
-        return 0;
-    }
     FutureCore *core = &task->core;
-    PyObject *message = Py_NewRef(core->cancel_message ? core->cancel_message : Py_None);
-    PyObject *waiter = Py_NewRef(task->fut_waiter);
+    PyObject *message, *waiter;
+    Py_BEGIN_CRITICAL_SECTION(task);
+    message = Py_NewRef(core->cancel_message ? core->cancel_message : Py_None);
+    waiter = Py_NewRef(task->fut_waiter);
+    Py_END_CRITICAL_SECTION();
     PyObject *answer = PyObject_CallMethodOneArg(waiter, core->st->str_cancel, message);
     Py_DECREF(waiter);
     Py_DECREF(message);
     int cancelled = answer ? PyObject_IsTrue(answer) : -1;
     Py_XDECREF(answer);
     if (cancelled > 0) {
-        task->must_cancel = false;
+        shared_store(&task->must_cancel, false);
     }
     return cancelled < 0 ? -1 : 0;
+}
+
+/* Note the future that the task has begun to await. Return 0, or -1 with an exception. */
+static int
+keep_waiter(TaskObject *task, PyObject *future)
+{
+    bool cancelled;
+    Py_BEGIN_CRITICAL_SECTION(task);
+    task->fut_waiter = Py_NewRef(future);
+    cancelled = task->must_cancel;
+    Py_END_CRITICAL_SECTION();
+    return cancelled ? pass_cancellation_on(task) : 0;
 }
 
 /* Await a native future or task. Return 0, or -1 with an exception. */
@@ -152,17 +175,19 @@ await_native(TaskObject *task, PyObject *future, FutureCore *core)
     if (core->loop != task->core.loop) {
         return fail_soon(task, "Task %R got Future %R attached to a different loop", task, future);
     }
-    if (!core->blocking) {
+    if (!shared_load(&core->blocking)) {
         return fail_soon(task, "yield was used instead of yield from in task %R with %R", task,
                          future);
     }
-    core->blocking = false;
-    if (registry_await_begins(core->st, future, (PyObject *)task) < 0
-        || future_add_waiter(core, (PyObject *)task) < 0) {
-        return -1;
+    int result;
+    shared_store(&core->blocking, false);
+    Py_BEGIN_CRITICAL_SECTION(future);
+    result = registry_await_begins_held(core->st, future, (PyObject *)task);
+    if (result == 0) {
+        result = future_add_waiter_held(core, (PyObject *)task);
     }
-    task->fut_waiter = Py_NewRef(future);
-    return pass_cancellation_on(task);
+    Py_END_CRITICAL_SECTION();
+    return result < 0 ? -1 : keep_waiter(task, future);
 }
 
 /* Return a new reference to the loop of another library's future; NULL with an exception. */
@@ -223,8 +248,7 @@ await_foreign(TaskObject *task, PyObject *future, int blocking)
         || add_wakeup(task, future) < 0) {
         return -1;
     }
-    task->fut_waiter = Py_NewRef(future);
-    return pass_cancellation_on(task);
+    return keep_waiter(task, future);
 }
 
 /* Await an object of any type that is not native. Return 0, or -1 with an exception. */
@@ -265,8 +289,8 @@ await_yielded(TaskObject *task, PyObject *yielded)
     if (Py_IS_TYPE(yielded, st->FutureType)) {
         return await_native(task, yielded, &((FutureObject *)yielded)->core);
     }
-    if (Py_IS_TYPE(yielded, st->TaskType)) {
-        return await_native(task, yielded, &((TaskObject *)yielded)->core);
+    if (Py_IS_TYPE(yielded, st->TaskType) || Py_IS_TYPE(yielded, st->GatheringFutureType)) {
+        return await_native(task, yielded, &((FutureObject *)yielded)->core);
     }
     return await_other(task, yielded);
 }
@@ -279,6 +303,7 @@ send_or_throw(TaskObject *task, PyObject *exc, PyObject **result)
 {
     PyObject *coro = Py_NewRef(task->coro);
     PySendResult status;
+    PROBE2(task_step_begin, task, coro);
     if (exc == NULL) {
         status = PyIter_Send(coro, Py_None, result);
     }
@@ -286,8 +311,46 @@ send_or_throw(TaskObject *task, PyObject *exc, PyObject **result)
         *result = PyObject_CallMethodOneArg(coro, task->core.st->str_throw, exc);
         status = *result ? PYGEN_NEXT : PYGEN_ERROR;
     }
+    PROBE2(task_step_end, task, coro);
+    coro_end_step(task->core.st);
     Py_DECREF(coro);
     return status;
+}
+
+/* Log that a task ends although it was cancelled and nobody called uncancel(). The log gets a str, since a
+   record that is kept would keep the task. */
+static void
+tell_swallowed_cancellation(TaskObject *task)
+{
+    PyObject *text = PyObject_Repr((PyObject *)task);
+    PyObject *logged =
+        text ? PyObject_CallMethod(task->core.st->logger, "warning", "sO",
+                                   "Task was cancelled, but its coroutine swallowed the "
+                                   "cancellation and ended: %s", text)
+             : NULL;
+    if (logged == NULL) {
+        PyErr_WriteUnraisable((PyObject *)task);
+    }
+    Py_XDECREF(logged);
+    Py_XDECREF(text);
+}
+
+/* Do what the end of a task asks of its loop, before its callbacks are scheduled. No exception is set. */
+static void
+end_in_loop(TaskObject *task, bool cancelled)
+{
+    LoopObject *loop = task->core.native_loop;
+    if (loop == NULL) {
+        return;
+    }
+    relaxed_add(&loop->metrics.tasks_ended, 1);
+    if (loop->kept_tasks != NULL && PySet_Discard(loop->kept_tasks, (PyObject *)task) < 0) {
+        PyErr_WriteUnraisable((PyObject *)task);
+    }
+    if (GROUP_UNCANCELS && relaxed_load(&loop->watchdog.debug) && task->cancels_requested > 0
+        && !cancelled) {
+        tell_swallowed_cancellation(task);
+    }
 }
 
 /* End the task with the value that its coroutine returned. Return 0, or -1 with an exception. */
@@ -295,11 +358,18 @@ static int
 finish_with_result(TaskObject *task, PyObject *value)
 {
     FutureCore *core = &task->core;
+    int result;
+    end_in_loop(task, shared_load(&task->must_cancel));
+    Py_BEGIN_CRITICAL_SECTION(task);
     if (task->must_cancel) { /* cancelled right before the coroutine ended */
-        task->must_cancel = false;
-        return future_cancel(core, core->cancel_message) < 0 ? -1 : 0;
+        shared_store(&task->must_cancel, false);
+        result = future_cancel_held(core, core->cancel_message) < 0 ? -1 : 0;
     }
-    return future_set_result(core, value);
+    else {
+        result = future_set_result_held(core, value);
+    }
+    Py_END_CRITICAL_SECTION();
+    return result;
 }
 
 /* End the task with the exception that its coroutine raised. Return 0, or -1 with what leaves the loop. */
@@ -309,11 +379,16 @@ finish_with_exception(TaskObject *task)
     FutureCore *core = &task->core;
     bool cancelled = PyErr_ExceptionMatches(core->st->CancelledError);
     PyObject *exc = PyErr_GetRaisedException();
+    int result;
+    end_in_loop(task, cancelled || shared_load(&task->must_cancel));
     if (cancelled) {
+        Py_BEGIN_CRITICAL_SECTION(task);
         Py_XSETREF(core->cancelled_exc, exc);
-        return future_cancel(core, NULL) < 0 ? -1 : 0;
+        result = future_cancel_held(core, NULL) < 0 ? -1 : 0;
+        Py_END_CRITICAL_SECTION();
+        return result;
     }
-    int result = future_set_exception(core, exc);
+    result = future_set_exception(core, exc);
     if (result == 0 && exception_leaves_loop(exc)) {
         PyErr_SetRaisedException(exc);
         return -1;
@@ -326,11 +401,14 @@ finish_with_exception(TaskObject *task)
 static int
 leave_waiter(TaskObject *task)
 {
-    if (task->fut_waiter == NULL) {
+    if (task->fut_waiter == NULL) { /* only steps write the field */
         return 0;
     }
-    PyObject *waiter = task->fut_waiter;
+    PyObject *waiter;
+    Py_BEGIN_CRITICAL_SECTION(task);
+    waiter = task->fut_waiter;
     task->fut_waiter = NULL;
+    Py_END_CRITICAL_SECTION();
     int result = registry_await_ends(task->core.st, waiter, (PyObject *)task);
     Py_DECREF(waiter);
     return result;
@@ -341,11 +419,11 @@ leave_waiter(TaskObject *task)
 static int
 apply_must_cancel(TaskObject *task, PyObject **exc)
 {
-    if (!task->must_cancel) {
+    if (!shared_load(&task->must_cancel)) {
         Py_XINCREF(*exc);
         return 0;
     }
-    task->must_cancel = false;
+    shared_store(&task->must_cancel, false);
     if (*exc != NULL && PyErr_GivenExceptionMatches(*exc, task->core.st->CancelledError)) {
         Py_INCREF(*exc);
         return 0;
@@ -358,7 +436,7 @@ int
 task_step(TaskObject *task, PyObject *exc)
 {
     FutureCore *core = &task->core;
-    if (core->state != FUTURE_PENDING) {
+    if (!future_is_pending(core)) {
         PyErr_Format(core->st->InvalidStateError, "_step(): already done: %R %R", task,
                      exc ? exc : Py_None);
         return -1;
@@ -397,7 +475,7 @@ task_wakeup(TaskObject *task, PyObject *future)
     FutureCore *core = Py_IS_TYPE(future, task->core.st->FutureType)
                            ? &((FutureObject *)future)->core
                            : &((TaskObject *)future)->core;
-    if (core->state == FUTURE_FINISHED && core->exception == NULL) {
+    if (future_state(core) == FUTURE_FINISHED && core->exception == NULL) {
         return task_step(task, NULL);
     }
     PyObject *exc = NULL;

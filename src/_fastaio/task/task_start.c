@@ -1,12 +1,43 @@
 /* task_start.c: making a task, and its first step. */
 #include "task/task_start.h"
 
+#include "base/probe.h"
 #include "loop/loop.h"
+#include "task/coro.h"
 #include "task/future.h"
 #include "task/registry.h"
 #include "task/task.h"
 
 /* ---- fields ---------------------------------------------------------------------------------- */
+
+#ifdef Py_GIL_DISABLED
+
+#define NUMBERS_AT_MOST 256u /* so many numbers a loop takes from the counter at once */
+
+/* Return the number of a new task. A loop takes more from the counter each time. So loops that make few tasks
+   number them nearly in the order of their creation, and one loop alone does it exactly. */
+static uint64_t
+take_number(TaskObject *task, uint64_t *counter)
+{
+    LoopObject *loop = (LoopObject *)task->core.loop;
+    if (!loop_is_native(task->core.st, (PyObject *)loop) || !claim_is_mine(&loop->claim)) {
+        return shared_add(counter, 1);
+    }
+    TaskNumbers *numbers = &loop->numbers;
+    if (numbers->left == 0) {
+        numbers->size = Py_MIN(numbers->size * 2 + 1, NUMBERS_AT_MOST);
+        numbers->left = numbers->size;
+        numbers->next = shared_add(counter, numbers->size) - numbers->size + 1;
+    }
+    numbers->left--;
+    return numbers->next++;
+}
+
+#else
+
+#define take_number(task, counter) (++*(counter))
+
+#endif
 
 /* Set the name, None or NULL: a number. Return 0, or -1 with an exception. */
 static int
@@ -14,11 +45,15 @@ set_name(TaskObject *task, PyObject *name)
 {
     fastaio_state *st = task->core.st;
     if (name == NULL || name == Py_None) {
-        if (st->task_numbers == NULL && registry_prepare(st) < 0) {
-            return -1;
+        uint64_t *numbers = shared_load(&st->task_numbers);
+        if (numbers == NULL) {
+            if (registry_prepare(st) < 0) {
+                return -1;
+            }
+            numbers = shared_load(&st->task_numbers);
         }
         /* Without a counter: another thread is about to prepare. */
-        task->number = ++*(st->task_numbers ? st->task_numbers : &st->own_task_numbers);
+        task->number = take_number(task, numbers ? numbers : &st->own_task_numbers);
         Py_CLEAR(task->name); /* of an earlier __init__() */
         return 0;
     }
@@ -34,7 +69,7 @@ set_name(TaskObject *task, PyObject *name)
 static int
 check_coroutine(TaskObject *task, PyObject *coro)
 {
-    if (PyCoro_CheckExact(coro)) {
+    if (coro_check(coro)) {
         return 0;
     }
     PyObject *answer = PyObject_CallOneArg(task->core.st->iscoroutine, coro);
@@ -73,6 +108,7 @@ set_fields(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
     Py_XSETREF(task->context, context);
     Py_CLEAR(task->fut_waiter);
     Py_XSETREF(task->coro, Py_NewRef(coro));
+    PROBE2(task_new, task, coro);
     task->log_destroy_pending = true;
     return set_name(task, name);
 }
@@ -114,8 +150,10 @@ start_eagerly(TaskObject *task)
     Py_XDECREF(previous);
     Py_DECREF(context);
     Py_DECREF(loop);
-    if (task->core.state != FUTURE_PENDING) {
+    if (!future_is_pending(&task->core)) {
+        Py_BEGIN_CRITICAL_SECTION(task);
         Py_CLEAR(task->coro);
+        Py_END_CRITICAL_SECTION();
     }
     return result;
 }
@@ -125,12 +163,37 @@ static int
 has_running_loop(FutureCore *core)
 {
     if (core->native_loop != NULL && !loop_overrides(core->native_loop)) {
-        return core->native_loop->thread_id != 0;
+        return relaxed_load(&core->native_loop->thread_id) != 0;
     }
     PyObject *answer = PyObject_CallMethodNoArgs(core->loop, core->st->str_is_running);
     int running = answer ? PyObject_IsTrue(answer) : -1;
     Py_XDECREF(answer);
     return running;
+}
+
+/* Have the loop keep a pending task alive, if it keeps its tasks. Return 0, or -1 with an exception. */
+static int
+keep_alive(TaskObject *task)
+{
+    LoopObject *loop = task->core.native_loop;
+    return loop != NULL && loop->kept_tasks != NULL && future_is_pending(&task->core)
+               ? PySet_Add(loop->kept_tasks, (PyObject *)task) : 0;
+}
+
+/* Start a task whose fields are set, by a thread that has claimed its loop. Return 0, or -1 with an exception. */
+static int
+start_in_loop(TaskObject *task, bool eager)
+{
+    if (task->core.native_loop != NULL) {
+        relaxed_add(&task->core.native_loop->metrics.tasks_started, 1);
+    }
+    if (eager) {
+        int running = has_running_loop(&task->core);
+        if (running) {
+            return running < 0 || start_eagerly(task) < 0 ? -1 : keep_alive(task);
+        }
+    }
+    return task_step_soon(task, NULL) < 0 || registry_add(task) < 0 ? -1 : keep_alive(task);
 }
 
 int
@@ -140,13 +203,15 @@ task_start(TaskObject *task, fastaio_state *st, PyObject *loop, PyObject *coro, 
     if (future_core_init(&task->core, st, loop) < 0 || set_fields(task, coro, name, context) < 0) {
         return -1;
     }
-    if (eager) {
-        int running = has_running_loop(&task->core);
-        if (running) {
-            return running < 0 ? -1 : start_eagerly(task);
-        }
+    LoopObject *native_loop = task->core.native_loop;
+    if (native_loop != NULL && claim_begin(&native_loop->claim) < 0) {
+        return -1;
     }
-    return task_step_soon(task, NULL) < 0 ? -1 : registry_add(task);
+    int result = start_in_loop(task, eager);
+    if (native_loop != NULL) {
+        claim_end(&native_loop->claim);
+    }
+    return result;
 }
 
 PyObject *

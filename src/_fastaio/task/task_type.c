@@ -1,6 +1,7 @@
 /* task_type.c: the Task type: methods, attributes, deallocation. */
 #include "task/task_type.h"
 
+#include "base/guard.h"
 #include "loop/loop.h"
 #include "task/base_fields.h"
 #include "task/future.h"
@@ -30,18 +31,15 @@ PyDoc_STRVAR(task_cancel_doc, "cancel($self, /, msg=None)\n--\n\n"
 "msg: the argument of the error.\n"
 "Return False if the task is done, else True.");
 
+/* Do cancel() within the critical section. */
 static PyObject *
-task_cancel(TaskObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+task_cancel_held(TaskObject *self, PyObject *message)
 {
-    PyObject *message = core_cancel_argument(args, count, keywords);
-    if (message == NULL || future_ensure_initialized(&self->core) < 0) {
-        return NULL;
-    }
-    self->core.log_traceback = false;
-    if (self->core.state != FUTURE_PENDING) {
+    relaxed_store(&self->core.log_traceback, false);
+    if (!future_is_pending(&self->core)) {
         Py_RETURN_FALSE;
     }
-    self->cancels_requested++;
+    shared_store(&self->cancels_requested, self->cancels_requested + 1);
     if (self->fut_waiter != NULL) {
         fastaio_state *st = self->core.st;
         PyObject *waiter = Py_NewRef(self->fut_waiter), *answer;
@@ -59,9 +57,22 @@ task_cancel(TaskObject *self, PyObject *const *args, Py_ssize_t count, PyObject 
             return cancelled < 0 ? NULL : Py_NewRef(Py_True);
         }
     }
-    self->must_cancel = true;
     Py_XSETREF(self->core.cancel_message, Py_NewRef(message));
+    shared_store(&self->must_cancel, true);
     Py_RETURN_TRUE;
+}
+
+static PyObject *
+task_cancel(TaskObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *result, *message = core_cancel_argument(args, count, keywords);
+    if (message == NULL || future_ensure_initialized(&self->core) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_CRITICAL_SECTION(self);
+    result = task_cancel_held(self, message);
+    Py_END_CRITICAL_SECTION();
+    return result;
 }
 
 PyDoc_STRVAR(task_cancelling_doc, "cancelling($self, /)\n--\n\n"
@@ -70,7 +81,7 @@ PyDoc_STRVAR(task_cancelling_doc, "cancelling($self, /)\n--\n\n"
 static PyObject *
 task_cancelling(TaskObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromLong(self->cancels_requested);
+    return PyLong_FromLong(shared_load(&self->cancels_requested));
 }
 
 PyDoc_STRVAR(task_uncancel_doc, "uncancel($self, /)\n--\n\n"
@@ -80,10 +91,10 @@ static PyObject *
 task_uncancel(TaskObject *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->cancels_requested > 0) {
-        self->cancels_requested--;
+        shared_store(&self->cancels_requested, self->cancels_requested - 1);
 #if PY_VERSION_HEX >= 0x030D0000
         if (self->cancels_requested == 0) {
-            self->must_cancel = false;
+            shared_store(&self->must_cancel, false);
         }
 #endif
     }
@@ -133,6 +144,7 @@ task_set_name(TaskObject *self, PyObject *value)
         return NULL;
     }
     Py_XSETREF(self->name, text);
+    self->number = 0;
     if (self->core.st != NULL && base_fields_set_name(self) < 0) {
         return NULL;
     }
@@ -153,6 +165,26 @@ task_refuse_set_exception(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
     return NULL;
 }
 
+#ifdef Py_GIL_DISABLED
+
+static bool
+is_foreign(TaskObject *task)
+{
+    LoopObject *loop = task->core.native_loop;
+    return loop != NULL && claim_is_foreign(&loop->claim);
+}
+
+/* Return true if the task may be running in another thread: then nobody else looks at its frames. */
+static bool
+runs_elsewhere(TaskObject *task)
+{
+    return future_is_pending(&task->core) && is_foreign(task);
+}
+
+#else
+#define runs_elsewhere(task) ((void)(task), false)
+#endif
+
 PyDoc_STRVAR(task_get_stack_doc, "get_stack($self, /, *, limit=None)\n--\n\n"
 "Return a list of the coroutine's stack frames; of its traceback's frames if it failed.\n\n"
 "limit: the largest number of frames; None: all.");
@@ -165,6 +197,9 @@ task_get_stack(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:get_stack", names, &limit)
         || future_ensure_initialized(&((TaskObject *)self)->core) < 0) {
         return NULL;
+    }
+    if (runs_elsewhere((TaskObject *)self)) {
+        return PyList_New(0);
     }
     return PyObject_CallFunctionObjArgs(((TaskObject *)self)->core.st->task_get_stack, self, limit,
                                         NULL);
@@ -187,25 +222,76 @@ task_print_stack(PyObject *self, PyObject *args, PyObject *kwargs)
                                         limit, file, NULL);
 }
 
+#ifdef Py_GIL_DISABLED
+
+/* Return the repr() of a task whose loop another thread uses. asyncio's function reads the frame of the coroutine,
+   which that thread may be running, and a coroutine in C refuses. */
+static PyObject *
+repr_of_foreign_task(PyObject *self)
+{
+    TaskObject *task = (TaskObject *)self;
+    PyObject *name = NULL, *coro, *what = NULL, *result = NULL;
+    PyObject *type = PyType_GetName(Py_TYPE(self));
+    Py_BEGIN_CRITICAL_SECTION(self);
+    coro = Py_XNewRef(task->coro);
+    Py_END_CRITICAL_SECTION();
+    if (type == NULL || (name = PyObject_CallMethod(self, "get_name", NULL)) == NULL) {
+        goto done;
+    }
+    if (coro != NULL && PyObject_GetOptionalAttr(coro, task->core.st->str___qualname__, &what) < 0) {
+        PyErr_Clear(); /* a coroutine in C tells its name in the thread of its loop */
+    }
+    if (what == NULL && (what = PyType_GetName(coro ? Py_TYPE(coro) : Py_TYPE(Py_None))) == NULL) {
+        goto done;
+    }
+    result = PyUnicode_FromFormat("<%U %s name=%R coro=<%S()>>", type,
+                                  future_is_pending(&task->core) ? "pending" : "done", name, what);
+done:
+    Py_XDECREF(type);
+    Py_XDECREF(name);
+    Py_XDECREF(coro);
+    Py_XDECREF(what);
+    return result;
+}
+
+#endif
+
 static PyObject *
 task_repr(PyObject *self)
 {
-    if (future_ensure_initialized(&((TaskObject *)self)->core) < 0) {
+    FutureCore *core = &((TaskObject *)self)->core;
+    if (future_ensure_initialized(core) < 0) {
         return NULL;
     }
-    return PyObject_CallOneArg(((TaskObject *)self)->core.st->task_repr, self);
+#ifdef Py_GIL_DISABLED
+    if (runs_elsewhere((TaskObject *)self)) {
+        return repr_of_foreign_task(self);
+    }
+#endif
+    PyObject *repr;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    repr = PyObject_CallOneArg(((TaskObject *)self)->core.st->task_repr, self);
+    Py_END_CRITICAL_SECTION();
+#ifdef Py_GIL_DISABLED
+    if (repr == NULL && PyErr_ExceptionMatches(PyExc_RuntimeError)
+        && is_foreign((TaskObject *)self)) {
+        PyErr_Clear();
+        return repr_of_foreign_task(self);
+    }
+#endif
+    return repr;
 }
 
 static PyObject *
 task_get_must_cancel(TaskObject *self, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(self->must_cancel);
+    return PyBool_FromLong(shared_load(&self->must_cancel));
 }
 
 static PyObject *
 task_get_log_destroy_pending(TaskObject *self, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(self->log_destroy_pending);
+    return PyBool_FromLong(shared_load(&self->log_destroy_pending));
 }
 
 static int
@@ -215,7 +301,7 @@ task_set_log_destroy_pending(TaskObject *self, PyObject *value, void *Py_UNUSED(
     if (truth < 0) {
         return -1;
     }
-    self->log_destroy_pending = truth;
+    shared_store(&self->log_destroy_pending, truth);
     return 0;
 }
 
@@ -283,7 +369,7 @@ task_finalize(PyObject *self)
     /* asyncio's weak reference is dead by now, so a task that the exception handler keeps alive must stay off
        the list, too. */
     registry_remove(task);
-    if (task->core.loop != NULL && task->core.state == FUTURE_PENDING
+    if (task->core.loop != NULL && future_is_pending(&task->core)
         && task->log_destroy_pending) {
         report_destroyed_pending(task);
     }
@@ -314,6 +400,41 @@ task_clear(PyObject *self)
     return future_base_clear(self, task_dealloc);
 }
 
+/* Count a task that is being freed by another thread than the loop's. */
+static int
+count_end(LoopObject *loop, PyObject *Py_UNUSED(obj))
+{
+    relaxed_add(&loop->metrics.tasks_ended, 1);
+    return 0;
+}
+
+/* Have the loop forget a task that is being freed. */
+static void
+leave_loop(TaskObject *task, LoopObject *loop)
+{
+    bool guest = !claim_is_mine(&loop->claim);
+    if (!guest || claim_as_guest(&loop->claim)) {
+        if (loop->current_task == (PyObject *)task) {
+            loop->current_task = NULL; /* asyncio's reference was dropped by others */
+        }
+        if (future_is_pending(&task->core)) {
+            relaxed_add(&loop->metrics.tasks_ended, 1);
+        }
+        if (guest) {
+            claim_end_as_guest(&loop->claim);
+        }
+    }
+    else if (future_is_pending(&task->core)) {
+        PyObject *raised = PyErr_GetRaisedException();
+        if (loop_call_native(loop, count_end, NULL) < 0) {
+            PyErr_Clear(); /* out of memory: the count stays wrong */
+        }
+        if (raised != NULL) {
+            PyErr_SetRaisedException(raised);
+        }
+    }
+}
+
 static void task_free(void *self);
 
 /* Do task_dealloc() for an untracked task. */
@@ -324,13 +445,13 @@ task_drop(PyObject *self)
     TaskObject *task = (TaskObject *)self;
     bool exact = type->tp_free == task_free;
     bool needs_finalizer =
-        !exact || task->core.state == FUTURE_PENDING || task->core.log_traceback;
+        !exact || future_is_pending(&task->core) || task->core.log_traceback;
     if (needs_finalizer && dealloc_finalize(self) < 0) {
         return; /* resurrected */
     }
     registry_remove(task);
-    if (task->core.native_loop != NULL && task->core.native_loop->current_task == self) {
-        task->core.native_loop->current_task = NULL; /* asyncio's reference was dropped by others */
+    if (task->core.native_loop != NULL) {
+        leave_loop(task, task->core.native_loop);
     }
     if (exact) {
         fastaio_state *st = state_of_dying(type);
@@ -484,6 +605,12 @@ add_future_to_mro(PyTypeObject *task, PyTypeObject *future)
     return 0;
 }
 
+static const char *const free_names[] = {
+    FUTURE_FREE_NAMES, "cancelling",   "get_context",          "get_stack",
+    "print_stack",     "_must_cancel", "_log_destroy_pending", NULL,
+};
+static const GuardRules rules = {.free_names = free_names};
+
 int
 task_types_init(PyObject *module)
 {
@@ -497,5 +624,6 @@ task_types_init(PyObject *module)
     }
     st->TaskType->tp_iternext = task_next; /* as Future's */
     st->task_wakeup = &task_wakeup_def;
-    return add_future_to_mro(st->TaskType, st->FutureType);
+    return guard_type(st, st->TaskType, &rules) < 0 ? -1
+                                                    : add_future_to_mro(st->TaskType, st->FutureType);
 }

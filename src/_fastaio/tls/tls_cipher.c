@@ -35,21 +35,20 @@ cipher_wait_idle(TlsObject *self)
     }
 }
 
-/* Call a method of _ssl, which may release the GIL. Return its result, or NULL with an
-   exception. */
-static PyObject *
-call_busy(TlsObject *self, PyObject *method, PyObject *const *args, size_t count)
+PyObject *
+cipher_call_alone(TlsObject *self, PyObject *function, PyObject *const *args, size_t count)
 {
+    Py_INCREF(function); /* whoever works may unbind it */
+    cipher_wait(self);
     bool nested = self->cipher.busy;
-    Py_INCREF(method);
     if (!nested) {
         set_busy(self);
     }
-    PyObject *result = PyObject_Vectorcall(method, args, count, NULL);
+    PyObject *result = PyObject_Vectorcall(function, args, count, NULL);
     if (!nested) {
         self->cipher.busy = false;
     }
-    Py_DECREF(method);
+    Py_DECREF(function);
     return result;
 }
 
@@ -78,7 +77,7 @@ read_into(TlsObject *self, char *buffer, Py_ssize_t size, Py_ssize_t *count)
     PyObject *result = NULL;
     if (number != NULL && view != NULL) {
         PyObject *args[] = {number, view};
-        result = call_busy(self, self->cipher.read, args, 2);
+        result = cipher_call_alone(self, self->cipher.read, args, 2);
     }
     Py_XDECREF(number);
     Py_XDECREF(view);
@@ -142,8 +141,8 @@ objects_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t *co
         return CIPHER_ERROR;
     }
     PyObject *write = Py_NewRef(self->cipher.write); /* the call may unbind it */
-    PyObject *result =
-        self->cipher.exact ? call_busy(self, write, &bytes, 1) : PyObject_CallOneArg(write, bytes);
+    PyObject *result = self->cipher.exact ? cipher_call_alone(self, write, &bytes, 1)
+                                          : PyObject_CallOneArg(write, bytes);
     Py_DECREF(write);
     Py_DECREF(bytes);
     if (result == NULL) {
@@ -309,11 +308,18 @@ work_read(Work *work)
 }
 
 /* Run a job on about `size` bytes. Release the GIL for CIPHER_RELEASE and more. Return false if the
-   SSL object has been replaced meanwhile. */
+   SSL object has been replaced meanwhile. Without a GIL nothing is released: other threads run
+   anyway, and the critical section keeps those out that call methods of _ssl on the same object. */
 static bool
 work_run(TlsObject *self, Work *work, void (*job)(Work *), size_t size)
 {
     forget_errors(work->lib);
+    if (!HAS_GIL) {
+        Py_BEGIN_CRITICAL_SECTION(self->cipher.inner);
+        job(work);
+        Py_END_CRITICAL_SECTION();
+        return true;
+    }
     if (size < CIPHER_RELEASE || self->cipher.busy) {
         job(work);
         return true;
@@ -649,8 +655,16 @@ bind_cipher(TlsObject *self)
 static inline int
 ensure_bound(TlsObject *self)
 {
-    cipher_wait(self);
-    return self->cipher.kind == CIPHER_UNBOUND ? bind_cipher(self) : 0;
+    /* Binding runs Python code, and other threads with it. */
+    for (;;) {
+        cipher_wait(self);
+        if (self->cipher.kind != CIPHER_UNBOUND) {
+            return 0;
+        }
+        if (bind_cipher(self) < 0) {
+            return -1;
+        }
+    }
 }
 
 int

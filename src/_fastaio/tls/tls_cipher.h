@@ -43,6 +43,11 @@ Py_ssize_t cipher_outgoing(TlsObject *self);
    outgoing. */
 void cipher_unbind(TlsObject *self);
 
+/* Call a function that works on the connection and may release the GIL, a method of _ssl say, while
+   no other thread works on it. Return its result, or NULL with an exception. */
+PyObject *cipher_call_alone(TlsObject *self, PyObject *function, PyObject *const *args,
+                            size_t count);
+
 void cipher_wait_idle(TlsObject *self);
 
 /* Wait until no other thread works on the connection without the GIL. A program that keeps to

@@ -97,6 +97,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     LoopObject *loop; /* NULL before __init__ */
+    Home home;
     PyObject *extra;
     PyObject *state; /* asyncio's member for `mode` */
     TlsMode mode;

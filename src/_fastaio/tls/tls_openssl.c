@@ -95,6 +95,26 @@ done:
     return rc;
 }
 
+/* Load the library for all threads, once. Return 0, or -1 with an exception; then it is not tried again. */
+static int
+search(OpenSSL *lib)
+{
+    OpenSSL found = {0};
+    int rc = load(&found);
+    mutex_lock(&lib->lock);
+    if (!atomic_load(&lib->searched)) {
+        lib->library = found.library;
+        found.library = NULL;
+        if (lib->library != NULL) {
+            (void)find_functions(lib); /* which load() has found */
+        }
+        atomic_store(&lib->searched, true);
+    }
+    mutex_unlock(&lib->lock);
+    openssl_unload(&found); /* another thread was first */
+    return rc < 0 ? -1 : 0;
+}
+
 void
 openssl_unload(OpenSSL *lib)
 {
@@ -185,13 +205,11 @@ int
 openssl_handles(OpenSSL *lib, PyObject *sslobj, PyObject *incoming, PyObject *outgoing,
                 SslHandles *handles)
 {
-    if (!lib->searched) {
-        lib->searched = true;
-        if (load(lib) < 0) {
-            return -1;
-        }
+    if (!atomic_load(&lib->searched) && search(lib) < 0) {
+        return -1;
     }
-    if (lib->library == NULL || lib->ssl_offset < 0) {
+    Py_ssize_t offset = atomic_load_explicit(&lib->ssl_offset, memory_order_relaxed);
+    if (lib->library == NULL || offset < 0) {
         return 0;
     }
     /* A MemoryBIO begins with its BIO. If that is not true, no SSL has this pointer as a BIO. */
@@ -200,13 +218,14 @@ openssl_handles(OpenSSL *lib, PyObject *sslobj, PyObject *incoming, PyObject *ou
     if (handles->incoming == NULL || handles->outgoing == NULL) {
         return 0;
     }
-    if (lib->ssl_offset == 0) {
-        lib->ssl_offset = find_ssl(lib, sslobj, *handles);
-        if (lib->ssl_offset < 0) {
+    if (offset == 0) {
+        offset = find_ssl(lib, sslobj, *handles);
+        atomic_store_explicit(&lib->ssl_offset, offset, memory_order_relaxed);
+        if (offset < 0) {
             return 0;
         }
     }
-    handles->ssl = word_at(sslobj, lib->ssl_offset);
+    handles->ssl = word_at(sslobj, offset);
     return handles->ssl != NULL && lib->SSL_get_rbio(handles->ssl) == handles->incoming &&
            lib->SSL_get_wbio(handles->ssl) == handles->outgoing;
 }

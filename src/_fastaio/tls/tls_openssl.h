@@ -8,7 +8,9 @@
 #ifndef FASTAIO_TLS_OPENSSL_H
 #define FASTAIO_TLS_OPENSSL_H
 
-#include "base/compat.h"
+#include "base/mutex.h"
+
+#include <stdatomic.h>
 
 enum {
     OPENSSL_ERROR_SSL = 1,
@@ -20,8 +22,9 @@ enum {
 
 typedef struct {
     void *library;         /* of dlopen(); NULL: not loaded */
-    bool searched;         /* the library was searched for; that happens once */
-    Py_ssize_t ssl_offset; /* of the SSL * in an _SSLSocket; 0: not proved yet, -1: not found */
+    atomic_bool searched;  /* the library was searched for: the fields but `ssl_offset` stay as they are */
+    Mutex lock;            /* held while they are set */
+    _Atomic Py_ssize_t ssl_offset; /* of the SSL * in an _SSLSocket; 0: not proved yet, -1: not found */
     int (*SSL_read_ex)(void *ssl, void *buffer, size_t size, size_t *count);
     int (*SSL_write_ex)(void *ssl, const void *buffer, size_t size, size_t *count);
     int (*SSL_get_error)(const void *ssl, int result);

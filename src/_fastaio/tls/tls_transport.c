@@ -4,6 +4,7 @@
  */
 #include "tls/tls_transport.h"
 
+#include "loop/ending.h"
 #include "net/stream.h"
 #include "tls/tls_type.h"
 #include "tls/tls_write.h"
@@ -15,6 +16,7 @@ typedef struct {
     PyObject *extra;    /* here asyncio.BaseTransport has its slot _extra */
     void *base_room[4]; /* _FlowControlMixin's slots, never used: getters of ours hide these */
     PyObject *loop;
+    Home home;          /* `loop`, the first one */
     PyObject *protocol; /* as _ssl_protocol: a TlsObject, or any other object, or NULL */
     bool closed;
 } TlsTransportObject;
@@ -28,6 +30,7 @@ transport_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->extra);
     Py_VISIT(self->loop);
+    HOME_VISIT(&self->home);
     Py_VISIT(self->protocol);
     return 0;
 }
@@ -52,11 +55,23 @@ transport_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED
     return (PyObject *)self;
 }
 
+/* Return the loop whose claim guards the transport, borrowed; NULL before __init__(). */
+static PyObject *
+loop_of(PyObject *op)
+{
+    return home_loop(&((TlsTransportObject *)op)->home);
+}
+
+GUARD_CLEAR(transport_clear, loop_of)
+GUARD_DEALLOC(transport_dealloc, loop_of)
+ENDING_METHOD(loop_of)
+
 static void
 transport_drop(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
     transport_clear(op);
+    home_drop(&((TlsTransportObject *)op)->home);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -65,7 +80,7 @@ static void
 transport_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
-    DEALLOC_BOUNDED(op, transport_dealloc, transport_drop);
+    DEALLOC_BOUNDED(op, GUARDED(transport_dealloc), transport_drop);
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */
@@ -76,7 +91,8 @@ static TlsObject *
 native_protocol(TlsTransportObject *self, fastaio_state *st)
 {
     if (self->protocol == NULL || !PyObject_TypeCheck(self->protocol, st->tls->ProtocolType) ||
-        ((TlsObject *)self->protocol)->loop == NULL) {
+        ((TlsObject *)self->protocol)->loop == NULL ||
+        home_loop(&((TlsObject *)self->protocol)->home) != home_loop(&self->home)) {
         return NULL;
     }
     return (TlsObject *)self->protocol;
@@ -131,6 +147,8 @@ transport_writelines(PyObject *op, PyObject *list_of_data)
 {
     return call_protocol((TlsTransportObject *)op, "_write_appdata", list_of_data);
 }
+
+GUARD_IS_CLOSING(transport_is_closing, loop_of)
 
 /* StreamWriter.drain() calls this, and must find what was written offered to the kernel. In the
    last releases of 3.14 a closing wire closes this transport, too. */
@@ -203,7 +221,7 @@ static PyMethodDef transport_methods[] = {
                "are queued.")},
     {"writelines", KEYWORDS(transport_writelines_call), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("writelines($self, list_of_data)\n--\n\nWrite the bytes of each item, in order.")},
-    {"is_closing", transport_is_closing, METH_NOARGS,
+    {"is_closing", GUARDED(transport_is_closing), METH_NOARGS,
      PyDoc_STR("is_closing($self, /)\n--\n\nTell whether the connection closes or is closed.")},
     {"pause_reading", transport_pause_reading, METH_NOARGS,
      PyDoc_STR(
@@ -217,8 +235,34 @@ static PyMethodDef transport_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *
+get_loop(PyObject *op, void *Py_UNUSED(closure))
+{
+    PyObject *loop = ((TlsTransportObject *)op)->loop;
+    return Py_NewRef(loop != NULL ? loop : Py_None);
+}
+
+static int
+set_loop(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    TlsTransportObject *self = (TlsTransportObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL) {
+        return -1;
+    }
+    if (value != NULL && loop_is_native(st, value)) {
+        home_set(&self->home, value);
+    }
+    Py_XSETREF(self->loop, Py_XNewRef(value));
+    return 0;
+}
+
+static PyGetSetDef transport_getset[] = {
+    {"_loop", get_loop, set_loop, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMemberDef transport_members[] = {
-    {"_loop", T_OBJECT, offsetof(TlsTransportObject, loop), 0, NULL},
     {"_ssl_protocol", T_OBJECT, offsetof(TlsTransportObject, protocol), 0, NULL},
     {"_closed", T_BOOL, offsetof(TlsTransportObject, closed), 0, NULL},
     {NULL, 0, 0, 0, NULL},
@@ -227,11 +271,12 @@ static PyMemberDef transport_members[] = {
 static PyType_Slot transport_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("The native half of fastaio's transport over TLS.")},
     {Py_tp_new, transport_new},
-    {Py_tp_dealloc, transport_dealloc},
+    {Py_tp_dealloc, GUARDED(transport_dealloc)},
     {Py_tp_traverse, transport_traverse},
-    {Py_tp_clear, transport_clear},
+    {Py_tp_clear, GUARDED(transport_clear)},
     {Py_tp_methods, transport_methods},
     {Py_tp_members, transport_members},
+    {Py_tp_getset, transport_getset},
     {0, NULL},
 };
 
@@ -241,6 +286,10 @@ static PyType_Spec transport_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = transport_slots,
 };
+
+static const char *const free_names[] = {"is_closing", NULL}; /* GUARD_IS_CLOSING() */
+
+static const GuardRules transport_rules = {loop_of, free_names};
 
 int
 tls_transport_type_init(PyObject *module)
@@ -253,5 +302,9 @@ tls_transport_type_init(PyObject *module)
         return -1;
     }
     st->tls->TransportType = state_add_type(module, &transport_spec, st->asyncio_Transport);
-    return st->tls->TransportType != NULL ? 0 : -1;
+    if (st->tls->TransportType == NULL
+        || guard_type(st, st->tls->TransportType, &transport_rules) < 0) {
+        return -1;
+    }
+    return ENDING_METHOD_ADD(st->tls->TransportType);
 }

@@ -5,6 +5,7 @@
  */
 #include "tls/tls_type.h"
 
+#include "loop/ending.h"
 #include "tls/tls_cipher.h"
 #include "tls/tls_read.h"
 #include "tls/tls_write.h"
@@ -25,6 +26,7 @@ protocol_traverse(PyObject *op, visitproc visit, void *arg)
     TlsObject *self = (TlsObject *)op;
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
+    HOME_VISIT(&self->home);
     Py_VISIT(self->extra);
     Py_VISIT(self->wire.transport);
     Py_VISIT(self->app.transport);
@@ -64,12 +66,23 @@ protocol_clear(PyObject *op)
     return 0;
 }
 
+/* Return the loop whose claim guards the connection, borrowed; NULL before __init__(). */
+static PyObject *
+loop_of(PyObject *op)
+{
+    return home_loop(&((TlsObject *)op)->home);
+}
+
+GUARD_CLEAR(protocol_clear, loop_of)
+GUARD_DEALLOC(protocol_dealloc, loop_of)
+
 static void
 protocol_drop(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
     protocol_clear(op);
     pieces_free(&((TlsObject *)op)->pieces);
+    home_drop(&((TlsObject *)op)->home);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -78,7 +91,7 @@ static void
 protocol_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
-    DEALLOC_BOUNDED(op, protocol_dealloc, protocol_drop);
+    DEALLOC_BOUNDED(op, GUARDED(protocol_dealloc), protocol_drop);
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */
@@ -131,6 +144,19 @@ drop_output(TlsObject *self)
 }
 
 METHOD(protocol_drop_output, drop_output)
+
+static PyObject *
+protocol_call_alone(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+    if (count < 1) {
+        PyErr_SetString(PyExc_TypeError, "_call_alone() needs a function");
+        return NULL;
+    }
+    if (check_ready((TlsObject *)op) < 0) {
+        return NULL;
+    }
+    return cipher_call_alone((TlsObject *)op, args[0], args + 1, (size_t)count - 1);
+}
 
 static PyObject *
 protocol_buffer_updated(PyObject *op, PyObject *number)
@@ -269,6 +295,9 @@ static PyMethodDef protocol_methods[] = {
          "Encrypt and send what was written as far as possible, before the connection ends.")},
     {"_drop_output", protocol_drop_output, METH_NOARGS,
      PyDoc_STR("_drop_output($self, /)\n--\n\nForget what was written and not encrypted.")},
+    {"_call_alone", (PyCFunction)(void (*)(void))protocol_call_alone, METH_FASTCALL,
+     PyDoc_STR("_call_alone($self, function, /, *args)\n--\n\n"
+               "Call a function that uses the objects of ssl while no other thread uses them.")},
     {"_queue", protocol_queue, METH_O,
      PyDoc_STR("_queue($self, data, /)\n--\n\n"
                "Append bytes to what was written, and encrypt nothing.")},
@@ -299,6 +328,7 @@ set_loop(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
         return -1;
     }
     Py_XSETREF(self->loop, (LoopObject *)Py_NewRef(value));
+    home_set(&self->home, value);
     return 0;
 }
 
@@ -439,9 +469,9 @@ static PyMemberDef protocol_members[] = {
 static PyType_Slot protocol_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("The data path of asyncio.sslproto.SSLProtocol.")},
     {Py_tp_new, protocol_new},
-    {Py_tp_dealloc, protocol_dealloc},
+    {Py_tp_dealloc, GUARDED(protocol_dealloc)},
     {Py_tp_traverse, protocol_traverse},
-    {Py_tp_clear, protocol_clear},
+    {Py_tp_clear, GUARDED(protocol_clear)},
     {Py_tp_methods, protocol_methods},
     {Py_tp_getset, protocol_getset},
     {Py_tp_members, protocol_members},
@@ -455,12 +485,15 @@ static PyType_Spec protocol_spec = {
     .slots = protocol_slots,
 };
 
+static const GuardRules protocol_rules = {loop_of, NULL};
+
 int
 tls_protocol_type_init(PyObject *module)
 {
-    TlsState *tls = state_of_module(module)->tls;
+    fastaio_state *st = state_of_module(module);
+    TlsState *tls = st->tls;
     tls->ProtocolType = state_add_type(module, &protocol_spec, NULL);
-    if (tls->ProtocolType == NULL) {
+    if (tls->ProtocolType == NULL || guard_type(st, tls->ProtocolType, &protocol_rules) < 0) {
         return -1;
     }
     tls->feed_method = PyObject_GetAttrString((PyObject *)tls->ProtocolType, "buffer_updated");

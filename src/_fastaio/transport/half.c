@@ -8,8 +8,10 @@
 PyObject *
 transport_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    TransportCore *self = (TransportCore *)type->tp_alloc(type, 0);
+    fastaio_state *st = state_of_type(type);
+    TransportCore *self = st != NULL ? (TransportCore *)type->tp_alloc(type, 0) : NULL;
     if (self != NULL) {
+        self->st = st;
         self->fd = -1;
     }
     return (PyObject *)self;
@@ -24,6 +26,7 @@ transport_traverse(PyObject *op, visitproc visit, void *arg)
         Py_VISIT(self->base_room[i]);
     }
     Py_VISIT(self->loop);
+    HOME_VISIT(&self->home);
     Py_VISIT(self->protocol);
     Py_VISIT(self->file);
     Py_VISIT(self->buffer);
@@ -37,6 +40,7 @@ transport_clear(PyObject *op)
     for (int i = 0; i < TRANSPORT_BASE_SLOTS; i++) {
         Py_CLEAR(self->base_room[i]);
     }
+    self->native = NULL;
     Py_CLEAR(self->loop);
     Py_CLEAR(self->protocol);
     Py_CLEAR(self->file);
@@ -51,8 +55,15 @@ transport_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     type->tp_clear != NULL ? type->tp_clear(op) : transport_clear(op);
+    home_drop(&((TransportCore *)op)->home);
     type->tp_free(op);
     Py_DECREF(type);
+}
+
+PyObject *
+transport_loop_of(PyObject *op)
+{
+    return home_loop(&((TransportCore *)op)->home);
 }
 
 /* ---- attributes ------------------------------------------------------------------------------ */
@@ -95,10 +106,27 @@ transport_set_fileno(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
-LoopObject *
-transport_loop(TransportCore *self, fastaio_state *st)
+PyObject *
+transport_get_loop(PyObject *op, void *Py_UNUSED(closure))
 {
-    return self->loop != NULL && loop_is_native(st, self->loop) ? (LoopObject *)self->loop : NULL;
+    PyObject *loop = ((TransportCore *)op)->loop;
+    return Py_NewRef(loop != NULL ? loop : Py_None);
+}
+
+int
+transport_set_loop(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    TransportCore *self = (TransportCore *)op;
+    self->native =
+        value != NULL && loop_is_native(self->st, value) ? (LoopObject *)value : NULL;
+    if (self->native != NULL) {
+        home_set(&self->home, value);
+        if (home_loop(&self->home) != NULL && home_loop(&self->home) != value) {
+            self->native = NULL;
+        }
+    }
+    Py_XSETREF(self->loop, Py_XNewRef(value));
+    return 0;
 }
 
 /* ---- calls ----------------------------------------------------------------------------------- */

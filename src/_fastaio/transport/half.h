@@ -7,7 +7,7 @@
 #ifndef FASTAIO_HALF_H
 #define FASTAIO_HALF_H
 
-#include "loop/loop.h"
+#include "loop/ending.h"
 
 /* The number of slots of asyncio.BaseTransport and asyncio.transports._FlowControlMixin. */
 #define TRANSPORT_BASE_SLOTS 5
@@ -16,6 +16,9 @@ typedef struct {
     PyObject_HEAD
     PyObject *base_room[TRANSPORT_BASE_SLOTS]; /* asyncio's __slots__ live here */
     PyObject *loop;                            /* as _loop; so are the next ones */
+    LoopObject *native;                        /* `loop` if it is a native one, else NULL */
+    Home home;                                 /* the first native one */
+    fastaio_state *st;                         /* of the module that made the type */
     PyObject *protocol;
     PyObject *file; /* _sock or _pipe */
     PyObject *buffer;
@@ -26,10 +29,9 @@ typedef struct {
     bool inspected; /* the values that depend on `file` are known */
 } TransportCore;
 
-/* The descriptors of _loop, _protocol, _conn_lost, _closing and _paused. */
+/* The descriptors of _protocol, _conn_lost, _closing and _paused. */
 #define TRANSPORT_MEMBERS                                                    \
-    {"_loop", T_OBJECT, offsetof(TransportCore, loop), 0, NULL},             \
-        {"_protocol", T_OBJECT, offsetof(TransportCore, protocol), 0, NULL}, \
+    {"_protocol", T_OBJECT, offsetof(TransportCore, protocol), 0, NULL},     \
         {"_conn_lost", T_INT, offsetof(TransportCore, conn_lost), 0, NULL},  \
         {"_closing", T_BOOL, offsetof(TransportCore, closing), 0, NULL},     \
     {                                                                        \
@@ -41,6 +43,8 @@ PyObject *transport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 int transport_traverse(PyObject *op, visitproc visit, void *arg);
 int transport_clear(PyObject *op);
 void transport_dealloc(PyObject *op);
+/* Return the loop whose claim guards the transport, borrowed; NULL: none yet. */
+PyObject *transport_loop_of(PyObject *op);
 
 /* Get and set `file`. Setting clears `inspected`. */
 PyObject *transport_get_file(PyObject *op, void *closure);
@@ -50,8 +54,10 @@ int transport_set_file(PyObject *op, PyObject *value, void *closure);
 PyObject *transport_get_fileno(PyObject *op, void *closure);
 int transport_set_fileno(PyObject *op, PyObject *value, void *closure);
 
-/* Return the loop, borrowed, if it is a native one. Return NULL without an exception otherwise. */
-LoopObject *transport_loop(TransportCore *self, fastaio_state *st);
+/* Get and set _loop: any loop, or None. Without a GIL a second native loop is served by asyncio's methods. */
+PyObject *transport_get_loop(PyObject *op, void *closure);
+int transport_set_loop(PyObject *op, PyObject *value, void *closure);
+
 /* Call owner.name(self, *args) with at most two arguments; owner is asyncio's class. Return the
    result, or NULL with an exception. */
 PyObject *transport_call_base(PyObject *owner, PyObject *name, PyObject *self,

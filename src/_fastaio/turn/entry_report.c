@@ -24,6 +24,19 @@ loop_report_entry(LoopObject *loop, ReadyEntry *entry)
 
 /* ---- slow callbacks -------------------------------------------------------------------------- */
 
+/* Return the text that names what an entry runs: a new reference, or NULL with an exception. */
+static PyObject *
+describe_entry(LoopObject *loop, const ReadyEntry *entry)
+{
+    if (entry->kind == READY_TASK_STEP || entry->kind == READY_TASK_WAKEUP) {
+        return PyObject_Repr(entry->obj);
+    }
+    HandleObject *handle = loop_entry_handle(loop, entry);
+    PyObject *text = handle ? PyObject_Str((PyObject *)handle) : NULL;
+    Py_XDECREF((PyObject *)handle);
+    return text;
+}
+
 /* Log that an entry took spent_ns. Return 0, or -1 with an exception. */
 static int
 warn_slow(LoopObject *loop, ReadyEntry *entry, int64_t spent_ns)
@@ -36,14 +49,7 @@ warn_slow(LoopObject *loop, ReadyEntry *entry, int64_t spent_ns)
     if (logger == NULL) {
         goto done;
     }
-    if (entry->kind == READY_TASK_STEP || entry->kind == READY_TASK_WAKEUP) {
-        what = PyObject_Repr(entry->obj);
-    }
-    else {
-        HandleObject *handle = loop_entry_handle(loop, entry);
-        what = handle ? PyObject_Str((PyObject *)handle) : NULL;
-        Py_XDECREF((PyObject *)handle);
-    }
+    what = describe_entry(loop, entry);
     if (what != NULL) {
         logged = PyObject_CallMethod(logger, "warning", "sOd",
                                      "Executing %s took %.3f seconds", what,
@@ -73,8 +79,8 @@ loop_run_timed(LoopObject *loop, ReadyEntry *entry,
     int result = run(loop, entry);
     int64_t spent = clock_ns() - begin;
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
-    if (spent >= loop->watchdog.slow_ns) {
-        loop->metrics.slow_callbacks++;
+    if (spent >= relaxed_load(&loop->watchdog.slow_ns)) {
+        relaxed_add(&loop->metrics.slow_callbacks, 1);
         if (warn_slow(loop, entry, spent) < 0) {
             PyErr_WriteUnraisable(self);
         }
@@ -97,4 +103,25 @@ loop_run_timed(LoopObject *loop, ReadyEntry *entry,
         PyErr_SetRaisedException(error);
     }
     return result;
+}
+
+/* ---- stalls ---------------------------------------------------------------------------------- */
+
+void
+loop_end_stall(LoopObject *loop, const ReadyEntry *entry)
+{
+    PyObject *raised = PyErr_GetRaisedException();
+    StallEnd end = recorder_take_end(&loop->stall);
+    PyObject *subject = NULL;
+    if (entry != NULL && end.state != STALL_NONE && end.state != STALL_TAKEN) { /* the reporter has not seen what ran */
+        subject = describe_entry(loop, entry);
+        if (subject == NULL) {
+            PyErr_WriteUnraisable((PyObject *)loop);
+        }
+    }
+    recorder_tell_end(&loop->stall, &end, subject);
+    Py_XDECREF(subject);
+    if (raised != NULL) {
+        PyErr_SetRaisedException(raised);
+    }
 }

@@ -12,4 +12,15 @@ int loop_report_entry(LoopObject *loop, ReadyEntry *entry);
 int loop_run_timed(LoopObject *loop, ReadyEntry *entry,
                    int (*run)(LoopObject *loop, ReadyEntry *entry), bool reports);
 
+/* Return true if the recorder has found that the code at work blocks the loop. */
+static inline bool
+has_stalled(LoopObject *loop)
+{
+    return __builtin_expect(
+        atomic_load_explicit(&loop->watchdog.stalled, memory_order_relaxed), false);
+}
+/* Tell the recorder that the stall it has found is over. `entry`: what ran; NULL: no entry. Keeps the raised
+   exception. */
+void loop_end_stall(LoopObject *loop, const ReadyEntry *entry);
+
 #endif

@@ -2,11 +2,14 @@
 #include "turn/loop_type.h"
 
 #include "base/error.h"
+#include "loop/ending.h"
 #include "loop/fork.h"
 #include "loop/readers.h"
 #include "loop/watch.h"
+#include "poll/uring.h"
 #include "task/future.h"
 #include "task/task_start.h"
+#include "turn/account.h"
 #include "turn/turn.h"
 #include "turn/view.h"
 
@@ -185,7 +188,7 @@ PyDoc_STRVAR(stop_doc, "stop($self, /)\n--\n\n"
 static PyObject *
 loop_stop(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    loop->stopping = true;
+    relaxed_store(&loop->stopping, true);
     Py_RETURN_NONE;
 }
 
@@ -194,7 +197,7 @@ PyDoc_STRVAR(is_running_doc, "is_running($self, /)\n--\n\nReturn True while the 
 static PyObject *
 loop_is_running(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(loop->thread_id != 0);
+    return PyBool_FromLong(relaxed_load(&loop->thread_id) != 0);
 }
 
 PyDoc_STRVAR(is_closed_doc, "is_closed($self, /)\n--\n\nReturn True once the loop is closed.");
@@ -202,7 +205,7 @@ PyDoc_STRVAR(is_closed_doc, "is_closed($self, /)\n--\n\nReturn True once the loo
 static PyObject *
 loop_is_closed(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(loop->closed);
+    return PyBool_FromLong(relaxed_load(&loop->closed));
 }
 
 PyDoc_STRVAR(get_debug_doc, "get_debug($self, /)\n--\n\nReturn True in debug mode.");
@@ -210,16 +213,18 @@ PyDoc_STRVAR(get_debug_doc, "get_debug($self, /)\n--\n\nReturn True in debug mod
 static PyObject *
 loop_get_debug(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(loop->watchdog.debug);
+    return PyBool_FromLong(relaxed_load(&loop->watchdog.debug));
 }
 
 static PyObject *
 loop_write_to_self(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    if (loop->poller != NULL && !loop_is_copy(loop)) {
+    Poller *poller = loop_borrow_poller(loop);
+    if (poller != NULL) {
         atomic_store(&loop->wait.blocked, false);
-        loop->poller->methods->wake(loop->poller);
+        poller->methods->wake(poller);
     }
+    loop_return_poller(loop, poller);
     Py_RETURN_NONE;
 }
 
@@ -232,15 +237,34 @@ loop_flush_transports(LoopObject *loop, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(metrics_doc, "metrics($self, /)\n--\n\n"
-"Return the counters since the loop was made, a new dict.\n\n"
+PyDoc_STRVAR(count_doc, "_count($self, /)\n--\n\n"
+"Return the counters since the loop was made, and gauges, as a new dict: see metrics().\n\n"
 "Values are ints, times in nanoseconds (*_ns). `lag_histogram` is a list: entry i is the number of\n"
 "turns whose callbacks took less than 2**i microseconds, and not less than half of that.");
 
-static PyObject *
-loop_metrics(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+/* Return the difference of two counters, which other threads may change meanwhile. */
+static uint64_t
+difference(const uint64_t *begun, const uint64_t *ended)
 {
-    return metrics_dict(&loop->metrics);
+    int64_t count = (int64_t)(relaxed_load(begun) - relaxed_load(ended));
+    return count > 0 ? (uint64_t)count : 0;
+}
+
+static PyObject *
+loop_count(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    const Metrics *metrics = &loop->metrics;
+    Poller *poller = loop_borrow_poller(loop);
+    Gauges gauges = {
+        .ready = loop_queued_count(loop),
+        .timers = timers_count(&loop->timers),
+        .connections = difference(&metrics->connections_made, &metrics->connections_lost),
+        .tasks = difference(&metrics->tasks_started, &metrics->tasks_ended),
+        .file_operations = poller != NULL && poller->ring != NULL ? uring_count(poller->ring) : 0,
+        .executor_jobs = relaxed_load(&metrics->jobs),
+    };
+    loop_return_poller(loop, poller);
+    return metrics_dict(metrics, &gauges);
 }
 
 static PyObject *
@@ -249,22 +273,34 @@ loop_process_events(LoopObject *Py_UNUSED(loop), PyObject *Py_UNUSED(events))
     Py_RETURN_NONE;
 }
 
+static void
+clear_queues(LoopObject *loop)
+{
+    endings_run(loop);
+    ready_clear(&loop->ready);
+#ifdef Py_GIL_DISABLED
+    inbox_clear(&loop->inbox);
+#endif
+    ready_clear(&loop->bulk.queue);
+    timers_clear(&loop->timers);
+}
+
 /* Drop all that is scheduled, and close the poller. */
 static void
 close_native(LoopObject *loop)
 {
-    loop->closed = true;
+    endings_run(loop);
+    shared_store(&loop->closed, true);
     keeper_forget(&loop->output);
-    ready_clear(&loop->ready);
-    ready_clear(&loop->bulk.queue);
-    timers_clear(&loop->timers);
+    Py_CLEAR(loop->kept_tasks);
+    clear_queues(loop);
     if (loop->fds != NULL) {
         fd_table_clear(loop->fds);
     }
     if (loop->poller != NULL) {
-        Poller *poller = loop->poller;
-        loop->poller = NULL;
-        fork_unlisten(loop);
+        loop_await_wakers(loop); /* they use loop->poller */
+        fork_unlisten(loop); /* first: a forked child uses the pollers of the loops that listen */
+        Poller *poller = loop_take_poller(loop);
         if (poller->methods->quiesce != NULL) {
             Py_BEGIN_ALLOW_THREADS
             poller->methods->quiesce(poller);
@@ -272,6 +308,7 @@ close_native(LoopObject *loop)
         }
         poller->methods->destroy(poller);
     }
+    endings_run(loop); /* what other threads have handed over meanwhile */
 }
 
 #ifndef NDEBUG
@@ -308,26 +345,53 @@ loop_close_native(LoopObject *loop, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(claim_doc, "_claim($self, /)\n--\n\n"
+"Without a GIL, keep the loop for this thread until as many calls of _unclaim(); else do nothing.\n\n"
+"Raises RuntimeError if another thread uses the loop.");
+
+static PyObject *
+loop_claim(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (claim_begin(&loop->claim) < 0) {
+        return NULL;
+    }
+    loop->claim_count++;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_unclaim(LoopObject *loop, PyObject *Py_UNUSED(ignored))
+{
+    if (!claim_is_mine(&loop->claim) || loop->claim_count == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "the loop is not claimed");
+        return NULL;
+    }
+    loop->claim_count--;
+    claim_end(&loop->claim);
+    Py_RETURN_NONE;
+}
+
 /* ---- attributes ------------------------------------------------------------------------------ */
 
 static PyObject *
 loop_get_thread_id(LoopObject *loop, void *Py_UNUSED(closure))
 {
-    return loop->thread_id ? PyLong_FromUnsignedLong(loop->thread_id) : Py_NewRef(Py_None);
+    unsigned long id = relaxed_load(&loop->thread_id);
+    return id ? PyLong_FromUnsignedLong(id) : Py_NewRef(Py_None);
 }
 
 static int
 loop_set_thread_id(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
 {
     if (value == NULL || value == Py_None) {
-        loop->thread_id = 0;
+        relaxed_store(&loop->thread_id, 0);
         return 0;
     }
     unsigned long id = PyLong_AsUnsignedLong(value);
     if (id == (unsigned long)-1 && PyErr_Occurred()) {
         return -1;
     }
-    loop->thread_id = id;
+    relaxed_store(&loop->thread_id, id);
     return 0;
 }
 
@@ -336,9 +400,9 @@ loop_set_thread_id(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
 static int
 assign_bool(PyObject *value, bool *field)
 {
-    int truth = value ? PyObject_IsTrue(value) : 0;
+    int truth = value ? PyObject_IsTrue(value) : 0; /* runs code */
     if (truth >= 0) {
-        *field = truth;
+        relaxed_store(field, truth);
     }
     return truth < 0 ? -1 : 0;
 }
@@ -346,17 +410,73 @@ assign_bool(PyObject *value, bool *field)
 #define LOOP_BOOL(name, field)                                                                     \
     static PyObject *loop_get_##name##_attr(LoopObject *loop, void *Py_UNUSED(closure))            \
     {                                                                                              \
-        return PyBool_FromLong(loop->field);                                                       \
+        return PyBool_FromLong(relaxed_load(&loop->field));                                        \
     }                                                                                              \
     static int loop_set_##name##_attr(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure)) \
     {                                                                                              \
-        int result = assign_bool(value, &loop->field);                                             \
-        loop->watchdog.timed = loop->watchdog.debug || loop->watchdog.warn_slow;                   \
-        return result;                                                                             \
+        bool truth;                                                                                \
+        if (assign_bool(value, &truth) < 0) {                                                      \
+            return -1;                                                                             \
+        }                                                                                          \
+        Py_BEGIN_CRITICAL_SECTION(loop);                                                           \
+        shared_store(&loop->field, truth);                                                        \
+        Py_END_CRITICAL_SECTION();                                                                 \
+        loop_update_watchdog(loop);                                                                \
+        return 0;                                                                                  \
     }
+
+PyDoc_STRVAR(watch_stalls_doc, "_watch_stalls($self, seconds, /)\n--\n\n"
+"Have the recorder find callbacks that block this loop for `seconds`; 0.0: none.");
+
+static PyObject *
+loop_watch_stalls(LoopObject *loop, PyObject *value)
+{
+    double seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    recorder_set_threshold(&loop->stall, seconds_to_ns(seconds));
+    if (claim_is_mine(&loop->claim) && loop->run_count != 0
+        && loop->thread_id == PyThread_get_thread_ident()) {
+        recorder_begin(&loop->stall);
+    }
+    Py_RETURN_NONE;
+}
 
 LOOP_BOOL(debug, watchdog.debug)
 LOOP_BOOL(warn_slow, watchdog.warn_slow)
+static PyObject *
+loop_get_keep_tasks(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(loop->kept_tasks != NULL);
+}
+
+static int
+loop_set_keep_tasks(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
+{
+    bool keeps;
+    if (assign_bool(value, &keeps) < 0) {
+        return -1;
+    }
+    if (keeps == (loop->kept_tasks != NULL)) {
+        return 0;
+    }
+    PyObject *tasks = keeps ? PySet_New(NULL) : NULL;
+    if (keeps && tasks == NULL) {
+        return -1;
+    }
+    PyObject *old = loop->kept_tasks;
+    loop->kept_tasks = tasks;
+    Py_XDECREF(old);
+    return 0;
+}
+
+static PyObject *
+loop_get_accounted(LoopObject *loop, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(relaxed_load(&loop->watchdog.accounted));
+}
+
 LOOP_BOOL(closed, closed)
 LOOP_BOOL(stopping, stopping)
 
@@ -375,7 +495,7 @@ loop_set_factory_attr(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure
 static PyObject *
 loop_get_slow_callback(LoopObject *loop, void *Py_UNUSED(closure))
 {
-    return PyFloat_FromDouble((double)loop->watchdog.slow_ns / NS_PER_SECOND);
+    return PyFloat_FromDouble((double)relaxed_load(&loop->watchdog.slow_ns) / NS_PER_SECOND);
 }
 
 static int
@@ -385,7 +505,7 @@ loop_set_slow_callback(LoopObject *loop, PyObject *value, void *Py_UNUSED(closur
     if (seconds == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    loop->watchdog.slow_ns = seconds_to_ns(seconds);
+    relaxed_store(&loop->watchdog.slow_ns, seconds_to_ns(seconds));
     return 0;
 }
 
@@ -418,10 +538,8 @@ loop_set_spin_us(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
 static PyObject *
 loop_get_backend(LoopObject *loop, void *Py_UNUSED(closure))
 {
-    if (loop->poller == NULL) {
-        Py_RETURN_NONE;
-    }
-    return PyUnicode_InternFromString(loop->poller->methods->name);
+    const char *name = relaxed_load(&loop->backend);
+    return name != NULL ? PyUnicode_InternFromString(name) : Py_NewRef(Py_None);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -441,7 +559,8 @@ make_poller(LoopObject *loop, const char *backend)
             if (loop->poller == NULL) {
                 return raise_errno(error);
             }
-            if (loop->poller->methods->forked != NULL) {
+            relaxed_store(&loop->backend, loop->poller->methods->name);
+            if (!HAS_GIL || loop->poller->methods->forked != NULL) {
                 fork_listen(loop);
             }
             return 0;
@@ -469,8 +588,9 @@ loop_init(LoopObject *loop, PyObject *args, PyObject *kwargs)
     if (loop->fds == NULL || make_poller(loop, backend) < 0) {
         return -1;
     }
-    loop->fork.count = loop->st->fork_count;
+    relaxed_store(&loop->fork.count, loop->st->fork_count);
     loop->watchdog.slow_ns = NS_PER_SECOND / 10;
+    loop->watchdog.part_mask = LONG_PART - 1;
     loop_refresh_overrides(loop);
     return 0;
 }
@@ -486,6 +606,14 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     loop->st = st;
     atomic_init(&loop->wait.blocked, false);
     flush_list_init(&loop->output, st->keeper);
+    loop->stall = (StallWatch){
+        .loop = (PyObject *)loop,
+        .head = &loop->ready.head,
+        .waits = &loop->wait.blocked,
+        .turn_ns = &loop->clock.now_ns,
+        .stalled = &loop->watchdog.stalled,
+        .recorder = st->recorder,
+    };
     return (PyObject *)loop;
 }
 
@@ -494,10 +622,17 @@ loop_traverse(LoopObject *loop, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(loop));
     Py_VISIT(loop->task_factory);
+    Py_VISIT(loop->kept_tasks);
+    Py_VISIT(loop->blank_context);
     int result = ready_traverse(&loop->ready, visit, arg);
     if (result == 0) {
         result = ready_traverse(&loop->bulk.queue, visit, arg);
     }
+#ifdef Py_GIL_DISABLED
+    if (result == 0) {
+        result = ready_traverse(&loop->inbox.queue, visit, arg);
+    }
+#endif
     if (result == 0) {
         result = timers_traverse(&loop->timers, visit, arg);
     }
@@ -511,9 +646,9 @@ static int
 loop_clear(LoopObject *loop)
 {
     Py_CLEAR(loop->task_factory);
-    ready_clear(&loop->ready);
-    ready_clear(&loop->bulk.queue);
-    timers_clear(&loop->timers);
+    Py_CLEAR(loop->kept_tasks);
+    Py_CLEAR(loop->blank_context);
+    clear_queues(loop);
     if (loop->fds != NULL) {
         fd_table_clear(loop->fds);
     }
@@ -531,7 +666,9 @@ loop_dealloc(LoopObject *loop)
         fd_table_free(loop->fds);
     }
     keeper_forget(&loop->output);
-    PyMem_RawFree(loop->hot_buffer);
+    recorder_end(&loop->stall);
+    account_free(loop->account);
+    loop_free_buffers(loop);
     type->tp_free(loop);
     Py_DECREF(type);
 }
@@ -547,7 +684,8 @@ static PyMethodDef loop_methods[] = {
     {"is_running", (PyCFunction)loop_is_running, METH_NOARGS, is_running_doc},
     {"is_closed", (PyCFunction)loop_is_closed, METH_NOARGS, is_closed_doc},
     {"get_debug", (PyCFunction)loop_get_debug, METH_NOARGS, get_debug_doc},
-    {"metrics", (PyCFunction)loop_metrics, METH_NOARGS, metrics_doc},
+    {"_count", (PyCFunction)loop_count, METH_NOARGS, count_doc},
+    {"_watch_stalls", (PyCFunction)loop_watch_stalls, METH_O, watch_stalls_doc},
     {"_run", (PyCFunction)loop_run_method, METH_NOARGS, run_doc},
     {"_run_once", (PyCFunction)loop_run_once_method, METH_NOARGS, run_once_doc},
     {"_write_to_self", (PyCFunction)loop_write_to_self, METH_NOARGS,
@@ -563,6 +701,9 @@ static PyMethodDef loop_methods[] = {
      "Have the next `times` calls of a kind fail with the errno `error`. For tests, in builds with\n"
      "assertions only. Raises ValueError without a ring, or for an unknown kind."},
 #endif
+    {"_claim", (PyCFunction)loop_claim, METH_NOARGS, claim_doc},
+    {"_unclaim", (PyCFunction)loop_unclaim, METH_NOARGS,
+     "_unclaim($self, /)\n--\n\nUndo one _claim(). Raises RuntimeError if there is none to undo."},
     {"_close_native", (PyCFunction)loop_close_native, METH_NOARGS, close_native_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -580,6 +721,10 @@ static PyGetSetDef loop_getset[] = {
               "warn_slow_callbacks. A float; 0.1 at first."),
     ATTRIBUTE("warn_slow_callbacks", loop_get_warn_slow_attr, loop_set_warn_slow_attr,
               "True: log slow callbacks as debug mode does, without the rest of debug mode."),
+    ATTRIBUTE("keep_tasks", loop_get_keep_tasks, loop_set_keep_tasks,
+              "True: the loop keeps the native tasks alive that are made from now on, until they are done.\n"
+              "A task that nobody refers to is not lost then."),
+    ATTRIBUTE("_accounted", loop_get_accounted, NULL, NULL),
     ATTRIBUTE("spin_us", loop_get_spin_us, loop_set_spin_us,
               "The microseconds for which a wait polls again and again before it blocks: 0 to 1000, or\n"
               "None: the length, 0 too, that the loop has measured to cost the least CPU time.\n"
@@ -619,6 +764,22 @@ static PyType_Spec loop_spec = {
     .slots = loop_slots,
 };
 
+static PyObject *
+loop_of_loop(PyObject *self)
+{
+    return self;
+}
+
+/* What any thread may call. */
+static const char *const free_names[] = {
+    "_account", "_account_clear", "_account_rows", "_accounted", "_claim", "_closed", "_count",
+    "_debug", "_thread_id", "_unclaim", "_watch_stalls", "_write_to_self", "add_reader",
+    "add_writer", "backend", "call_soon_threadsafe", "get_debug", "is_closed", "is_running", "stop",
+    "slow_callback_duration", "time", NULL,
+};
+
+static const GuardRules loop_rules = {loop_of_loop, free_names};
+
 int
 loop_types_init(PyObject *module)
 {
@@ -629,6 +790,8 @@ loop_types_init(PyObject *module)
     }
     return state_add_methods(st->LoopType, loop_call_methods) < 0
                    || state_add_methods(st->LoopType, readers_methods) < 0
+                   || state_add_methods(st->LoopType, account_methods) < 0
+                   || guard_type(st, st->LoopType, &loop_rules) < 0
                    || loop_overrides_init(st) < 0
                ? -1
                : 0;

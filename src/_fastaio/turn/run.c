@@ -1,15 +1,20 @@
 /* run.c: running the entries of the ready queue: handles, steps of tasks, callbacks of futures. */
 #include "turn/run.h"
 
+#include "base/probe.h"
 #include "loop/handle.h"
+#include "task/done_callback.h"
 #include "task/future.h"
 #include "task/task.h"
+#include "turn/account.h"
 #include "turn/entry_report.h"
 #include "turn/view.h"
 #include "turn/wait.h"
 
-/* A long batch reads the clock once in this many entries. */
-#define ENTRIES_PER_CLOCK 32
+/* After a part of a batch that took this long, each callback is measured. */
+#define HEAVY_NS 4000000
+/* So many lighter callbacks in a row end that. */
+#define LIGHT_CALLBACKS 256
 /* Output that is older than this is sent between two callbacks. */
 #define FLUSH_AGE_NS 1000000
 
@@ -25,12 +30,9 @@ run_set_result_unless_cancelled(fastaio_state *st, HandleObject *handle)
         return 0;
     }
     FutureObject *future = (FutureObject *)handle->args[0];
-    if (future->core.state == FUTURE_CANCELLED) {
-        return 1;
-    }
     /* An overridden call_soon(), which gets the future's callbacks, may cancel this very handle. */
     Py_INCREF(future);
-    int result = future_set_result(&future->core, handle->args[1]) < 0 ? -1 : 1;
+    int result = future_set_result_unless_cancelled(&future->core, handle->args[1]) < 0 ? -1 : 1;
     Py_DECREF(future);
     return result;
 }
@@ -57,6 +59,7 @@ call_in_context(fastaio_state *st, HandleObject *handle)
     for (int i = 0; i < count; i++) {
         stack[1 + i] = Py_NewRef(handle->args[i]);
     }
+    PROBE1(callback_begin, callback);
     if (PyContext_Enter(context) == 0) {
         result = packed ? PyObject_Call(callback, stack[1], NULL)
                         : PyObject_Vectorcall(callback, stack + 1,
@@ -65,6 +68,7 @@ call_in_context(fastaio_state *st, HandleObject *handle)
             Py_CLEAR(result);
         }
     }
+    PROBE1(callback_end, callback);
     for (int i = 0; i < count; i++) {
         Py_DECREF(stack[1 + i]);
     }
@@ -94,8 +98,8 @@ handle_run_guarded(fastaio_state *st, HandleObject *handle)
 static int
 handle_run(fastaio_state *st, HandleObject *handle)
 {
-    /* No other thread can wait for a handle that only the loop has. */
-    bool shared = Py_REFCNT(handle) > 1 || handle->weakrefs != NULL;
+    /* No other thread can wait for a handle that only the loop has. Without a GIL the count is two words. */
+    bool shared = !HAS_GIL || Py_REFCNT(handle) > 1 || handle->weakrefs != NULL;
     return handle->guarded && shared ? handle_run_guarded(st, handle)
                                      : call_in_context(st, handle);
 }
@@ -144,19 +148,37 @@ leave_task(LoopObject *loop)
 
 /* Call a future's callback in its context. Return 0, or -1 with an exception. */
 static int
-run_future_callback(ReadyEntry *entry)
+run_future_callback(LoopObject *loop, ReadyEntry *entry)
 {
+    if (done_callback_check(loop->st, entry->obj) && !loop_overrides(loop)) {
+        int done = done_callback_try(entry->obj, entry->arg);
+        if (done != 0) {
+            return done < 0 ? -1 : 0;
+        }
+    }
     if (PyContext_Enter(entry->context) < 0) {
         return -1;
     }
     PyObject *stack[2] = {NULL, entry->arg};
+    PROBE1(callback_begin, entry->obj);
     PyObject *result =
         PyObject_Vectorcall(entry->obj, stack + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PROBE1(callback_end, entry->obj);
     Py_XDECREF(result);
     if (PyContext_Exit(entry->context) < 0) {
         return -1;
     }
     return result ? 0 : -1;
+}
+
+/* Handle an event of a transport or the like, natively. Return 0, or -1 with an exception. */
+static int
+run_native(LoopObject *loop, ReadyEntry *entry)
+{
+    PROBE1(callback_begin, entry->obj);
+    int result = entry->fn(loop, entry->obj);
+    PROBE1(callback_end, entry->obj);
+    return result;
 }
 
 /* Run an entry. Return 0, or -1 with the exception that the callback raised. */
@@ -168,13 +190,13 @@ run_entry(LoopObject *loop, ReadyEntry *entry)
     case READY_TASK_WAKEUP:
         return run_task(loop, entry);
     case READY_FUTURE_CALLBACK:
-        return set_current_task(loop, NULL) < 0 ? -1 : run_future_callback(entry);
+        return set_current_task(loop, NULL) < 0 ? -1 : run_future_callback(loop, entry);
     case READY_HANDLE:
         return set_current_task(loop, NULL) < 0
                    ? -1
                    : handle_run(loop->st, (HandleObject *)entry->obj);
     case READY_NATIVE:
-        return set_current_task(loop, NULL) < 0 ? -1 : entry->fn(loop, entry->obj);
+        return set_current_task(loop, NULL) < 0 ? -1 : run_native(loop, entry);
     }
     Py_UNREACHABLE();
 }
@@ -195,14 +217,60 @@ run_traced(LoopObject *loop, ReadyEntry *entry)
     return set_current_task(loop, NULL) < 0 ? -1 : loop_run_traced(loop, entry);
 }
 
-/* Run an entry that is timed or traced. Return 0, or -1 with what leaves the loop. */
+/* Run an entry, report what it raises. Return 0, or -1 with what leaves the loop. */
 static int
-run_watched(LoopObject *loop, ReadyEntry *entry, bool traced)
+run_reported(LoopObject *loop, ReadyEntry *entry)
 {
-    if (loop->watchdog.timed) {
+    if (run_entry(loop, entry) == 0) {
+        return 0;
+    }
+    leave_task(loop);
+    return loop_report_entry(loop, entry);
+}
+
+/* Run an entry that may be timed or traced. Return 0, or -1 with what leaves the loop. */
+static int
+run_timed_or_traced(LoopObject *loop, ReadyEntry *entry, bool traced)
+{
+    if (relaxed_load(&loop->watchdog.timed)) {
         return loop_run_timed(loop, entry, traced ? run_traced : run_entry_and_leave, !traced);
     }
-    return run_traced(loop, entry);
+    return traced ? run_traced(loop, entry) : run_reported(loop, entry);
+}
+
+/* Run an entry that is observed or traced. Return 0, or -1 with what leaves the loop. */
+static int
+run_observed(LoopObject *loop, ReadyEntry *entry, bool traced)
+{
+    if (!shared_load(&loop->watchdog.accounted)) {
+        return run_timed_or_traced(loop, entry, traced);
+    }
+    AccountMark mark = account_begin(loop, entry);
+    int result = run_timed_or_traced(loop, entry, traced);
+    account_end(loop, mark);
+    return result;
+}
+
+/* A part of a batch has ended: count a slow callback, and decide how long the next parts are. Once a part
+   takes HEAVY_NS, each callback is measured: beside such callbacks, reading the clock costs nothing. So the
+   count is exact unless callbacks have just become heavy: then those of one part may count as one. */
+void
+run_note_part(LoopObject *loop)
+{
+    Watchdog *watchdog = &loop->watchdog;
+    int64_t spent_ns = loop->clock.now_ns - watchdog->part_ns;
+    watchdog->part_ns = loop->clock.now_ns;
+    if (spent_ns >= relaxed_load(&watchdog->slow_ns)
+        && !relaxed_load(&watchdog->timed)) { /* the timed ones have been counted */
+        relaxed_add(&loop->metrics.slow_callbacks, 1);
+    }
+    if (spent_ns >= HEAVY_NS) {
+        watchdog->part_mask = 0;
+        watchdog->light_count = 0;
+    }
+    else if (watchdog->part_mask == 0 && ++watchdog->light_count == LIGHT_CALLBACKS) {
+        watchdog->part_mask = LONG_PART - 1;
+    }
 }
 
 int
@@ -211,16 +279,20 @@ run_batch(LoopObject *loop)
     size_t count = ready_len(&loop->ready);
     int result = 0;
     bool traced = handle_run_is_replaced(&loop->st->replaced);
-    loop->metrics.callbacks += count;
+    relaxed_add(&loop->metrics.callbacks, count);
     /* A nested run may have taken some of these entries, so the queue may be empty before the count is. */
     while (count-- && ready_len(&loop->ready) && result == 0) {
         ReadyEntry entry = ready_pop(&loop->ready);
-        if (loop->watchdog.timed || traced) {
-            result = run_watched(loop, &entry, traced);
+        if (relaxed_load(&loop->watchdog.observed) || traced) {
+            result = run_observed(loop, &entry, traced);
         }
         else if (run_entry(loop, &entry) < 0) {
             leave_task(loop);
             result = loop_report_entry(loop, &entry);
+        }
+        if (has_stalled(loop)) {
+            leave_task(loop);
+            loop_end_stall(loop, &entry);
         }
         /* Another task is left over from a nested run within a task of asyncio's own. */
         if (loop->current_task != NULL
@@ -228,9 +300,10 @@ run_batch(LoopObject *loop)
             leave_task(loop);
         }
         ready_drop(&entry);
-        if (count % ENTRIES_PER_CLOCK == 0 && count != 0) {
+        if (count != 0 && (count & loop->watchdog.part_mask) == 0) {
             clock_refresh(&loop->clock);
-            if (gil_is_due(&loop->gil, loop->clock.now_ns)) {
+            run_note_part(loop);
+            if (count % LONG_PART == 0 && gil_is_due(&loop->gil, loop->clock.now_ns)) {
                 leave_task(loop);
                 let_others_in(loop);
             }

@@ -7,6 +7,8 @@
 
 /* Run exactly the entries that are queued now, in order. Return 0, or -1 with what leaves the loop. */
 int run_batch(LoopObject *loop);
+/* Count slow callbacks at the end of a part of a batch. The clock has been read. */
+void run_note_part(LoopObject *loop);
 
 /* Make a task current, or NULL for none. Return 0, or -1 with an exception. */
 static inline int

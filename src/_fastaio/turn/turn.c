@@ -8,6 +8,7 @@
 #include "base/bulk.h"
 #include "base/error.h"
 #include "task/registry.h"
+#include "turn/entry_report.h"
 #include "turn/run.h"
 #include "turn/wait.h"
 
@@ -59,6 +60,9 @@ collect(LoopObject *loop)
     if (poll_if_due(loop) < 0) {
         return -1;
     }
+    if (has_stalled(loop)) { /* a callback of a transport, or the GIL came late */
+        loop_end_stall(loop, NULL);
+    }
     return fire_timers(loop);
 }
 
@@ -66,14 +70,20 @@ collect(LoopObject *loop)
 static int
 turn(LoopObject *loop)
 {
+    if (loop_collect_inbox(loop) < 0) {
+        return -1;
+    }
     if (!only_computes(loop) && collect(loop) < 0) {
         return -1;
     }
     int64_t begin = loop->clock.now_ns;
+    loop->watchdog.part_ns = begin;
     int result = run_batch(loop);
     clock_refresh(&loop->clock);
-    loop->metrics.iterations++;
-    metrics_turn(&loop->metrics, loop->clock.now_ns - begin);
+    relaxed_add(&loop->metrics.iterations, 1);
+    if (metrics_turn(&loop->metrics, loop->clock.now_ns - begin)) {
+        run_note_part(loop);
+    }
     return result;
 }
 
@@ -171,15 +181,17 @@ loop_run(LoopObject *loop)
     gil_note_release(&loop->gil, loop->clock.now_ns);
     loop_io_happened(loop); /* the first turn polls */
     spin_start_run(&loop->wait.spin);
+    recorder_begin(&loop->stall);
     do {
         result = loop_overrides(loop) & OVERRIDE_RUN_ONCE ? call_run_once(loop) : turn(loop);
-    } while (result == 0 && !loop->stopping);
+    } while (result == 0 && !relaxed_load(&loop->stopping));
     PyObject *error = result < 0 ? PyErr_GetRaisedException() : NULL;
     if (loop_flush_now(loop) < 0) {
         keep_first(&error, NULL);
     }
     leave_turns(loop, outer_task, &error);
     if (--loop->run_count == 0) {
+        recorder_end(&loop->stall);
         ready_shrink(&loop->ready);
         timers_shrink(&loop->timers);
         track_handles(loop);

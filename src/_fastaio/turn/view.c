@@ -28,6 +28,17 @@ native_call_new(LoopObject *loop, ready_fn fn, PyObject *owner)
     return (PyObject *)call;
 }
 
+#ifdef Py_GIL_DISABLED
+static PyObject *
+loop_of_call(PyObject *op)
+{
+    return ((NativeCall *)op)->loop;
+}
+#endif
+
+GUARD_CALL(native_call_call, loop_of_call)
+GUARD_REPR(native_call_repr, loop_of_call)
+
 static PyObject *
 native_call_call(PyObject *op, PyObject *args, PyObject *kwargs)
 {
@@ -53,8 +64,9 @@ native_call_name(NativeCall *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
-native_call_repr(NativeCall *self)
+native_call_repr(PyObject *op)
 {
+    NativeCall *self = (NativeCall *)op;
     PyObject *name = native_call_name(self, NULL);
     PyObject *repr =
         name ? PyUnicode_FromFormat("<native callback %U of %R>", name,
@@ -104,8 +116,8 @@ static PyGetSetDef native_call_getset[] = {
 
 static PyType_Slot native_call_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("A native callback of the loop: of a transport, or of an operation.")},
-    {Py_tp_call, native_call_call},
-    {Py_tp_repr, native_call_repr},
+    {Py_tp_call, GUARDED(native_call_call)},
+    {Py_tp_repr, GUARDED(native_call_repr)},
     {Py_tp_traverse, native_call_traverse},
     {Py_tp_clear, native_call_clear},
     {Py_tp_dealloc, native_call_dealloc},
@@ -220,8 +232,11 @@ entry_to_handle(LoopObject *loop, size_t index)
 PyObject *
 loop_get_ready(LoopObject *loop, void *Py_UNUSED(closure))
 {
+    if (loop_collect_inbox(loop) < 0) {
+        return NULL;
+    }
     PyObject *list = PyList_New(0), *deque = NULL;
-    size_t end = loop->closed ? 0 : SIZE_MAX; /* close() drops what is queued without a look */
+    size_t end = relaxed_load(&loop->closed) ? 0 : SIZE_MAX; /* close() drops what is queued without a look */
     for (size_t i = 0; list != NULL && i < end && i < ready_len(&loop->ready); i++) {
         HandleObject *handle = entry_to_handle(loop, i);
         if (handle == NULL || PyList_Append(list, (PyObject *)handle) < 0) {
@@ -270,6 +285,10 @@ loop_set_ready(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
     if (handles == NULL) {
         return -1;
     }
+    if (loop_collect_inbox(loop) < 0) {
+        Py_DECREF(handles);
+        return -1;
+    }
     ReadyQueue old = loop->ready;
     int result = 0;
     loop->ready = (ReadyQueue){0};
@@ -287,7 +306,7 @@ loop_set_ready(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
 PyObject *
 loop_get_scheduled(LoopObject *loop, void *Py_UNUSED(closure))
 {
-    return loop->closed ? PyList_New(0) : timers_list(&loop->timers);
+    return relaxed_load(&loop->closed) ? PyList_New(0) : timers_list(&loop->timers);
 }
 
 int
@@ -318,5 +337,9 @@ loop_view_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     st->NativeCallType = (PyTypeObject *)PyType_FromModuleAndSpec(module, &native_call_spec, NULL);
-    return st->NativeCallType ? 0 : -1;
+    if (st->NativeCallType == NULL) {
+        return -1;
+    }
+    compat_immortalise(st->NativeCallType);
+    return 0;
 }

@@ -2,6 +2,7 @@
 #include "turn/wait.h"
 
 #include "base/error.h"
+#include "base/probe.h"
 #include "loop/watch.h"
 
 #define EVENTS_PER_POLL 512
@@ -64,7 +65,7 @@ fire_timers(LoopObject *loop)
         }
         *entry = (ReadyEntry){.kind = READY_HANDLE, .obj = timers_pop(&loop->timers)};
         loop->wait.timer_crowd++;
-        loop->metrics.timers_fired++;
+        relaxed_add(&loop->metrics.timers_fired, 1);
     }
     return 0;
 }
@@ -75,7 +76,7 @@ static int
 poll_timeout(LoopObject *loop, int64_t *timeout_ns)
 {
     const Timer *first = timers_peek(&loop->timers);
-    if (ready_len(&loop->ready) || loop->stopping) {
+    if (ready_len(&loop->ready) || relaxed_load(&loop->stopping)) {
         *timeout_ns = 0;
         return 0;
     }
@@ -119,9 +120,9 @@ spin(LoopObject *loop, int64_t limit_ns, PollEvent *events)
         count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
         spent_ns = clock_ns() - begin_ns;
     } while (count == 0 && !is_called(loop) && spent_ns < limit_ns);
-    loop->metrics.spins++;
-    loop->metrics.spin_ns += (uint64_t)spent_ns;
-    loop->metrics.spin_hits += count != 0 || is_called(loop);
+    relaxed_add(&loop->metrics.spins, 1);
+    relaxed_add(&loop->metrics.spin_ns, (uint64_t)spent_ns);
+    relaxed_add(&loop->metrics.spin_hits, count != 0 || is_called(loop));
     return count;
 }
 
@@ -135,8 +136,8 @@ work_done(const LoopObject *loop)
 }
 
 /* Spin, then block, for timeout_ns at most. Return the number of events, or a negative errno. `blocked` is
-   set before the queue is read, and other threads push before they read `blocked`: with the GIL held
-   for both, no call is lost. */
+   set before the queues are read, and other threads push before they read `blocked`: so no call is
+   lost. */
 static int
 wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
 {
@@ -144,7 +145,7 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     int64_t before_ns = loop->clock.now_ns;
     int64_t limit_ns = spin_limit(&loop->wait.spin, before_ns, timeout_ns, work_done(loop));
     atomic_store(&loop->wait.blocked, true);
-    if (ready_len(&loop->ready)) { /* a thread pushed before it could see `blocked` */
+    if (ready_len(&loop->ready) || loop_has_mail(loop)) { /* pushed before it could see `blocked` */
         timeout_ns = 0;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -157,9 +158,11 @@ wait_blocking(LoopObject *loop, int64_t timeout_ns, PollEvent *events)
     }
     Py_END_ALLOW_THREADS
     atomic_store(&loop->wait.blocked, false);
+    recorder_call(&loop->stall);
     clock_read(&loop->clock);
     gil_note_release(&loop->gil, loop->clock.now_ns);
-    loop->metrics.blocks++;
+    relaxed_add(&loop->metrics.blocks, 1);
+    relaxed_add(&loop->metrics.idle_ns, (uint64_t)(loop->clock.now_ns - before_ns));
     spin_learn(&loop->wait.spin, loop->clock.now_ns - before_ns, count > 0 || ready_len(&loop->ready));
     return count;
 }
@@ -168,7 +171,7 @@ void
 let_others_in(LoopObject *loop)
 {
     gil_offer(&loop->gil, &loop->clock.now_ns);
-    loop->metrics.gil_offers++;
+    relaxed_add(&loop->metrics.gil_offers, 1);
 }
 
 /* Call a replaced _process_events() with an empty list: the events are native. Return 0, or -1 with an
@@ -201,7 +204,7 @@ poll(LoopObject *loop, int64_t timeout_ns)
     if (loop_is_copy(loop) && watch_adopt(loop) < 0) {
         return -1;
     }
-    loop->metrics.polls++;
+    relaxed_add(&loop->metrics.polls, 1);
     loop->wait.io_happened = false;
     if (timeout_ns == 0) {
         if (gil_is_due(&loop->gil, loop->clock.now_ns)) {
@@ -210,11 +213,14 @@ poll(LoopObject *loop, int64_t timeout_ns)
                 return loop_check_closed(loop);
             }
         }
+        PROBE2(poll_begin, loop, timeout_ns);
         count = loop->poller->methods->wait(loop->poller, 0, events, EVENTS_PER_POLL);
     }
     else {
+        PROBE2(poll_begin, loop, timeout_ns);
         count = wait_blocking(loop, timeout_ns, events);
     }
+    PROBE2(poll_end, loop, count);
     loop->wait.poll_due_ns = loop->clock.now_ns + POLL_INTERVAL_NS;
     loop->wait.answering = count > 0;
     if (count < 0) {

@@ -1,0 +1,50 @@
+/* inbox.c: on an interpreter without a GIL, entries that other threads have queued for a loop. */
+#include "loop/inbox.h"
+
+#ifdef Py_GIL_DISABLED
+
+int
+inbox_push(Inbox *inbox, const ReadyEntry *entry)
+{
+    mutex_lock(&inbox->lock);
+    ReadyEntry *place = ready_push(&inbox->queue);
+    if (place != NULL) {
+        *place = *entry;
+        atomic_store(&inbox->size, ready_len(&inbox->queue));
+    }
+    mutex_unlock(&inbox->lock);
+    return place != NULL ? 0 : -1;
+}
+
+int
+inbox_collect(Inbox *inbox, ReadyQueue *ready)
+{
+    int result = 0;
+    mutex_lock(&inbox->lock);
+    while (ready_len(&inbox->queue)) {
+        ReadyEntry *place = ready_push(ready);
+        if (place == NULL) {
+            result = -1;
+            break;
+        }
+        *place = ready_pop(&inbox->queue);
+    }
+    ready_shrink(&inbox->queue);
+    atomic_store(&inbox->size, ready_len(&inbox->queue));
+    mutex_unlock(&inbox->lock);
+    return result;
+}
+
+void
+inbox_clear(Inbox *inbox)
+{
+    ReadyQueue dropped;
+    mutex_lock(&inbox->lock);
+    dropped = inbox->queue;
+    inbox->queue = (ReadyQueue){0};
+    atomic_store(&inbox->size, 0);
+    mutex_unlock(&inbox->lock);
+    ready_clear(&dropped); /* runs code */
+}
+
+#endif

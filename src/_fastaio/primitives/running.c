@@ -1,0 +1,62 @@
+/* running.c: asking for the running loop; timers of native loops in C, of other loops by their methods. */
+#include "primitives/running.h"
+
+#include "loop/handle.h"
+#include "loop/loop.h"
+
+PyObject *
+running_loop(fastaio_state *st)
+{
+    PyObject *loop = PyCFunction_Check(st->get_running_loop)
+                             && PyCFunction_GET_FLAGS(st->get_running_loop) == METH_NOARGS
+                         ? PyCFunction_GET_FUNCTION(st->get_running_loop)(
+                               PyCFunction_GET_SELF(st->get_running_loop), NULL)
+                         : PyObject_CallNoArgs(st->get_running_loop);
+    if (loop == Py_None) {
+        Py_CLEAR(loop);
+        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
+    }
+    return loop;
+}
+
+#define TIMER_MAX_ARGS 2
+
+/* Call loop.<method>(time, callback, *args) by name. Return the result, or NULL with an exception. */
+static PyObject *
+call_by_name(PyObject *loop, PyObject *method, PyObject *time, PyObject *callback,
+             PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *stack[3 + TIMER_MAX_ARGS] = {loop, time, callback};
+    assert(count <= TIMER_MAX_ARGS);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        stack[3 + i] = args[i];
+    }
+    return PyObject_VectorcallMethod(method, stack, 3 + count, NULL);
+}
+
+PyObject *
+running_call_later(fastaio_state *st, PyObject *loop, PyObject *delay, PyObject *callback,
+                   PyObject *const *args, Py_ssize_t count)
+{
+    return loop_is_native(st, loop)
+               ? loop_call_later((LoopObject *)loop, delay, callback, args, count)
+               : call_by_name(loop, st->str_call_later, delay, callback, args, count);
+}
+
+PyObject *
+running_call_at(fastaio_state *st, PyObject *loop, PyObject *when, PyObject *callback,
+                PyObject *const *args, Py_ssize_t count)
+{
+    return loop_is_native(st, loop)
+               ? loop_call_at((LoopObject *)loop, when, callback, args, count)
+               : call_by_name(loop, st->str_call_at, when, callback, args, count);
+}
+
+int
+running_cancel(fastaio_state *st, PyObject *handle)
+{
+    if (Py_IS_TYPE(handle, st->TimerHandleType) || Py_IS_TYPE(handle, st->HandleType)) {
+        return handle_cancel((HandleObject *)handle);
+    }
+    return drop_result(PyObject_CallMethodNoArgs(handle, st->str_cancel));
+}

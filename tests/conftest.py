@@ -1,5 +1,6 @@
 """One suite for two loops: ``pytest --loop=fastaio`` (the default) or ``--loop=asyncio``, and for
-both of fastaio's backends: ``FASTAIO_BACKEND=io_uring python -m pytest``.
+both of fastaio's backends: ``FASTAIO_BACKEND=io_uring python -m pytest``. With ``--primitives``
+asyncio's names for locks, queues, ``sleep()`` and so on mean fastaio's.
 
 asyncio is the reference. A test that holds on both loops is right; what only fastaio offers
 carries ``@pytest.mark.fastaio_only``.
@@ -7,12 +8,14 @@ carries ``@pytest.mark.fastaio_only``.
 
 import asyncio
 import gc
+import importlib
 import inspect
 import os
 import signal
 
 import pytest
 
+from . import primutil
 from .support import ASYNCIO, Kind, outcome
 
 
@@ -23,6 +26,11 @@ def pytest_addoption(parser):
         default="fastaio",
         help="the event loop under test (default: fastaio)",
     )
+    parser.addoption(
+        "--primitives",
+        action="store_true",
+        help="put fastaio's locks, queues, sleep() and so on in the place of asyncio's",
+    )
 
 
 def pytest_configure(config):
@@ -30,12 +38,23 @@ def pytest_configure(config):
     # here and in the processes that they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.getoption("--loop") == "fastaio" and "FASTAIO_BACKEND" in os.environ:
+        # By the environment, a backend that cannot be had is only warned of.
+        fastaio = importlib.import_module("fastaio")
+        fastaio.new_event_loop(backend=os.environ["FASTAIO_BACKEND"] or "auto").close()
+    if config.getoption("--primitives"):
+        os.environ["FASTAIO_PRIMITIVES"] = "1"  # for the processes that the tests start, too
+        importlib.import_module("fastaio").primitives.install()
     config.addinivalue_line("markers", "fastaio_only: tests what only fastaio has")
 
 
 def pytest_report_header(config):
     backend = os.environ.get("FASTAIO_BACKEND", "auto")
-    return f"event loop: {config.getoption('--loop')}, backend of fastaio: {backend}"
+    whose = "fastaio" if config.getoption("--primitives") else "asyncio"
+    return (
+        f"event loop: {config.getoption('--loop')}, backend of fastaio: {backend}, "
+        f"primitives: {whose}"
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -143,3 +162,18 @@ def same_outcome(kind):
         return actual
 
     return same_outcome
+
+
+@pytest.fixture
+def same(loop_factory):
+    """Run ``scenario(names, log)`` with asyncio's primitives and with fastaio's, each on a loop of
+    the kind under test; both must do the same. Return what was logged."""
+
+    def same(scenario):
+        expected = primutil.play(scenario, primutil.ASYNCIO, loop_factory)
+        actual = primutil.play(scenario, primutil.FASTAIO, loop_factory)
+        assert actual == expected
+        assert expected[1] == ("returned", None)
+        return expected[0]
+
+    return same

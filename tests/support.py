@@ -6,12 +6,20 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import time
 from typing import Any, NamedTuple
 
 PYTHON_312 = sys.version_info >= (3, 12)
 PYTHON_313 = sys.version_info >= (3, 13)
 PYTHON_314 = sys.version_info >= (3, 14)
+
+# A build without a GIL, whether or not the GIL has been switched on.
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+
+# From 3.12.6 on a future takes a StopIteration, as the cause of a RuntimeError; before, it refuses
+# one.
+FUTURE_TAKES_STOP_ITERATION = sys.version_info >= (3, 12, 6)
 
 # A guard against hanging, never a measure: generous, for slow machines and sanitizers.
 GUARD = 30.0

@@ -75,9 +75,11 @@ def test_a_nameless_or_unknown_backend(monkeypatch):
 
     with pytest.raises(ValueError, match="backend must be 'auto', 'epoll' or 'io_uring', not 'x'"):
         fastaio.new_event_loop(backend="x")
-    monkeypatch.setenv("FASTAIO_BACKEND", "x")
-    with pytest.raises(ValueError, match="FASTAIO_BACKEND must be"):
-        fastaio.new_event_loop()
+    monkeypatch.setenv("FASTAIO_BACKEND", "iouring")
+    problem = "FASTAIO_BACKEND must be 'auto', 'epoll' or 'io_uring', not 'iouring'"
+    with pytest.warns(RuntimeWarning, match=f"{problem}; the default is used"):
+        name, reason = backend_of()
+    assert (name, reason) == ("epoll", f"the default, as {problem}")
     with pytest.raises(ValueError, match="unknown backend: 'auto'"):
         fastaio._fastaio.Loop("auto")
 
@@ -124,12 +126,14 @@ def test_where_io_uring_is_forbidden(error, why):
     assert auto == "epoll ran"
 
 
-def test_what_the_environment_asks_for_is_refused_in_its_name():
+def test_where_the_environment_asks_for_what_is_forbidden_the_default_is_used():
     here = str(Path(__file__).parent)
     env = {**os.environ, "FASTAIO_BACKEND": "io_uring"}
-    done = run_python(FORBIDDEN, here, str(int(errno.EPERM)), env=env, check=False)
-    assert done.returncode
+    done = run_python(FORBIDDEN, here, str(int(errno.EPERM)), env=env)
+    assert done.stdout.splitlines()[-1] == "epoll ran"
+    assert done.stderr.count("RuntimeWarning") == 1
     assert "FASTAIO_BACKEND='io_uring': io_uring is forbidden here" in done.stderr
+    assert "the default is used" in done.stderr
 
 
 @pytest.mark.parametrize("switch", ["1", "2"])

@@ -6,12 +6,15 @@ import socket
 import subprocess
 import threading
 import time
+from xml.etree import ElementTree
 
 import pytest
 
-from bench import figures, native, report, runner, units
+from bench import __main__ as command_line
+from bench import figures, native, plot, report, runner, units
 from bench.cells import LIMIT, Figure, Load, Served, Settings, Work, all_cells
-from bench.loops import NO_SPIN, can_spin
+from bench.loops import NO_SPIN, VARIANTS, WATCHED, has_variants
+from bench.workloads.scheduling import percentiles
 
 from .support import GUARD
 
@@ -72,18 +75,9 @@ SAMPLES = [
 ]
 
 
-def test_a_summary_has_the_best_of_each_figure_but_the_median_of_shares():
-    found = runner.summary(SAMPLES, work())
-    assert found == {"value": 1.0, "rps": 30.0, "share": 0.5, "p99_us": 7.0, "median": 3.0}
-
-
-def test_the_best_is_the_most_where_more_is_better():
-    assert runner.summary(SAMPLES, work(more_is_better=True))["value"] == 8.0
-
-
-def test_a_typical_summary_has_medians():
-    found = runner.summary(SAMPLES, work(typical=True))
-    assert found == {"value": 3.0, "rps": 20.0, "share": 0.5, "p99_us": 8.0, "median": 3.0}
+def test_a_summary_has_the_median_of_each_figure_that_all_rounds_have():
+    assert runner.summary(SAMPLES) == {"value": 3.0, "rps": 20.0, "share": 0.5, "p99_us": 8.0}
+    assert runner.summary(SAMPLES[2:])["syscalls"] == 1.0
 
 
 def test_servers_side_by_side_are_one_sample():
@@ -108,15 +102,15 @@ def test_servers_side_by_side_are_one_sample():
 def test_who_takes_part():
     assert work().runners(["asyncio", "fastaio"]) == ["asyncio", "fastaio"]
     assert work(limited=True).runners(["asyncio"]) == ["asyncio", LIMIT]
-    spinning = work(spinning=True).runners(["asyncio", "fastaio", "fastaio-io_uring"])
+    spinning = work(variants=(NO_SPIN,)).runners(["asyncio", "fastaio", "fastaio-io_uring"])
     assert spinning == [
         "fastaio",
         "fastaio" + NO_SPIN,
         "fastaio-io_uring",
         "fastaio-io_uring" + NO_SPIN,
     ]
-    assert not can_spin("uvloop")
-    assert not can_spin("fastaio" + NO_SPIN)
+    assert not has_variants("uvloop")
+    assert not any(has_variants("fastaio" + variant) for variant in VARIANTS)
 
 
 def test_each_cell_has_a_name_of_its_own_and_every_family_a_heading():
@@ -136,7 +130,7 @@ def test_a_cell_may_have_a_shorter_window_and_its_own_rounds():
 
 def run(cells, samples, rounds):
     """Return the document of a run that measured samples[loop]: a sample a round, or an error."""
-    loops = [loop for loop in samples if loop != LIMIT and not loop.endswith(NO_SPIN)]
+    loops = [loop for loop in samples if loop != LIMIT and not loop.endswith(tuple(VARIANTS))]
     made = runner.Run(cells, loops, rounds, Settings())
     turns = dict.fromkeys(samples, 0)
 
@@ -201,15 +195,26 @@ def test_several_rounds_are_shown_and_uneven_ones_warned_of():
         2,
     )
     text = report.text(document)
-    assert "best of 2 rounds" in text
+    assert "median of 2 rounds" in text
+    assert row(text, "x") == ["10.2 us", "2.05"]
     rounds = text[text.index("the rounds") :]
     assert row(rounds, "x") == ["10.0/10.2/10.5 us", "4.0/5.0/6.0 us"]
+    tails = rounds[rounds.index("p99 of the rounds") :]
+    assert row(tails, "x") == ["41.0/41.0/41.0 us", "41.0/41.0/41.0 us"]
     assert "rounds differ by more than 15% in 1 of 2 figures" in text
     assert "echo/x on fastaio: 4.0/6.0 us" in text
 
 
+def test_a_scheduling_cell_may_have_percentiles():
+    assert percentiles([n / 1e6 for n in range(100, 0, -1)]) == {"p50_us": 51.0, "p99_us": 100.0}
+    samples = [{"value": 1e-6, "p50_us": 30.0, "p99_us": 99.0} for _ in range(2)]
+    text = report.text(run([work()], {"uvloop": samples, "fastaio": [{"value": 1e-6}] * 2}, 2))
+    assert row(text[text.index("p50/p99") :], "x") == ["30.0/99.0"]
+    assert row(text[text.index("p99 of the rounds") :], "x") == ["99.0/99.0/99.0 us"]
+
+
 def test_a_cell_that_shows_what_varies_may_vary():
-    cell = work(typical=True, baseline=None)
+    cell = work(varies=True, baseline=None)
     document = run([cell], {"fastaio": [{"value": 1e-6}, {"value": 9e-6}]}, 2)
     assert report.warnings(document) == []
     assert "median of 2 rounds" in report.text(document)
@@ -229,7 +234,7 @@ def test_figures_share_a_field():
 
 def test_spinning_is_compared_to_the_same_loop_without():
     cell = Work(
-        "neighbours/spin-x", "x", run=lambda context: {}, baseline=None, spinning=True,
+        "neighbours/spin-x", "x", run=lambda context: {}, baseline=None, variants=(NO_SPIN,),
         group="spinning", beside=(Figure("rps", "1/s"),),
     )  # fmt: skip
     document = run(
@@ -245,6 +250,17 @@ def test_spinning_is_compared_to_the_same_loop_without():
     assert "uvloop" not in text[text.index("Spinning") :]
     assert row(text, "x") == ["12.0 us / 3.0k", "10.0 us / 2.0k"]
     assert row(text[text.index("of the same loop's without") :], "x") == ["1.20, 1.50"]
+
+
+def test_observing_is_compared_to_the_same_loop_without():
+    cell = Work(
+        "neighbours/observe-x", "x", run=lambda context: {}, baseline=None, group="observing",
+        variants=(WATCHED,),
+    )  # fmt: skip
+    samples = {"fastaio": [served(10e-6)], "fastaio" + WATCHED: [served(10.05e-6)]}
+    text = report.text(run([cell], samples, 1))
+    assert row(text, "x") == ["10.0 us", "10.1 us"]
+    assert row(text[text.index("of the same loop's without") :], "x") == ["1.005"]
 
 
 def test_the_report_survives_json():
@@ -294,15 +310,14 @@ def test_a_part_of_a_run_renews_no_block():
     assert renewed.startswith("a\n<!-- bench: losses -->\n")
     assert renewed.endswith("\n<!-- bench: end -->\nb\n")
     assert figures.renew(renewed, document) == (renewed, ["losses"])
-    with pytest.raises(LookupError):
-        figures.renew("<!-- bench: nobody -->\n<!-- bench: end -->", document)
 
 
 def test_a_whole_run_makes_every_block():
     sample = served(1e-6) | dict.fromkeys(("p99", "longest", "rate", "switches", "syscalls"), 1.0)
     names = ["uvloop", "fastaio", "fastaio-io_uring"]
-    names += [name + NO_SPIN for name in names[1:]] + [LIMIT]
+    names += [name + variant for name in names[1:] for variant in VARIANTS] + [LIMIT]
     document = run(all_cells(), dict.fromkeys(names, [sample]), 1)
+    document["machine"]["date"] = "2026-11-30T17:00:00+00:00"
     for name in figures.BLOCKS:
         text = f"<!-- bench: {name} -->\n<!-- bench: end -->"
         renewed, made = figures.renew(text, document)
@@ -310,6 +325,123 @@ def test_a_whole_run_makes_every_block():
         assert len(renewed) > len(text)
     assert figures.ratios(document).count("\n") == len(figures.ROWS) + 1
     assert "What did not work" not in report.text(document)
+
+
+def test_a_row_says_how_far_its_rounds_differ():
+    samples = {"uvloop": [{"value": 9e-6}, {"value": 11e-6}], "fastaio": [{"value": 5e-6}]}
+    cell = Work("sched/sleep0", "x", run=lambda context: {})
+    assert row(figures.ratios(run([cell], samples, 2)), "`await sleep(0)`")[-1] == "20%"
+
+
+def test_servers_have_requests_and_their_latency():
+    cell = Served("servers/x", "x", serve=lambda sock: None, load=Load())
+    samples = {
+        "uvloop": [served(9e-6, rps=900.0)],
+        "rloop": "hangs: no result",
+        "fastaio": [served(5e-6, rps=1500.0)],
+    }
+    text = figures.served(run([cell], samples, 1))
+    assert row(text, "x") == ["900 / 41.0 us", "hangs", "**1.5k** / 41.0 us"]
+
+
+def test_a_run_says_what_it_ran_on():
+    document = run([ECHO], {"uvloop": [served(9e-6)], "fastaio": [served(5e-6)]}, 3)
+    document["machine"] |= {"date": "2026-11-30T17:00:00+00:00", "cpu_model": "Z80"}
+    text = figures.facts(document)
+    assert "`python -m bench --rounds 3`, on 2026-11-30" in text
+    assert "2 CPUs (Z80), Linux 6" in text
+    assert "CPython 3, uvloop 1, fastaio 1." in text
+
+
+# ---- the picture ----
+
+
+def drawn(document):
+    """The texts and the widths of the bars of a picture, which must be well-formed."""
+    tree = ElementTree.fromstring(plot.picture(document))
+    name = "{http://www.w3.org/2000/svg}"
+    texts = [element.text for element in tree.iter(f"{name}text")]
+    return texts, [float(element.get("width")) for element in tree.iter(f"{name}rect")]
+
+
+def test_a_picture_has_eight_rows_at_most_and_its_axis_has_a_name():
+    names = ["asyncio", "uvloop", "fastaio", "fastaio-io_uring", LIMIT]
+    cells = [cell for cell in all_cells() if cell.family in ("sched", "echo", "servers", "tls")]
+    document = run(cells, {name: [served(1e-6)] for name in names}, 1)
+    texts, bars = drawn(document)
+    titles = [figures.ROWS[name].replace("`", "") for name in figures.SUMMARY]
+    assert [text for text in texts if text in titles] == titles
+    assert len(bars) == 3 * len(titles)  # neither the other backend nor the limit has one
+    assert sum("times less CPU time than uvloop (log scale)" in text for text in texts) == 1
+    assert "prefers-color-scheme: dark" in plot.picture(document)
+
+
+def test_a_bar_is_as_long_as_its_ratio():
+    samples = {
+        "asyncio": [served(20e-6)],
+        "uvloop": [served(10e-6)],
+        "rloop": "NotImplementedError",
+        "blazio": [served(5e-6)],
+        "fastaio": [served(2.5e-6)],
+    }
+    texts, (slower, level, twice, four) = drawn(run([ECHO], samples, 1))
+    assert level == 0
+    assert slower == pytest.approx(twice, abs=0.2)
+    assert four == pytest.approx(2 * twice, abs=0.2)
+    assert [text for text in texts if "  " in text or ": " in text] == [
+        "0.50  asyncio", "1.00  uvloop", "rloop: lacks it", "2.00  blazio", "4.00  fastaio",
+    ]  # fmt: skip
+
+
+def test_nothing_to_compare_is_told():
+    document = run([work(baseline=None)], {"fastaio": [{"value": 1.0}]}, 1)
+    with pytest.raises(ValueError, match="nothing to compare"):
+        plot.picture(document)
+
+
+# ---- the command line ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--json", "no/folder/run.json"], "cannot write no/folder/run.json"),
+        (["--plot", "run.png"], "--plot wants a file that ends in .svg"),
+        (["--figures", "no.md"], "cannot read no.md"),
+        (["--from", "no.json"], "cannot read no.json"),
+        (["--figures", "wrong.md"], "wrong.md has the block nobody"),
+        (["--loops", "trio"], "unknown loop 'trio'"),
+        (["--rounds", "0"], "--rounds must be at least 1"),
+    ],
+)
+def test_what_is_wrong_is_told_before_a_run(arguments, problem, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.md").write_text("<!-- bench: nobody -->\n<!-- bench: end -->\n")
+    monkeypatch.setattr(command_line, "measure", lambda *args: pytest.fail("it measured"))
+    with pytest.raises(SystemExit) as raised:
+        command_line.main(arguments)
+    assert raised.value.code == 2
+    assert problem in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["wrong.md"]
+
+
+def test_a_missing_compiler_is_told_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setattr(native, "_cache", lambda: tmp_path)
+    native.program.cache_clear()
+    with pytest.raises(SystemExit, match="needs a C compiler: there is no no-such-compiler"):
+        command_line.build([])
+
+
+def test_without_openssl_the_cells_of_tls_are_left_out(monkeypatch):
+    def program(name, tls=False):
+        if tls:
+            raise native.BuildError("it needs OpenSSL's headers")
+
+    monkeypatch.setattr(native, "program", program)
+    left_out = command_line.build(all_cells())
+    assert "tls/protocol-1024x10" in left_out
+    assert set(left_out) == {c.name for c in all_cells() if isinstance(c, Served) and c.load.tls}
 
 
 # ---- the C programs ----

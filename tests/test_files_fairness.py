@@ -10,6 +10,8 @@ import pytest
 import fastaio
 from fastaio import _fastaio, files
 
+from .support import FREE_THREADED
+
 MEBI = 1 << 20
 
 
@@ -135,6 +137,7 @@ def test_the_other_tasks_have_their_turns(run, tmp_path, large, small, greedy):
     assert turns >= floor and reads >= floor, (turns, reads)
 
 
+@pytest.mark.skipif(FREE_THREADED, reason="there is no GIL")
 def test_large_copies_release_the_gil(large):
     # The other thread wants the GIL all the time, and the interpreter never takes it by force.
     count = 0

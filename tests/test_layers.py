@@ -26,7 +26,7 @@ LAYERS = [
     {"poll", "signals"},
     {"loop"},
     {"task"},
-    {"turn", "reader", "files"},
+    {"turn", "reader", "files", "jobs", "primitives"},
     {"transport"},
     {"net", "pipe"},
     {"tls"},

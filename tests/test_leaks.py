@@ -59,7 +59,7 @@ def assert_no_growth(action, rounds=ROUNDS):
     try:
         for _ in range(rounds // 5):
             action()
-        for _ in range(4):
+        for _ in range(8):
             before = measures()
             for _ in range(rounds):
                 action()
@@ -306,8 +306,9 @@ def test_tasks_are_forgotten(env):
         action(env)
     collect()
     assert asyncio.all_tasks(env.loop) == set()
-    kinds = [thing for thing in gc.get_objects() if type(thing) is env.Task]
-    assert kinds == []
+    # Other tests may have left tasks of theirs in exceptions.
+    ours = (thing for thing in gc.get_objects() if type(thing) is env.Task)
+    assert [task for task in ours if task.get_loop() is env.loop] == []
 
 
 # Handles and timers

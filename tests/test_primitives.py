@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from .ioutil import turns
 from .support import GUARD, PYTHON_313
 
 
@@ -19,11 +20,6 @@ async def failing(error):
 
 async def forever():
     await asyncio.get_running_loop().create_future()
-
-
-async def turns(count):
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 # gather, wait, as_completed, shield

@@ -47,6 +47,37 @@ def pipe():
 # Readers
 
 
+@pytest.mark.parametrize("wrapped", [False, True], ids=["number", "object"])
+@pytest.mark.parametrize("side", ["reader", "writer"])
+def test_a_thread_beside_the_loop_adds(run, side, wrapped):
+    """As ipykernel does. asyncio does not promise it."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (a, b):
+            called = loop.create_future()
+            what = a if wrapped else a.fileno()
+            add = getattr(loop, f"add_{side}")
+            errors = []
+
+            def work():
+                add(what, lambda *args: called.done() or called.set_result(args), 1, 2)
+                try:
+                    add(None, print)
+                except (TypeError, ValueError) as exc:
+                    errors.append(exc)
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            b.send(b"x")
+            assert await asyncio.wait_for(called, GUARD) == (1, 2)
+            assert getattr(loop, f"remove_{side}")(a)
+            assert len(errors) == 1
+
+    run(main)
+
+
 def test_a_reader_is_called_with_its_arguments(run):
     async def main():
         loop = asyncio.get_running_loop()

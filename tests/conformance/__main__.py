@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from tests.conformance.modules import BY_NAME, MODULES, suite_installed
+from tests.conformance.modules import BY_NAME, MODULES, suite_installed, with_primitives
 from tests.conformance.runner import run_module
 
 
@@ -15,6 +15,9 @@ def main() -> int:
     parser.add_argument("--loop", choices=("fastaio", "asyncio"), default="fastaio")
     parser.add_argument(
         "--backend", choices=("epoll", "io_uring"), help="of fastaio; else as FASTAIO_BACKEND says"
+    )
+    parser.add_argument(
+        "--primitives", action="store_true", help="put fastaio's in the place of asyncio's, too"
     )
     parser.add_argument("--json", metavar="FILE", help="write the reports to this file")
     parser.add_argument("-v", "--verbose", action="store_true", help="whole tracebacks")
@@ -27,8 +30,16 @@ def main() -> int:
 
     if options.backend:
         os.environ["FASTAIO_BACKEND"] = options.backend
+    if options.primitives:
+        if options.loop == "asyncio":
+            parser.error("--primitives are fastaio's: not with --loop asyncio")
+        os.environ["FASTAIO_PRIMITIVES"] = "1"
     backend = os.environ.get("FASTAIO_BACKEND", "auto") if options.loop == "fastaio" else "none"
-    print(f"Python {sys.version.split()[0]}, {options.loop}, backend: {backend}")
+    primitives = with_primitives() and options.loop == "fastaio"
+    whose = "fastaio's" if primitives else "asyncio's"
+    print(
+        f"Python {sys.version.split()[0]}, {options.loop}, backend: {backend}, {whose} primitives"
+    )
     reports = []
     for module in MODULES:
         if options.module and module.name not in options.module:
@@ -52,7 +63,8 @@ def main() -> int:
         with open(options.json, "w", encoding="utf-8") as file:
             python = sys.version.split()[0]
             found = [report.as_json() for report in reports]
-            json.dump({"python": python, "backend": backend, "modules": found}, file, indent=1)
+            run = {"python": python, "backend": backend, "primitives": primitives}
+            json.dump({**run, "modules": found}, file, indent=1)
     run, passed = sum(r.run for r in reports), sum(r.passed for r in reports)
     failed = sum(len(r.failures) for r in reports)
     beside = sum(len(r.not_applicable) for r in reports)

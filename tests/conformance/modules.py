@@ -1,10 +1,12 @@
 """Which modules of ``test.test_asyncio`` are run, and what each must have made of fastaio's types.
 
 A module whose tests ran without one fastaio loop, task or future proves nothing, so the runner
-fails it. ``made`` names what must have been seen.
+fails it. ``made`` names what must have been seen. With ``--primitives`` the same holds for
+``primitives``, the native locks, queues and functions that the tests must have called.
 """
 
 import importlib.util
+import os
 from dataclasses import dataclass
 
 PACKAGE = "test.test_asyncio"
@@ -21,6 +23,13 @@ class Module:
     #: False where the tests ask whether a task is an instance of what has the name asyncio.Future.
     #: A native task is one of asyncio's; loop.create_future() gives native futures all the same.
     future: bool = True
+    #: Names of asyncio that its tests call.
+    primitives: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """What must have been seen of fastaio."""
+        return self.made + (self.primitives if with_primitives() else ())
 
     @property
     def installed(self) -> bool:
@@ -28,16 +37,35 @@ class Module:
 
 
 MODULES = [
-    Module("test_tasks", limit=120),
+    Module(
+        "test_tasks",
+        limit=120,
+        primitives=("as_completed", "gather", "shield", "sleep", "wait"),
+    ),
     Module("test_futures", made=("tasks", "futures")),
     Module("test_futures2", made=("loops", "tasks")),
     Module("test_base_events", base_loop=True),
     Module("test_eager_task_factory"),
-    Module("test_taskgroups"),
-    Module("test_timeouts"),
-    Module("test_waitfor"),
-    Module("test_locks"),
-    Module("test_queues"),
+    Module(
+        "test_taskgroups",
+        primitives=("TaskGroup", "sleep"),
+    ),
+    Module(
+        "test_timeouts",
+        primitives=("sleep", "timeout", "timeout_at"),
+    ),
+    Module(
+        "test_waitfor",
+        primitives=("sleep", "wait_for"),
+    ),
+    Module(
+        "test_locks",
+        primitives=("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"),
+    ),
+    Module(
+        "test_queues",
+        primitives=("LifoQueue", "PriorityQueue", "Queue"),
+    ),
     Module("test_runners", base_loop=True),
     Module("test_context", made=("loops", "tasks")),
     Module("test_pep492", base_loop=True),
@@ -67,3 +95,8 @@ def suite_installed() -> bool:
         return importlib.util.find_spec(f"{PACKAGE}.utils") is not None
     except ModuleNotFoundError:
         return False
+
+
+def with_primitives() -> bool:
+    """Whether fastaio's primitives stand in the place of asyncio's in a run on fastaio."""
+    return os.environ.get("FASTAIO_PRIMITIVES") == "1"

@@ -9,6 +9,9 @@ import sys
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from tests.conformance.modules import with_primitives
+from tests.support import FREE_THREADED
+
 
 @dataclass(frozen=True)
 class NotApplicable:
@@ -20,9 +23,17 @@ class NotApplicable:
     run: bool = True
     #: False where it is the eager system calls of the epoll backend that matter.
     io_uring: bool = True
+    #: True where it is the native primitives that the test cannot hold for.
+    primitives: bool = False
+    #: True for what does not hold only where there is no GIL.
+    free_threaded: bool = False
 
     @property
     def here(self) -> bool:
+        if self.primitives and not with_primitives():
+            return False
+        if self.free_threaded and not FREE_THREADED:
+            return False
         if not self.io_uring and os.environ.get("FASTAIO_BACKEND") == "io_uring":
             return False
         return self.since <= sys.version_info[:2] <= self.until
@@ -45,10 +56,35 @@ PYTHON_RUNNING_LOOP = (
     "too, runs only in the loop that the thread state names"
 )
 
+PYTHON_CURRENT_TASK = (
+    "has asyncio's pure-Python functions say which task runs; the native time limits ask those in C"
+)
+NO_FRAMES = (
+    "counts the Python frames of asyncio's wait(), wait_for(), as_completed() and TaskGroup in a "
+    "call stack; the native ones have none"
+)
+
 
 def _base_events(reason: str, *tests: str, run: bool = True) -> list[NotApplicable]:
     prefix = "test_base_events.BaseEventLoopTests."
     return [NotApplicable(prefix + test, reason, run=run) for test in tests]
+
+
+def _call_stacks(*tests: str) -> list[NotApplicable]:
+    prefix = "test_graph.TestCallStackC."
+    return [
+        NotApplicable(prefix + test, NO_FRAMES, since=(3, 14), primitives=True) for test in tests
+    ]
+
+
+SECOND_INIT = (
+    "calls __init__() of a task or future again; where there is no GIL that is refused, as it is "
+    "everywhere from 3.15 on"
+)
+
+
+def _second_init(*tests: str) -> list[NotApplicable]:
+    return [NotApplicable(test, SECOND_INIT, until=(3, 14), free_threaded=True) for test in tests]
 
 
 MOCK_SOCKET = (
@@ -113,6 +149,27 @@ NOT_APPLICABLE = [
         since=(3, 14),
         run=False,
     ),
+    NotApplicable(
+        "test_eager_task_factory.PyEagerTaskFactoryLoopTests.test_staggered_race_with_eager_tasks",
+        PYTHON_CURRENT_TASK,
+        since=(3, 14),
+        run=False,
+        primitives=True,
+    ),
+    NotApplicable(
+        "test_eager_task_factory.PyEagerTaskFactoryLoopTests."
+        "test_staggered_race_with_eager_tasks_no_delay",
+        PYTHON_CURRENT_TASK,
+        since=(3, 14),
+        primitives=True,
+    ),
+    *_second_init(
+        "test_tasks.*.test_proper_refcounts",
+        "test_futures.C*Tests.test_use_after_free_on_fut_context_0_with_evil__getattribute__",
+    ),
+    *_call_stacks("test_stack_tgroup", "test_stack_wait"),
+    *_call_stacks("test_stack_wait_for_non_positive_timeout"),
+    *_call_stacks("test_stack_as_completed", "test_stack_as_completed_timeout"),
 ]
 
 

@@ -46,6 +46,7 @@ class Report:
     passed: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    #: Objects of fastaio by kind and, in a run with its primitives, places that call each of them.
     made: dict[str, int] = field(default_factory=dict)
     #: Listed in not_applicable.py, and failed as it says.
     not_applicable: list[str] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Report:
         return (
             f"{self.module:26}{self.run:5} run {self.passed:5} passed {len(self.failures):4} failed"
             f" {len(self.not_applicable):4} not applicable {self.skipped:4} skipped"
-            f" {self.seconds:6.1f} s" + (f"   made {made}" if made else "")
+            f" {self.seconds:6.1f} s" + (f"   seen {made}" if made else "")
         )
 
     def as_json(self) -> dict[str, object]:
@@ -209,7 +210,7 @@ def run_module(module: Module, loop: str) -> Report:
         if entry.run and not any(entry.covers(name) for name in names):
             report.errors.append(f"{entry.test} is listed as not applicable but does not exist")
     if loop == "fastaio":
-        for kind in module.made:
+        for kind in module.wanted:
             if not made.get(kind):
                 report.errors.append(f"no {kind} of fastaio were seen: nothing is proved")
         excuse(report, module)

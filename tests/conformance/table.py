@@ -10,25 +10,31 @@ from tests.conformance.not_applicable import NOT_APPLICABLE
 
 HEAD = """# Conformance
 
-CPython's own tests of asyncio, those installed with each interpreter, on fastaio's loop, `Task` and
-`Future`. This page is made by
+CPython's own asyncio tests, as installed with each interpreter, run on fastaio's loop, `Task` and
+`Future`. These commands make this page:
 
 ```
 python -m tests.conformance --json 3.13.json            # with each Python
+python -m tests.conformance --primitives --json p3.13.json --module test_tasks test_taskgroups \\
+    test_timeouts test_waitfor test_locks test_queues test_graph test_staggered \\
+    test_eager_task_factory
 python -m tests.conformance.table 3.11.json 3.12.json ... > docs/conformance.md
 ```
 
-Each module runs in a process of its own under a time limit, so that a hang is a failure; a module
-whose tests made no loop, task or future of fastaio is one, too. Only names are replaced: nothing of
-CPython's is copied or changed. A cell says how many tests passed; behind the plus stands how many
-do not apply. Tests that skip themselves (for want of a resource, or on this system) do not count.
+Each module runs in a process of its own under a time limit. A hang is a failure, and so is a module
+whose tests made no loop, task or future of fastaio. Only names are replaced: no file of CPython is
+copied or changed. A cell has the number of tests that passed and, after the plus, of those that do
+not apply. Tests that skip themselves (a resource is missing, or the system is another one) do not
+count. The last table has the modules that use locks, queues, `sleep()` and so on: there,
+fastaio's are in the place of asyncio's.
 """
 
 REASONS = """
 ## What does not apply
 
-These ask about asyncio's private parts. They are run all the same, but those that would hang or end
-the process, and one that passes is an error (`tests/conformance/not_applicable.py`).
+These tests ask about asyncio's private parts. They run too, except those that would hang or end the
+process. One that passes is an error, because then it does apply
+(`tests/conformance/not_applicable.py`).
 
 | Test | Pythons | Why |
 |---|---|---|
@@ -49,16 +55,22 @@ def table(runs) -> str:
     heads = [f"{run['python']}" for run in runs]
     lines = ["| Module | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(runs)]
     found = [{report["module"]: report for report in run["modules"]} for run in runs]
-    for module in MODULES:
+    there = set().union(*found)
+    for module in (module for module in MODULES if module.name in there):
         cells = [cell(reports.get(module.name)) for reports in found]
         lines.append(f"| {module.name} | " + " | ".join(cells) + " |")
     totals = []
     for reports in found:
         passed = sum(report["passed"] for report in reports.values())
         beside = sum(len(report["not_applicable"]) for report in reports.values())
-        totals.append(f"**{passed} + {beside}**")
+        totals.append(f"**{passed} + {beside}**" if beside else f"**{passed}**")
     lines.append("| **all** | " + " | ".join(totals) + " |")
     return "\n".join(lines) + "\n"
+
+
+def kind_of(run) -> tuple[str, bool]:
+    """What runs of one table have in common: the backend, and whose primitives."""
+    return run["backend"], run.get("primitives", False)
 
 
 def versions(entry) -> str:
@@ -76,13 +88,15 @@ def main() -> int:
     runs.sort(key=lambda run: [int(part) for part in run["python"].split(".")[:2]])
     out = sys.stdout.write
     out(HEAD)
-    for backend in dict.fromkeys(run["backend"] for run in runs):
+    for kind in dict.fromkeys(map(kind_of, runs)):
+        backend, primitives = kind
         title = "the default" if backend == "auto" else f"`{backend}`"
-        out(f"\n## Backend: {title}\n\n")
-        out(table([run for run in runs if run["backend"] == backend]))
+        out(f"\n## Backend: {title}{', with the native primitives' if primitives else ''}\n\n")
+        out(table([run for run in runs if kind_of(run) == kind]))
     out(REASONS)
     for entry in NOT_APPLICABLE:
-        out(f"| `{entry.test}` | {versions(entry)} | {entry.reason} |\n")
+        where = versions(entry) + (", with `--primitives`" if entry.primitives else "")
+        out(f"| `{entry.test}` | {where} | {entry.reason} |\n")
     return 0
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import operator
+import subprocess
+import sys
 
 import pytest
 
 from .apps import pattern
-from .support import need
+from .support import environment, need
 
 
 @pytest.fixture
@@ -32,10 +34,52 @@ def play(run):
     return play
 
 
-def test_a_graph_of_computations(play, loop_module):
-    def kind_of_loop(dask_worker):
-        return type(dask_worker.loop.asyncio_loop).__module__.partition(".")[0]
+def kind_of_loop(dask_worker):
+    return type(dask_worker.loop.asyncio_loop).__module__.partition(".")[0]
 
+
+def kind_of_scheduler_loop(dask_scheduler):
+    return type(dask_scheduler.loop.asyncio_loop).__module__.partition(".")[0]
+
+
+@pytest.mark.fastaio_only
+def test_processes_of_their_own(run, tmp_path):
+    """As in docs/scaling.md: Dask's own commands, and workers that Dask spawns."""
+    distributed = need("distributed")
+    place = ["--scheduler-file", str(tmp_path / "scheduler.json")]
+    commands = (
+        ["dask_scheduler", "--port=0", "--host=127.0.0.1", "--no-dashboard", *place],
+        ["dask_worker", "--nworkers=2", "--nthreads=1", "--no-dashboard", *place],
+    )
+
+    async def main():
+        async with asyncio.timeout(50):
+            async with distributed.Client(scheduler_file=place[1], asynchronous=True) as client:
+                await client.wait_for_workers(2)
+                kinds = await client.run(kind_of_loop)
+                assert list(kinds.values()) == ["fastaio", "fastaio"]
+                assert await client.run_on_scheduler(kind_of_scheduler_loop) == "fastaio"
+                futures = client.map(operator.mul, range(100), range(100))
+                assert await client.submit(sum, futures) == 328350
+
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "fastaio", "-m", f"distributed.cli.{name}", *options],
+            cwd=tmp_path,
+            env=environment(),  # they import this module
+            stderr=subprocess.DEVNULL,
+        )
+        for name, *options in commands
+    ]
+    try:
+        run(main)
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait()
+
+
+def test_a_graph_of_computations(play, loop_module):
     async def scenario(client, distributed):
         assert set((await client.run(kind_of_loop)).values()) == {loop_module}
         futures = client.map(operator.mul, range(200), range(200))

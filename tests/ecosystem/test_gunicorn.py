@@ -19,11 +19,11 @@ def state(port):
 def test_gunicorn(on_fastaio, loop_module):
     need("gunicorn")
     need("uvicorn_worker")
-    worker = "Worker" if on_fastaio else "AsyncioWorker"
+    worker = "fastaio.gunicorn.Worker" if on_fastaio else f"{__package__}.workers.AsyncioWorker"
     with Program(
         *("-m", "gunicorn", "--workers", "2", "--bind", f"{LOCALHOST}:0"),
         *("--no-control-socket", "--worker-tmp-dir", "/dev/shm", "--graceful-timeout", "10"),
-        *("--worker-class", f"{__package__}.workers.{worker}", f"{__package__}.apps:asgi"),
+        *("--worker-class", worker, f"{__package__}.apps:asgi"),
     ) as server:
         port = int(server.wait_for(r"Listening at: http://127\.0\.0\.1:(\d+)")[1])
         for _ in range(2):

@@ -1,10 +1,6 @@
-"""Workers of gunicorn on the loops under test."""
+"""A worker of gunicorn on asyncio's loop; fastaio has one of its own."""
 
 from uvicorn_worker import UvicornWorker
-
-
-class Worker(UvicornWorker):
-    CONFIG_KWARGS = {"loop": "fastaio:new_event_loop", "http": "auto"}
 
 
 class AsyncioWorker(UvicornWorker):

@@ -7,11 +7,14 @@ import sys
 import time
 from typing import NamedTuple
 
-from . import differential, forked, hostile, stage, world
+from . import differential, forked, hostile, primitives, stage, world
 from .program import source
 from .shrink import shrink
 
-MODES = ("hostile", "differential")
+GENERATORS = {"hostile": hostile, "differential": differential, "primitives": primitives}
+MODES = tuple(GENERATORS)
+#: How the two runs of a program are compared; a hostile program runs once.
+COMPARISONS = {"differential": stage.compare, "primitives": stage.compare_primitives}
 BATCH = 25
 SECONDS_EACH = 20.0  # what one program may take, on a slow machine with sanitizers
 # With one of these a loop may rightly wait for ever: it can be run while it runs, and the inner run
@@ -51,7 +54,7 @@ class Failure(NamedTuple):
 
 def make(mode, seed, backend):
     """The program of a seed."""
-    return (hostile if mode == "hostile" else differential).generate(seed, backend)
+    return GENERATORS[mode].generate(seed, backend)
 
 
 def prepare():
@@ -64,8 +67,8 @@ def prepare():
 def play(mode, program, backend):
     """Run one program in this process; return an exit status and print what was wrong."""
     text = source(program)
-    if mode == "differential":
-        difference = stage.compare(text, backend)
+    if mode in COMPARISONS:
+        difference = COMPARISONS[mode](text, backend)
         if difference:
             print(difference)
             return forked.DIFFERENT

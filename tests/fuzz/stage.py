@@ -10,6 +10,7 @@ import concurrent.futures
 import contextvars
 import functools
 import gc
+import random
 import re
 import socket
 import sys
@@ -20,28 +21,34 @@ import weakref
 
 import fastaio
 
+from .. import primutil
 from ..support import SIGNATURE, normalise
 
 __all__ = (
     "Boom",
     "Token",
     "asyncio",
+    "backwards",
     "bare",
     "begin",
     "callback",
     "concurrent",
     "context",
     "contextvars",
+    "counter",
     "finish",
     "functools",
     "gc",
+    "held",
     "leave",
     "log",
     "logged",
     "look",
+    "names",
     "pair",
     "queues",
     "raising",
+    "seen",
     "spawn",
     "threadsafe",
     "told",
@@ -51,9 +58,11 @@ __all__ = (
 )
 
 TURNS = 80
+ORDERS = 12  # of sets: so many times a program is run again to see whether it depends on them
 QUIET_TURNS = 12  # of a program with I/O: so many turns without an event, and time moves
 var = contextvars.ContextVar("var", default=0)
 _CALL = re.compile(r"callback .*")
+_ITSELF = re.compile(r"(Task cannot await on itself: <Task \w+ name='.*?') .*")
 _CREATED = re.compile(r"created at \S+?:\d+")
 
 
@@ -122,6 +131,8 @@ class Play:
 
     factory = None
     eager = None
+    names = asyncio
+    order = None
     io = False
 
     def __init__(self):
@@ -153,6 +164,7 @@ def describe_error(exc, depth=0):
     if exc is None:
         return None
     text = f"{type(exc).__name__}({plain(exc)})"
+    text = _ITSELF.sub(r"\1", text)
     if isinstance(exc, TypeError) and SIGNATURE.search(text):
         text = "TypeError(arguments that do not fit)"  # the interpreter's text, another one for C
     if isinstance(exc, BaseExceptionGroup):
@@ -282,6 +294,53 @@ def queues():
     }
 
 
+def names():
+    """asyncio, with the primitives of this run."""
+    return play.names
+
+
+def backwards(kind):
+    """A subclass of a queue that overrides the methods which are made for that."""
+
+    class Backwards(kind):
+        def _init(self, maxsize):
+            self._queue = []
+
+        def _put(self, item):
+            log("_put", item)
+            self._queue.insert(0, item)
+
+        def _get(self):
+            log("_get")
+            return self._queue.pop()
+
+    return Backwards
+
+
+async def seen(number, waiting):
+    """Await something and note how that ends."""
+    with logged(number):
+        log(number, await waiting)
+
+
+async def held(condition, waiting):
+    """Await something with the lock of a condition held."""
+    async with condition:
+        return await waiting
+
+
+def counter(number):
+    """A predicate that is true when it is called for the so many'th time."""
+    calls = []
+
+    def predicate():
+        calls.append(None)
+        log("predicate", len(calls))
+        return len(calls) > number
+
+    return predicate
+
+
 def on_report(loop, context):
     """Reports of objects that are dropped come when the collector likes; they are sorted."""
     play.raised = True
@@ -305,9 +364,36 @@ def begin(debug=False, eager=False, io=False):
     loop.set_exception_handler(on_report)
     asyncio.set_event_loop(loop)
     var.set(0)
+    if play.order is not None:
+        shuffle_sets(loop, play.order)
     if eager:
         loop.set_task_factory(play.eager)
     return loop
+
+
+def shuffle_sets(loop, chance):
+    """Give what this loop creates hashes by chance, so an order of its own in sets."""
+
+    class Shuffled:
+        def __init__(self, *args, **kwargs):
+            self.place = chance.getrandbits(60)
+            super().__init__(*args, **kwargs)
+
+        def __hash__(self):
+            return self.place
+
+    class ShuffledFuture(Shuffled, fastaio.Future):
+        pass
+
+    class ShuffledTask(Shuffled, fastaio.Task):
+        pass
+
+    def create_task(loop, coro, **kwargs):
+        return ShuffledTask(coro, loop=loop, **kwargs)
+
+    loop.create_future = functools.partial(ShuffledFuture, loop=loop)
+    loop.set_task_factory(create_task)
+    play.eager = eager_factory(ShuffledTask)
 
 
 def turn(loop):
@@ -364,10 +450,11 @@ def finish(loop, pool, *others):
     loop.close()
 
 
-def play_on(code, factory, eager):
-    """What is seen when the program runs on a loop of this factory."""
+def play_on(code, factory, eager, names=asyncio, order=None):
+    """What is seen when the program runs on a loop of this factory, with these primitives, and with
+    sets of futures in an order by chance where `order` is a random.Random."""
     play.__init__()
-    play.factory, play.eager = factory, eager
+    play.factory, play.eager, play.names, play.order = factory, eager, names, order
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda args: None
     gc.disable()
@@ -396,13 +483,49 @@ def eager_factory(kind):
     return create and create(kind)
 
 
+def on_loop(backend):
+    """The factories of loops and of eager tasks for a backend of fastaio, or for "asyncio"."""
+    factory = FACTORIES.get(backend) or functools.partial(fastaio.new_event_loop, backend=backend)
+    return factory, eager_factory(asyncio.Task if backend == "asyncio" else fastaio.Task)
+
+
 def compare(text, backend):
     """Run the program on asyncio and on fastaio; return the first difference, or ""."""
     code = compile(text, "<program>", "exec")
-    expected = play_on(code, asyncio.SelectorEventLoop, eager_factory(asyncio.Task))
-    factory = FACTORIES.get(backend) or functools.partial(fastaio.new_event_loop, backend=backend)
-    kind = asyncio.Task if backend == "asyncio" else fastaio.Task
-    actual = play_on(code, factory, eager_factory(kind))
+    expected = play_on(code, *on_loop("asyncio"))
+    actual = play_on(code, *on_loop(backend))
+    return difference(expected, actual, backend)
+
+
+def compare_primitives(text, backend):
+    """Run the program with asyncio's primitives and with fastaio's on one kind of loop; return the
+    first difference, or ""."""
+    code = compile(text, "<program>", "exec")
+    expected = play_on(code, *on_loop(backend), primutil.ASYNCIO)
+    actual = play_on(code, *on_loop(backend), primutil.FASTAIO)
+    found = difference(expected, actual, f"fastaio's primitives on {backend}")
+    return "" if found and depends_on_order(code, backend) else found
+
+
+def depends_on_order(code, backend):
+    """Whether asyncio itself does not always do the same: TaskGroup, wait() and as_completed() go
+    through sets of futures and coroutines, which have the order of their hashes, so of their
+    addresses. Futures get hashes by chance here, and coroutines other addresses."""
+    seen = None
+    for number in range(ORDERS):
+        chance = random.Random(number)
+        blocks = [bytes(chance.randrange(16, 1200)) for _ in range(6000)]
+        chance.shuffle(blocks)
+        del blocks[3000:]
+        events = play_on(code, *on_loop(backend), primutil.ASYNCIO, chance)
+        if seen not in (None, events):
+            return True
+        seen = events
+    return False
+
+
+def difference(expected, actual, name):
+    """The first difference between what is seen in two runs, with what is around it, or ""."""
     if expected == actual or any("RecursionError" in event for event in expected + actual):
         return ""  # where recursion ends is not asyncio's to say
     first = 0
@@ -413,8 +536,8 @@ def compare(text, backend):
         f"fastaio: {actual[first] if first < len(actual) else '(nothing)'}",
         "",
     ]
-    for name, events in (("asyncio", expected), (backend, actual)):
-        lines.append(f"{name}:")
+    for title, events in (("asyncio", expected), (name, actual)):
+        lines.append(f"{title}:")
         shown = range(max(first - 15, 0), min(first + 15, len(events)))
         lines += [f"  {'>' if number == first else ' '} {events[number]}" for number in shown]
     return "\n".join(lines)

@@ -27,7 +27,7 @@ def fuzz(*args):
 
 @pytest.mark.fastaio_only
 @pytest.mark.timeout(GUARD)
-@pytest.mark.parametrize("mode", ["hostile", "differential"])
+@pytest.mark.parametrize("mode", ["hostile", "differential", "primitives"])
 def test_no_program_fails(mode):
     printed, status = fuzz("--mode", mode, "--seed", FIRST, "--count", SEEDS)
     assert status == 0, printed
@@ -42,8 +42,9 @@ def test_asyncio_does_what_asyncio_does():
 
 @pytest.mark.fastaio_only
 def test_a_seed_is_a_program():
-    shown = [fuzz("--seed", 1, "--mode", mode, "--show") for mode in ("hostile", "differential")]
-    assert [status for _, status in shown] == [0, 0]
+    modes = "hostile", "differential", "primitives"
+    shown = [fuzz("--seed", 1, "--mode", mode, "--show") for mode in modes]
+    assert [status for _, status in shown] == [0, 0, 0]
     for printed, _ in shown:
         compile(printed, "<program>", "exec")
     assert shown[0] == fuzz("--seed", 1, "--mode", "hostile", "--show")
@@ -114,6 +115,74 @@ def test_a_hang_is_found():
     assert statement in printed
     assert "Fatal Python error: Aborted" in printed, printed  # where it was
     assert printed.endswith("failures 1 of 3\n")
+
+
+# Primitives with a fault each, and a hunt for the first program that shows it.
+FAULTY = """
+import asyncio
+from tests import primutil
+
+class Lock(asyncio.Lock):
+    "Wakes who came last."
+    def _wake_up_first(self):
+        if self._waiters and not (last := self._waiters[-1]).done():
+            last.set_result(True)
+
+class Queue(asyncio.Queue):
+    "Wakes who came last."
+    def _wakeup_next(self, waiters):
+        waiters.rotate(1)
+        super()._wakeup_next(waiters)
+
+class Event(asyncio.Event):
+    "Wakes a turn late."
+    def set(self):
+        asyncio.get_event_loop().call_soon(super().set)
+
+async def sleep(delay, result=None):
+    "Wakes a turn late."
+    await asyncio.sleep(delay)
+    return await asyncio.sleep(0, result)
+
+async def wait_for(awaitable, timeout):
+    "Has another cause."
+    try:
+        return await asyncio.wait_for(awaitable, timeout)
+    except TimeoutError:
+        raise TimeoutError from None
+
+def gather(*awaitables, return_exceptions=False):
+    "Cancels in another order."
+    return asyncio.gather(*awaitables[::-1], return_exceptions=return_exceptions)
+
+class TaskGroup(asyncio.TaskGroup):
+    "Forgets what its body has raised."
+    async def __aexit__(self, kind, error, traceback):
+        return await super().__aexit__(None, None, None)
+
+import sys
+from tests.fuzz import primitives, stage
+from tests.fuzz.program import source
+
+name = sys.argv[1]
+vars(primutil.FASTAIO).update(vars(primutil.ASYNCIO), **{name: globals()[name]})
+for seed in range(400):
+    text = source(primitives.generate(seed, "asyncio"))
+    if difference := stage.compare_primitives(text, "asyncio"):
+        print(seed, difference)
+        break
+"""
+
+
+@pytest.mark.fastaio_only
+@pytest.mark.timeout(GUARD)
+@pytest.mark.parametrize(
+    "name", ["Event", "Lock", "Queue", "TaskGroup", "gather", "sleep", "wait_for"]
+)
+def test_a_faulty_primitive_is_found(name):
+    printed = run_python(FAULTY, name, timeout=GUARD).stdout
+    assert "asyncio: " in printed
+    assert "fastaio's primitives on asyncio:" in printed
 
 
 SWAPPED = """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import figures, native, plot, report, system
-from bench.cells import Cell, Settings, all_cells, select
+from bench.cells import Cell, Served, Settings, all_cells, select
 from bench.loops import LOOPS
 from bench.progress import Progress
 from bench.runner import Run, missing, probe
@@ -28,7 +29,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--plot",
         metavar="FILE",
-        help="draw the ratios (.png or .svg); with --figures only the rows of README.md",
+        help="draw the ratios of at most eight cells (.svg)",
     )
     parser.add_argument("--from", dest="source", metavar="FILE", help="show an earlier --json file")
     parser.add_argument(
@@ -43,19 +44,54 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     unknown = [name for name in (options.loops or "").split(",") if name and name not in LOOPS]
     if unknown:
         parser.error(f"unknown loop {unknown[0]!r}; there are {', '.join(LOOPS)}")
-    if options.plot and Path(options.plot).suffix not in (".png", ".svg"):
-        parser.error("--plot wants a file that ends in .png or .svg")
+    if options.plot and Path(options.plot).suffix != ".svg":
+        parser.error("--plot wants a file that ends in .svg")
+    if problem := find_problem(options):  # told now, and not after twenty minutes
+        parser.error(problem)
     return options
 
 
+def find_problem(options: argparse.Namespace) -> str | None:
+    """Return why a file that the command line names is of no use; None if all are."""
+    read = [name for name in (options.source, *(options.figures or ())) if name]
+    made = [name for name in (options.json, options.plot) if name]
+    for name in read:
+        if not os.access(name, os.R_OK):
+            return f"cannot read {name}"
+    for name in [*made, *(options.figures or ())]:
+        if not os.access(name if Path(name).exists() else Path(name).parent, os.W_OK):
+            return f"cannot write {name}"
+    try:
+        figures.check([Path(name) for name in options.figures or ()])
+    except LookupError as error:
+        return str(error.args[0])
+    return None
+
+
 def show_list(cells: Sequence[Cell], present: dict[str, str], absent: dict[str, str]) -> None:
-    """What there is to measure."""
+    """Print the cells and the loops."""
     for cell in cells:
         print(f"{cell.name:32} {cell.title}")
     print()
     for name in LOOPS:
         if name in present or name in absent:
             print(f"{name:32} {present.get(name) or 'absent: ' + absent[name]}")
+
+
+def build(cells: Sequence[Cell]) -> dict[str, str]:
+    """Compile the C programs; return the cells that cannot run here, each with the reason."""
+    try:
+        for name in ("load", "echo_server", "peer"):
+            native.program(name)
+    except native.BuildError as error:
+        raise SystemExit(str(error)) from None
+    encrypted = [cell for cell in cells if isinstance(cell, Served) and cell.load.tls]
+    try:
+        if encrypted:
+            native.program("load", tls=True)
+    except native.BuildError as error:
+        return {cell.name: str(error) for cell in encrypted}
+    return {}
 
 
 def measure(cells: Sequence[Cell], options: argparse.Namespace) -> dict[str, Any]:
@@ -65,6 +101,7 @@ def measure(cells: Sequence[Cell], options: argparse.Namespace) -> dict[str, Any
     if not present:
         raise SystemExit("none of these loops works here: " + "; ".join(absent.values()))
     skipped = {cell.name: f"needs {', '.join(missing(cell))}" for cell in cells if missing(cell)}
+    skipped |= build(cells)
     cells = [cell for cell in cells if cell.name not in skipped]
     if options.quick:
         cells = [cell for cell in cells if cell.quick or cell.name in options.cells]
@@ -72,8 +109,6 @@ def measure(cells: Sequence[Cell], options: argparse.Namespace) -> dict[str, Any
     machine = system.describe()  # before the run, which is a load itself
     if busy := report.load_warning(machine):
         print(busy, file=sys.stderr)
-    for name in ("load", "echo_server", "peer"):
-        native.program(name)
     run = Run(cells, list(present), rounds, Settings.quick() if options.quick else Settings())
     progress = Progress(run.total())
     try:
@@ -120,8 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.figures:
         print(*figures.write([Path(path) for path in options.figures], document), sep="\n")
     if options.plot:
-        shown = figures.rows(document) if options.figures else document
-        plot.draw(shown, options.plot)
+        plot.draw(document, options.plot)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a cell is: a piece of work that every loop is given, and how one number comes out of it.
+"""Cells: a cell is a piece of work that every loop does, and the way to one number from it.
 
 A cell runs in a process of its own (see child.py), for one loop, once per round. Two kinds:
 
@@ -28,7 +28,18 @@ Serve: TypeAlias = Callable[[socket.socket], Awaitable[object]]
 #: The row that no event loop can pass: the interpreter alone, or a server in plain C.
 LIMIT = "limit"
 
-FAMILIES = ("sched", "echo", "servers", "tls", "channels", "files", "memory", "idle", "neighbours")
+FAMILIES = (
+    "sched",
+    "echo",
+    "servers",
+    "tls",
+    "channels",
+    "files",
+    "memory",
+    "idle",
+    "neighbours",
+    "threads",
+)
 _MODULES = {"sched": "scheduling"}
 
 
@@ -53,7 +64,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Context:
-    """What a measuring process is told: for which loop, how long, on which core."""
+    """The orders of a measuring process: the loop, the durations, the core."""
 
     loop: str
     settings: Settings
@@ -63,7 +74,7 @@ class Context:
 
     @property
     def is_limit(self) -> bool:
-        """Whether the interpreter's floor is asked for instead of a loop."""
+        """True if the interpreter's floor is measured instead of a loop."""
         return self.loop == LIMIT
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
@@ -77,7 +88,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Load:
-    """What the load generator does to a server."""
+    """The work of the load generator."""
 
     mode: str = "echo"
     connections: int = 1
@@ -89,7 +100,7 @@ class Load:
 
     @property
     def cubic(self) -> bool:
-        """Whether the messages are large enough for the congestion control to matter."""
+        """True if the messages are large enough for the congestion control to matter."""
         return self.size >= 16384
 
 
@@ -118,9 +129,8 @@ class Cell:
     #: Figures that share the field of the value.
     beside: tuple[Figure, ...] = field(default=(), kw_only=True)
     more_is_better: bool = field(default=False, kw_only=True)
-    #: Whether the table shows the median of the rounds instead of the best one: where the point is
-    #: what goes wrong now and then.
-    typical: bool = field(default=False, kw_only=True)
+    #: Whether the figure shows what goes wrong now and then, so that its rounds may differ.
+    varies: bool = field(default=False, kw_only=True)
     #: Whether --quick has it too, even where nobody asks for this very cell.
     quick: bool = field(default=True, kw_only=True)
     #: By this the seconds under load are multiplied: a family of many cells has short ones.
@@ -131,9 +141,8 @@ class Cell:
     needs: tuple[str, ...] = field(default=(), kw_only=True)
     #: The part of the family that has a table of its own; "" is the family's first table.
     group: str = field(default="", kw_only=True)
-    #: Whether the cell compares each loop that can spin to itself with spinning off. No other loop
-    #: takes part.
-    spinning: bool = field(default=False, kw_only=True)
+    #: Variants that the cell compares each loop that has them to. No other loop takes part.
+    variants: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def family(self) -> str:
@@ -142,7 +151,7 @@ class Cell:
 
     @property
     def has_limit(self) -> bool:
-        """Whether the cell has a `limit` row."""
+        """True if the cell has a `limit` row."""
         return False
 
     def settings(self, asked: Settings) -> Settings:
@@ -151,9 +160,9 @@ class Cell:
 
     def runners(self, names: Sequence[str]) -> list[str]:
         """Return who takes part, of the loops that there are."""
-        if self.spinning:
-            able = [name for name in names if loops.can_spin(name)]
-            return [each for name in able for each in (name, name + loops.NO_SPIN)]
+        if self.variants:
+            able = [name for name in names if loops.has_variants(name)]
+            return [name + variant for name in able for variant in ("", *self.variants)]
         return [*names, LIMIT] if self.has_limit else list(names)
 
 

@@ -1,12 +1,11 @@
 """Tables for README.md and docs/, made from a run and written between the marks in these files.
 
     python -m bench --json run.json
-    python -m bench --from run.json --figures README.md docs/architecture.md
+    python -m bench --from run.json --figures README.md docs/figures.md docs/architecture.md
 
 A block begins with `<!-- bench: NAME -->` and ends with `<!-- bench: end -->`. NAME is a key of
-BLOCKS. What is around a block (which machine, how many rounds, what follows) is written by hand. A
-block is renewed only if the run has every cell of the families behind it, so that a part of a run
-never stands for the whole.
+BLOCKS. The sentences around a block are written by hand. A block is renewed only if the run has
+every cell of the tables behind it, so that a part of a run never stands for the whole.
 
 The best loop of a row is bold, whichever it is. `losses` lists every cell in which another loop is
 ahead: whoever publishes the one table publishes the other.
@@ -21,7 +20,7 @@ from typing import Any
 
 from bench import report
 from bench.cells import FAMILIES, LIMIT, load_family
-from bench.loops import NO_SPIN
+from bench.loops import ACCOUNTS, NO_SPIN, WATCHED
 from bench.units import figure
 
 Document = dict[str, Any]
@@ -35,7 +34,7 @@ LEVEL = 0.03
 
 _LEAST = 1e-9
 
-#: The rows of README.md's first table: cells, and what they are called there.
+#: The rows of docs/figures.md's first table: cells, and what they are called there.
 ROWS = {
     "sched/sleep0": "`await sleep(0)`",
     "sched/create-task": "`await create_task(nop())`",
@@ -62,13 +61,20 @@ ROWS = {
     "sched/getaddrinfo": "`getaddrinfo` of a literal",
 }
 
+#: The rows of README.md's table.
+SUMMARY = (
+    "sched/create-task",
+    "sched/call-soon",
+    "echo/streams-1024x100",
+    "servers/uvicorn-plain",
+    "servers/fastapi-json",
+    "servers/aiohttp-plain",
+    "servers/websockets-echo",
+    "tls/protocol-102400x10",
+)
+
 #: The families of the table that compares the two backends.
 BACKEND_FAMILIES = ("sched", "echo", "servers", "tls", "memory")
-
-
-def rows(document: Document) -> Document:
-    """Return the run without the cells that README.md's first table does not have."""
-    return {**document, "cells": {k: v for k, v in document["cells"].items() if k in ROWS}}
 
 
 def _value(cell: Results, loop: str) -> float | None:
@@ -113,15 +119,93 @@ def _present(document: Document, cells: Sequence[Results], without: Sequence[str
     ]
 
 
-def ratios(document: Document) -> str | None:
-    """Make the table of README.md: ratios to uvloop, and uvloop's own figures."""
-    rows = {
-        title: document["cells"][name] for name, title in ROWS.items() if name in document["cells"]
-    }
+def ratios(document: Document, wanted: Sequence[str] = tuple(ROWS)) -> str | None:
+    """Make the table of docs/figures.md: ratios to uvloop, and uvloop's own figures."""
+    rows = {ROWS[name]: document["cells"][name] for name in wanted if name in document["cells"]}
     names = _present(document, list(rows.values()), [RING])
     if OURS not in names:
         return None
-    return report.table(_heads(names), [[t, *_fields(cell, names)] for t, cell in rows.items()])
+    return report.table(
+        [*_heads(names), "spread"],
+        [[t, *_fields(cell, names), _spread(cell, names)] for t, cell in rows.items()],
+    )
+
+
+_SPREAD = (
+    "Spread: the greatest difference between the rounds of one loop, in per cent of its median."
+)
+
+
+def _spread(cell: Results, names: Sequence[str]) -> str:
+    """Return the greatest difference between the rounds of one loop, in per cent of its median."""
+    entries = (cell["loops"].get(name, {}) for name in names)
+    rounds = [[sample["value"] for sample in entry.get("rounds", ())] for entry in entries]
+    return f"{max((report.difference(values) for values in rounds if values), default=0):.0%}"
+
+
+def served(document: Document) -> str | None:
+    """Make the table of what the clients of servers see: requests per second and p99."""
+    cells = [cell for name, cell in document["cells"].items() if name.startswith("servers/")]
+    names = _present(document, cells, [])
+    if OURS not in names:
+        return None
+    rows = []
+    for cell in cells:
+        found = {name: cell["loops"].get(name, {}).get("shown", {}) for name in names}
+        best = max(entry.get("rps", 0.0) for entry in found.values())
+        row = [cell["title"]]
+        for name, entry in found.items():
+            if "rps" not in entry:
+                row.append(report.shown(cell, name))
+                continue
+            rate, p99 = figure(entry["rps"], "1/s"), figure(entry["p99_us"], "us")
+            rate = f"**{rate}**" if entry["rps"] * (1 + LEVEL) >= best else rate
+            row.append(f"{rate} / {p99}")
+        rows.append(row)
+    text = (
+        "Requests per second, and the latency at the 99th percentile, as the clients see them:\n\n"
+    )
+    return text + report.table(_heads(names), rows)
+
+
+def facts(document: Document) -> str | None:
+    """Make the list of what ran, on what, and when."""
+    machine = document["machine"]
+    rounds = _rounds(document)
+    loops = ", ".join(
+        f"{name} {version}"
+        for name, version in document["loops"].items()
+        if name not in ("asyncio", RING)
+    )
+    return "\n".join(
+        [
+            f"- Command: `python -m bench --rounds {rounds}`, on {machine['date'][:10]}. "
+            f"Each figure is the median of {rounds} rounds.",
+            f"- Machine: {machine['cpus']} CPUs ({machine['cpu_model']}), "
+            f"Linux {machine['kernel']}, loopback.",
+            f"- Versions: CPython {machine['python']}, {loops}.",
+        ]
+    )
+
+
+def conditions(document: Document) -> str | None:
+    """Make the line below README.md's figures: facts() in short."""
+    machine = document["machine"]
+    return (
+        f"CPython {machine['python']}, uvloop {document['loops'].get('uvloop', 'absent')}, "
+        f"{machine['cpus']} CPUs, medians of {_rounds(document)} rounds. {_SPREAD}"
+    )
+
+
+def _rounds(document: Document) -> int:
+    """Return how many rounds the run has."""
+    entries = [entry for cell in document["cells"].values() for entry in cell["loops"].values()]
+    return max(len(entry.get("rounds", ())) for entry in entries)
+
+
+def summary(document: Document) -> str | None:
+    """Make the table of README.md: eight rows of ratios()."""
+    return ratios(document, SUMMARY)
 
 
 def _behind(document: Document) -> Iterator[tuple[float, list[str]]]:
@@ -183,6 +267,19 @@ def spinning(document: Document) -> str | None:
     return report.table(head, rows)
 
 
+def observing(document: Document) -> str | None:
+    """Make the table of what the recorder and accounts cost."""
+    cells = _section(document, "neighbours/observing")
+    if not cells:
+        return None
+    rows = []
+    for cell in cells.values():
+        row = [cell["title"], report.shown(cell, OURS)]
+        row += [report.observed(cell, OURS + variant) for variant in (WATCHED, ACCOUNTS)]
+        rows.append(row)
+    return report.table(["CPU time per operation", "", "watched", "with accounts"], rows)
+
+
 def backends(document: Document) -> str | None:
     """Make the table of the two backends: plain figures, the smaller one bold."""
     rows = []
@@ -197,42 +294,56 @@ def backends(document: Document) -> str | None:
     return report.table(["", "epoll", "io_uring", "limit"], rows) if rows else None
 
 
-#: Who makes each block, and the families that the run must be complete in.
+#: Who makes each block, and the families, or groups of one, that the run must be complete in.
 BLOCKS: dict[str, tuple[Callable[[Document], str | None], tuple[str, ...]]] = {
+    "facts": (facts, FAMILIES),
+    "conditions": (conditions, ("sched", "echo", "servers", "tls")),
+    "summary": (summary, ("sched", "echo", "servers", "tls")),
     "ratios": (ratios, ("sched", "echo", "servers", "tls")),
+    "served": (served, ("servers",)),
     "losses": (losses, FAMILIES),
     "neighbours": (neighbours, ("neighbours",)),
     "spinning": (spinning, ("neighbours",)),
+    "observing": (observing, ("neighbours/observing",)),
     "backends": (backends, BACKEND_FAMILIES),
 }
 
 _BLOCK = re.compile(r"(<!-- bench: ([a-z]+) -->\n)(.*?)(<!-- bench: end -->)", re.DOTALL)
 
 
-def complete(document: Document, families: Sequence[str]) -> bool:
-    """Whether a run has every cell of some families, but for those that cannot run here."""
-    names = {cell.name for family in families for cell in load_family(family)}
+def complete(document: Document, parts: Sequence[str]) -> bool:
+    """Return whether a run has every cell of some parts, except those that cannot run here."""
+    names = {
+        cell.name
+        for family, _, group in (part.partition("/") for part in parts)
+        for cell in load_family(family)
+        if group in ("", cell.group)
+    }
     return names <= {*document["cells"], *document.get("skipped", {})}
 
 
 def renew(text: str, document: Document) -> tuple[str, list[str]]:
-    """Return a text with its blocks made anew, and the names of these.
-
-    A block that nobody can make raises LookupError."""
+    """Return a text with its blocks made anew, and the names of these."""
     made = []
 
     def replace(match: re.Match[str]) -> str:
         begin, name, _, end = match.groups()
-        if name not in BLOCKS:
-            raise LookupError(f"no such block: {name}; there are {', '.join(BLOCKS)}")
-        maker, families = BLOCKS[name]
-        block = maker(document) if complete(document, families) else None
+        maker, parts = BLOCKS[name]
+        block = maker(document) if complete(document, parts) else None
         if block is None:
             return match.group()
         made.append(name)
         return f"{begin}{block}\n{end}"
 
     return _BLOCK.sub(replace, text), made
+
+
+def check(paths: Sequence[Path]) -> None:
+    """Raise LookupError if a file has a block that nobody can make."""
+    for path in paths:
+        for _, name, *_ in _BLOCK.findall(path.read_text()):
+            if name not in BLOCKS:
+                raise LookupError(f"{path} has the block {name}; there are {', '.join(BLOCKS)}")
 
 
 def write(paths: Sequence[Path], document: Document) -> list[str]:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -50,6 +51,8 @@ def program(name: str, tls: bool = False) -> str:
     if not target.exists():
         partial = target.with_name(f"{target.name}.{os.getpid()}")
         compiler = os.environ.get("CC", "cc")
+        if shutil.which(compiler) is None:
+            raise BuildError(f"the benchmark needs a C compiler: there is no {compiler}")
         command = [compiler, *flags, "-o", str(partial), str(source), *libraries]
         if subprocess.run(command, check=False).returncode:
             need = "; it needs OpenSSL's headers (libssl-dev, openssl-devel)" if tls else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bench.cells import FAMILIES, LIMIT
-from bench.loops import NO_SPIN
+from bench.loops import NO_SPIN, VARIANTS
 from bench.units import figure, median, spread
 
 Results = dict[str, Any]
@@ -28,7 +28,15 @@ _HEADINGS = {
     "memory": "Memory: bytes for each",
     "idle": "Idle: CPU seconds per second",
     "neighbours": "Neighbours: what the loop leaves to others",
+    "threads": "Threads: operations/s of all loops / times one loop / times its CPU time",
     "neighbours/spinning": "Spinning: CPU time per request / requests per second, with and without",
+    "neighbours/observing": "Observing: CPU time per operation, watched, and with accounts",
+}
+
+#: What the column `limit` is.
+_LIMITS = {
+    "sched": "the same code without a loop",
+    "echo": "C server, epoll, no spinning",
 }
 
 
@@ -40,6 +48,11 @@ def ratio(cell: Results, loop: str, key: str = "value") -> float | None:
         return None
     more = key == "rps" or (key == "value" and cell["more_is_better"])
     return float(entry[key] / base[key] if more else base[key] / entry[key])
+
+
+def difference(values: Sequence[float]) -> float:
+    """Return the difference of the greatest and the least round, as a share of their median."""
+    return (max(values) - min(values)) / (median(values) or 1.0)
 
 
 def failure(error: str) -> str:
@@ -76,6 +89,11 @@ def _served(cell: Results, loop: str) -> str:
     return f"{figure(found['rps'], '1/s')}, {latency}, {share}"
 
 
+def _latency(cell: Results, loop: str) -> str:
+    found = cell["loops"].get(loop, {}).get("shown", {})
+    return f"{found['p50_us']:.1f}/{found['p99_us']:.1f}" if "p50_us" in found else ""
+
+
 def _wall(cell: Results, loop: str) -> str:
     found = cell["loops"].get(loop, {}).get("shown", {})
     return figure(found["wall"], "s") if "wall" in found else ""
@@ -103,18 +121,39 @@ def spinning(cell: Results, loop: str) -> str:
     return f"{cpu:.2f}, {requests:.2f}"
 
 
-def _rounds(cell: Results, loop: str) -> str:
-    """Return the least, the median and the most of the rounds."""
-    values = [sample["value"] for sample in cell["loops"].get(loop, {}).get("rounds", [])]
+def observed(cell: Results, loop: str) -> str:
+    """Return the CPU time of an observed loop, as a multiple of that of the same loop without."""
+    variant = next((suffix for suffix in VARIANTS if loop.endswith(suffix)), "")
+    with_it, without = (
+        cell["loops"].get(name, {}).get("shown") for name in (loop, loop.removesuffix(variant))
+    )
+    if not variant or not with_it or not without:
+        return ""
+    return f"{with_it['value'] / without['value']:.3f}"
+
+
+def _extremes(cell: Results, loop: str, key: str, unit: str) -> str:
+    """Return the least, the median and the most of the rounds; "" where there is one round only."""
+    samples = cell["loops"].get(loop, {}).get("rounds", [])
+    values = [sample[key] for sample in samples if key in sample]
     if len(values) < 2:
         return ""
-    return spread([min(values), median(values), max(values)], cell["unit"])
+    return spread([min(values), median(values), max(values)], unit)
+
+
+def _rounds(cell: Results, loop: str) -> str:
+    return _extremes(cell, loop, "value", cell["unit"])
+
+
+def _tails(cell: Results, loop: str) -> str:
+    return _extremes(cell, loop, "p99_us", "us")
 
 
 _CLIENT = "/s, latency p50/p99 in us, answers of the least served connection to the mean"
 
 #: What else is shown of a table's cells.
 _DETAILS: dict[str, tuple[str, Show]] = {
+    "sched": ("time per operation, p50/p99 in us", _latency),
     "echo": (f"messages{_CLIENT}", _served),
     "servers": (f"requests{_CLIENT}", _served),
     "tls": (f"messages or requests{_CLIENT}", _served),
@@ -124,6 +163,7 @@ _DETAILS: dict[str, tuple[str, Show]] = {
         "with spinning, of the same loop's without: CPU time per request, requests/s",
         spinning,
     ),
+    "neighbours/observing": ("CPU time, of the same loop's without", observed),
 }
 
 
@@ -146,7 +186,7 @@ def _columns(loops: Sequence[str]) -> Iterator[str]:
     """Yield the names that a table may have columns for, in their order."""
     for loop in loops:
         yield loop
-        yield loop + NO_SPIN
+        yield from (loop + variant for variant in VARIANTS)
     yield LIMIT
 
 
@@ -182,9 +222,11 @@ def _heading(section: str, cells: dict[str, Results], loops: Sequence[str]) -> s
     counts = [len(e.get("rounds", ())) for cell in cells.values() for e in cell["loops"].values()]
     heading = _HEADINGS[section]
     if max(counts, default=0) > 1:
-        heading += f" ({'median' if first['typical'] else 'best'} of {max(counts)} rounds)"
+        heading += f" (median of {max(counts)} rounds)"
     if first["baseline"] in loops:
         heading += f"; ratio to {first['baseline']}, higher is better"
+    if section in _LIMITS and any(LIMIT in cell["loops"] for cell in cells.values()):
+        heading += f"; limit: {_LIMITS[section]}"
     return heading
 
 
@@ -198,6 +240,7 @@ def text(document: dict[str, Any]) -> str:
         parts.append(table(*fields(cells, loops, shown)))
         details = [_DETAILS[section]] if section in _DETAILS else []
         details.append(("the rounds: least/median/most", _rounds))
+        details.append(("p99 of the rounds: least/median/most", _tails))
         for title, show in details:
             head, rows = fields(cells, loops, show)
             if rows:
@@ -233,14 +276,14 @@ def warnings(document: dict[str, Any]) -> list[str]:
     busy = load_warning(document["machine"])
     uneven, count = [], 0
     for name, cell in document["cells"].items():
-        if cell["typical"]:
+        if cell["varies"]:
             continue  # shows what varies, so it may
         for loop, entry in cell["loops"].items():
             values = [sample["value"] for sample in entry.get("rounds", ())]
             if len(values) < 2:
                 continue
             count += 1
-            differ = (max(values) - min(values)) / (median(values) or 1.0)
+            differ = difference(values)
             if differ > BELIEVABLE_SPREAD:
                 extremes = spread([min(values), max(values)], cell["unit"])
                 uneven.append((differ, f"{name} on {loop}: {extremes}"))

@@ -1,7 +1,7 @@
 """Runs cells: a fresh process for every measurement, all loops in turn, round after round.
 
 Interleaving matters more than anything else here: the machine is never as fast as it was a minute
-ago, so loops are compared within a round, and each keeps its best round.
+ago, so loops are compared within a round. The tables show the median of the rounds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from bench.loops import LOOPS
 from bench.units import median
 
 _CHILD = str(Path(__file__).with_name("child.py"))
-#: Figures of a sample where more is better; of everything else the least is the best.
-_MORE_IS_BETTER = frozenset({"rps", "ops", "requests", "count"})
 
 
 class Failure(Exception):
@@ -202,23 +200,10 @@ def together(answers: Sequence[Sample], connections: int) -> Sample:
     return sample
 
 
-def summary(samples: Sequence[Sample], cell: Cell) -> Sample:
-    """Return what the tables show of several rounds: the best of each figure, or the median where
-    the cell asks for that. The share of a connection is always the median: the best one says
-    nothing. `median` is the median of the value in any case."""
-    found: Sample = {}
-    for key in samples[0]:
-        if not all(key in sample for sample in samples):
-            continue
-        figures = [sample[key] for sample in samples]
-        if cell.typical or key == "share":
-            found[key] = median(figures)
-        elif key in _MORE_IS_BETTER or (key == "value" and cell.more_is_better):
-            found[key] = max(figures)
-        else:
-            found[key] = min(figures)
-    found["median"] = median(sample["value"] for sample in samples)
-    return found
+def summary(samples: Sequence[Sample]) -> Sample:
+    """Return what the tables show of several rounds: the median of each figure that all have."""
+    keys = [key for key in samples[0] if all(key in sample for sample in samples)]
+    return {key: median(sample[key] for sample in samples) for key in keys}
 
 
 class Run:
@@ -276,7 +261,7 @@ class Run:
                 samples = self.samples[cell.name].get(loop, [])
                 entry: dict[str, Any] = {}
                 if samples:
-                    entry = {"shown": summary(samples, cell), "rounds": samples}
+                    entry = {"shown": summary(samples), "rounds": samples}
                 if loop in self.errors[cell.name]:
                     entry["error"] = self.errors[cell.name][loop]
                 if entry:
@@ -287,7 +272,7 @@ class Run:
                 "baseline": cell.baseline,
                 "beside": [[figure.key, figure.unit] for figure in cell.beside],
                 "more_is_better": cell.more_is_better,
-                "typical": cell.typical,
+                "varies": cell.varies,
                 "group": cell.group,
                 "loops": loops,
             }

@@ -1,4 +1,4 @@
-"""What the benchmark asks of the machine: cores, sessions, file limits; and a note of what it is.
+"""The machine: cores, sessions and limits for the measured processes, and a description of it.
 
 Client and server run on different cores. Where the kernel groups tasks by session ("autogroup"),
 `nice` has no say between sessions, so every measured process gets a session of its own and that

@@ -6,12 +6,16 @@ Both ends are on the loop that is measured, so an operation is what the loop doe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
+import ssl
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from bench.cells import Cell, Context, Sample, Work
@@ -20,11 +24,11 @@ from bench.workloads.scheduling import Body, measure_async
 CELLS: list[Cell] = []
 
 
-def _cell(name: str, title: str, body: Body, unit: int = 1) -> None:
+def _cell(name: str, title: str, body: Body, unit: int = 1, needs: tuple[str, ...] = ()) -> None:
     def run(context: Context) -> Sample:
         return context.new_loop().run_until_complete(measure_async(context, body, unit))
 
-    CELLS.append(Work(f"channels/{name}", title, run=run))
+    CELLS.append(Work(f"channels/{name}", title, run=run, needs=needs))
 
 
 # ---- UDP ----
@@ -68,7 +72,10 @@ def _udp(size: int, players: int) -> Body:
     async def body(count: int) -> None:
         loop = asyncio.get_running_loop()
         mirror, _ = await loop.create_datagram_endpoint(_Mirror, local_addr=("127.0.0.1", 0))
-        address = mirror.get_extra_info("socket").getsockname()
+        # As many datagrams as players fit into the receive buffer.
+        sock = mirror.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        address = sock.getsockname()
         pairs = [
             await loop.create_datagram_endpoint(_Player, remote_addr=address)
             for _ in range(players)
@@ -85,6 +92,115 @@ def _udp(size: int, players: int) -> Body:
 
 _cell("udp-1024x1", "UDP 1024x1, round trip", _udp(1024, 1), 10)
 _cell("udp-1024x10", "UDP 1024x10, round trip", _udp(1024, 10), 100)
+_cell("udp-1024x100", "UDP 1024x100, round trip", _udp(1024, 100), 1000)
+
+_BURST = 32
+
+
+class _Arrivals(asyncio.DatagramProtocol):
+    """Counts datagrams."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def expect(self, count: int) -> asyncio.Future[None]:
+        self.left = count
+        self.done = asyncio.get_running_loop().create_future()
+        return self.done
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.done.set_result(None)
+
+
+async def _receive(count: int) -> Sample:
+    """CPU time to receive a datagram, of bursts of 32 that wait already."""
+    loop = asyncio.get_running_loop()
+    receiving, counter = await loop.create_datagram_endpoint(_Arrivals, local_addr=("127.0.0.1", 0))
+    address = receiving.get_extra_info("sockname")
+    data = bytes(256)
+    used = 0.0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(count):
+            for _ in range(_BURST):
+                sock.sendto(data, address)
+            begin = time.process_time()
+            await counter.expect(_BURST)
+            used += time.process_time() - begin
+    receiving.close()
+    await asyncio.sleep(0.001)
+    return {"value": used / (count * _BURST)}
+
+
+def _receiving(context: Context) -> Sample:
+    loop = context.new_loop()
+    loop.run_until_complete(_receive(20))
+    runs = [
+        loop.run_until_complete(_receive(max(int(200 * context.settings.scale), 20)))
+        for _ in range(context.settings.batches)
+    ]
+    return min(runs, key=lambda sample: sample["value"])
+
+
+CELLS.append(Work("channels/udp-receive", "UDP, receipt of a datagram", run=_receiving))
+
+
+# ---- QUIC ----
+
+
+def _quic(size: int) -> Body:
+    async def body(count: int) -> None:
+        from aioquic.asyncio import connect, serve
+        from aioquic.quic.configuration import QuicConfiguration
+
+        server_side = QuicConfiguration(is_client=False)
+        with _certificate() as path:
+            server_side.load_cert_chain(path, path)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+        client_side = QuicConfiguration(verify_mode=ssl.CERT_NONE)
+        server = await serve(
+            "127.0.0.1", port, configuration=server_side, stream_handler=_echo_stream
+        )
+        async with connect("127.0.0.1", port, configuration=client_side) as client:
+            reader, writer = await client.create_stream()
+            data = bytes(size)
+            for _ in range(count):
+                writer.write(data)
+                await reader.readexactly(size)
+            writer.write_eof()
+        server.close()
+        await asyncio.sleep(0.001)
+
+    return body
+
+
+@contextlib.contextmanager
+def _certificate() -> Iterator[str]:
+    """The path of a file with a private key and its certificate."""
+    import trustme
+
+    with trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.tempfile() as path:
+        yield path
+
+
+def _echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def echo() -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+
+    _echoes.add(task := asyncio.ensure_future(echo()))
+    task.add_done_callback(_echoes.discard)
+
+
+# A loop refers weakly to its tasks.
+_echoes: set[asyncio.Future[None]] = set()
+
+_cell("quic-64", "aioquic, echo of 64 bytes", _quic(64), 50, needs=("aioquic", "trustme"))
+_cell("quic-16k", "aioquic, echo of 16 KiB", _quic(16384), 10, needs=("aioquic", "trustme"))
 
 
 # ---- pipes ----
@@ -228,6 +344,24 @@ def _exit(context: Context) -> Sample:
     return loop.run_until_complete(_exits(max(int(20 * context.settings.scale), 5)))
 
 
+async def _communicates(count: int) -> Sample:
+    """The same for communicate(), which waits for the end of the output and the exit."""
+    samples = []
+    for _ in range(count):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-SEc", _DYING, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        await asyncio.sleep(0.05)
+        output, _ = await process.communicate(b"x")
+        samples.append((time.monotonic_ns() - int(output)) / 1e9)
+    return {"value": statistics.median(samples), "wall": max(samples)}
+
+
+def _communicate_end(context: Context) -> Sample:
+    loop = context.new_loop()
+    return loop.run_until_complete(_communicates(max(int(20 * context.settings.scale), 5)))
+
+
 async def _kills(count: int) -> Sample:
     """The same for a child that is killed: from the signal to wait()'s return."""
     samples = []
@@ -247,4 +381,5 @@ def _kill(context: Context) -> Sample:
 
 
 CELLS.append(Work("channels/exit", "a child's exit is known (wall)", run=_exit))
+CELLS.append(Work("channels/communicate-end", "exit to communicate() (wall)", run=_communicate_end))
 CELLS.append(Work("channels/kill", "kill to wait() (wall)", run=_kill))

@@ -10,21 +10,26 @@ import asyncio
 import collections
 import gc
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from bench import system
+from bench import loops, system
 from bench.cells import Cell, Context, Sample, Work
 
 Body = Callable[[int], Awaitable[object]]
 Floor = Callable[[int], object]
+#: Does operations on the running loop, and returns how many seconds each of them took.
+Timed = Callable[[Context], Awaitable[list[float]]]
 
 CELLS: list[Cell] = []
 
 #: Callbacks are made in chunks of this size, then the loop gets a turn to run them.
 CHUNK = 1000
 TIMERS = 10_000
+#: So many operations give the percentiles.
+TIMED = 2000
 
 
 def nothing(*args: object) -> None:
@@ -36,11 +41,17 @@ async def nop() -> None:
 
 
 def cell(
-    name: str, title: str, *, unit: int = 1, floor: Floor | None = None, worker: bool = False
+    name: str,
+    title: str,
+    *,
+    unit: int = 1,
+    floor: Floor | None = None,
+    worker: bool = False,
+    timed: Timed | None = None,
 ) -> Callable[[Body], Body]:
     """Make a cell of a body; n is always a multiple of `unit`. With `worker` the threads of
     the loop's executor stay on the other core: left to the kernel it is sometimes there and
-    sometimes not, which is a factor of five."""
+    sometimes not, which is a factor of five. `timed` gives the cell percentiles."""
 
     def register(body: Body) -> Body:
         def run(context: Context) -> Sample:
@@ -52,7 +63,8 @@ def cell(
             async def drive() -> Sample:
                 if worker:
                     await place_workers(loop, context.other_core)
-                return await measure_async(context, body, unit)
+                sample = await measure_async(context, body, unit)
+                return sample | percentiles(await timed(context)) if timed else sample
 
             return loop.run_until_complete(drive())
 
@@ -85,7 +97,7 @@ class _Clock:
         return max(cpu, 1e-9)
 
     def grow(self, took: float) -> bool:
-        """Whether the batches were too short so far; makes them longer if so."""
+        """Make the batches longer if they were too short so far; return whether they were."""
         wanted = self._settings.batch_seconds
         if took >= wanted * 0.7:
             return False
@@ -128,6 +140,13 @@ async def measure_async(context: Context, body: Body, unit: int) -> Sample:
     return clock.best
 
 
+def percentiles(seconds: list[float]) -> Sample:
+    """Return the figures of a cell that has timed its operations one by one."""
+    ordered = sorted(seconds)
+    shares = {"p50_us": 0.5, "p99_us": 0.99}
+    return {key: ordered[int(len(ordered) * share)] * 1e6 for key, share in shares.items()}
+
+
 def measure(context: Context, floor: Floor, unit: int) -> Sample:
     """The same without a loop."""
 
@@ -157,7 +176,7 @@ def _floor_sleep0(count: int) -> None:
 
 @cell("sleep0", "await sleep(0)", floor=_floor_sleep0)
 async def sleep0(count: int) -> None:
-    sleep = asyncio.sleep
+    sleep = loops.primitives().sleep
     for _ in range(count):
         await sleep(0)
 
@@ -193,16 +212,41 @@ async def cancel_task(count: int) -> None:
 
 @cell("gather", "gather of 100, per child", unit=100)
 async def gather(count: int) -> None:
+    gather = loops.primitives().gather
     for _ in range(count // 100):
-        await asyncio.gather(*[nop() for _ in range(100)])
+        await gather(*[nop() for _ in range(100)])
 
 
 @cell("taskgroup", "TaskGroup of 100, per child", unit=100)
 async def taskgroup(count: int) -> None:
+    group_type = loops.primitives().TaskGroup
     for _ in range(count // 100):
-        async with asyncio.TaskGroup() as group:
+        async with group_type() as group:
             for _ in range(100):
                 group.create_task(nop())
+
+
+@cell("as-completed", "as_completed of 100, per child", unit=100)
+async def as_completed(count: int) -> None:
+    completed = loops.primitives().as_completed
+    for _ in range(count // 100):
+        for each in completed([nop() for _ in range(100)]):
+            await each
+
+
+@cell("wait", "wait for 100 tasks, per task", unit=100)
+async def wait(count: int) -> None:
+    create = asyncio.get_running_loop().create_task
+    wait = loops.primitives().wait
+    for _ in range(count // 100):
+        await wait([create(nop()) for _ in range(100)])
+
+
+@cell("shield", "await shield(nop())")
+async def shield(count: int) -> None:
+    shield = loops.primitives().shield
+    for _ in range(count):
+        await shield(nop())
 
 
 # ---- futures ----
@@ -256,7 +300,27 @@ async def call_soon_3(count: int) -> None:
         await asyncio.sleep(0)
 
 
-@cell("call-soon-threadsafe", "call_soon_threadsafe(f)", unit=CHUNK)
+async def time_threadsafe(context: Context) -> list[float]:
+    """How long the calls of a thread take to arrive; the thread waits for each."""
+    loop = asyncio.get_running_loop()
+    arrived = threading.Semaphore(0)
+    seconds: list[float] = []
+
+    def arrive(called: float) -> None:
+        seconds.append(time.perf_counter() - called)
+        arrived.release()
+
+    def call() -> None:
+        system.pin(context.other_core)
+        for _ in range(TIMED):
+            loop.call_soon_threadsafe(arrive, time.perf_counter())
+            arrived.acquire()
+
+    await loop.run_in_executor(None, call)
+    return seconds
+
+
+@cell("call-soon-threadsafe", "call_soon_threadsafe(f)", unit=CHUNK, timed=time_threadsafe)
 async def call_soon_threadsafe(count: int) -> None:
     soon = asyncio.get_running_loop().call_soon_threadsafe
     for _ in range(count // CHUNK):
@@ -298,41 +362,108 @@ async def timers(count: int) -> None:
 
 @cell("sleepers", "20,000 concurrent sleep(0.001)", unit=20_000)
 async def sleepers(count: int) -> None:
+    gather, sleep = loops.primitives().gather, loops.primitives().sleep
     for _ in range(count // 20_000):
-        await asyncio.gather(*[asyncio.sleep(0.001) for _ in range(20_000)])
+        await gather(*[sleep(0.001) for _ in range(20_000)])
 
 
 @cell("timeout", "async with timeout(30)")
 async def timeout(count: int) -> None:
+    timeout = loops.primitives().timeout
     for _ in range(count):
-        async with asyncio.timeout(30):
+        async with timeout(30):
             pass
 
 
 @cell("wait-for", "wait_for(nop(), 30)")
 async def wait_for(count: int) -> None:
+    wait_for = loops.primitives().wait_for
     for _ in range(count):
-        await asyncio.wait_for(nop(), 30)
+        await wait_for(nop(), 30)
 
 
 # ---- synchronisation ----
 
 
+async def ten(use: Callable[[], Awaitable[object]]) -> None:
+    """Run ten tasks that do the same."""
+    gather = loops.primitives().gather
+    await gather(*[use() for _ in range(10)])
+
+
 @cell("lock", "contended Lock (10 tasks)", unit=100)
 async def lock(count: int) -> None:
-    mutex = asyncio.Lock()
+    aio = loops.primitives()
+    mutex, sleep = aio.Lock(), aio.sleep
 
     async def user() -> None:
         for _ in range(count // 10):
             async with mutex:
-                await asyncio.sleep(0)
+                await sleep(0)
 
-    await asyncio.gather(*[user() for _ in range(10)])
+    await ten(user)
+
+
+@cell("lock-free", "free Lock: async with")
+async def lock_free(count: int) -> None:
+    mutex = loops.primitives().Lock()
+    for _ in range(count):
+        async with mutex:
+            pass
+
+
+@cell("semaphore", "contended Semaphore(3) (10 tasks)", unit=100)
+async def semaphore(count: int) -> None:
+    aio = loops.primitives()
+    places, sleep = aio.Semaphore(3), aio.sleep
+
+    async def user() -> None:
+        for _ in range(count // 10):
+            async with places:
+                await sleep(0)
+
+    await ten(user)
+
+
+@cell("condition", "Condition: wait, be notified (10 tasks)", unit=100)
+async def condition(count: int) -> None:
+    aio = loops.primitives()
+    changed, sleep = aio.Condition(), aio.sleep
+    left = count
+
+    async def user() -> None:
+        nonlocal left
+        for _ in range(count // 10):
+            async with changed:
+                await changed.wait()
+            left -= 1
+
+    async def notifier() -> None:
+        while left:
+            async with changed:
+                changed.notify_all()
+            await sleep(0)
+
+    task = asyncio.create_task(notifier())
+    await ten(user)
+    await task
+
+
+@cell("barrier", "Barrier(10): wait (10 tasks)", unit=100)
+async def barrier(count: int) -> None:
+    meeting = loops.primitives().Barrier(10)
+
+    async def user() -> None:
+        for _ in range(count // 10):
+            await meeting.wait()
+
+    await ten(user)
 
 
 @cell("event", "Event ping-pong, per round trip")
 async def event(count: int) -> None:
-    ping, pong = asyncio.Event(), asyncio.Event()
+    event_type = loops.primitives().Event
+    ping, pong = event_type(), event_type()
 
     async def answer() -> None:
         for _ in range(count):
@@ -350,7 +481,7 @@ async def event(count: int) -> None:
 
 @cell("queue", "Queue(1) put and get, per item")
 async def queue(count: int) -> None:
-    items: asyncio.Queue[int] = asyncio.Queue(1)
+    items: asyncio.Queue[int] = loops.primitives().Queue(1)
 
     async def produce() -> None:
         for i in range(count):
@@ -362,10 +493,31 @@ async def queue(count: int) -> None:
     await task
 
 
+@cell("queue-ready", "Queue with items at hand: put and get, per item", unit=100)
+async def queue_ready(count: int) -> None:
+    items: asyncio.Queue[int] = loops.primitives().Queue()
+    for _ in range(count // 100):
+        for i in range(100):
+            await items.put(i)
+        for _ in range(100):
+            await items.get()
+
+
 # ---- threads and names ----
 
 
-@cell("executor", "run_in_executor(noop)", worker=True)
+async def time_executor(_context: Context) -> list[float]:
+    """How long jobs take, one after the other."""
+    run = asyncio.get_running_loop().run_in_executor
+    seconds: list[float] = []
+    for _ in range(TIMED):
+        begun = time.perf_counter()
+        await run(None, nothing)
+        seconds.append(time.perf_counter() - begun)
+    return seconds
+
+
+@cell("executor", "run_in_executor(noop)", worker=True, timed=time_executor)
 async def executor(count: int) -> None:
     run = asyncio.get_running_loop().run_in_executor
     for _ in range(count):

@@ -10,12 +10,21 @@ for something in vain the figure is `never`.
 * `lateness`: a short timer beside a flood of callbacks, of input, of other timers.
 * `bursts`: memory that a burst leaves behind.
 * `spinning`: what looking for events before blocking costs and brings.
+* `observing`: what the recorder and accounts cost.
 """
 
 from __future__ import annotations
 
 from bench.cells import Cell
-from bench.workloads.neighbours import bursts, lateness, order, shares, spinning, threads
+from bench.workloads.neighbours import (
+    bursts,
+    lateness,
+    observing,
+    order,
+    shares,
+    spinning,
+    threads,
+)
 
 CELLS: list[Cell] = [
     *threads.CELLS,
@@ -24,4 +33,5 @@ CELLS: list[Cell] = [
     *lateness.CELLS,
     *bursts.CELLS,
     *spinning.CELLS,
+    *observing.CELLS,
 ]

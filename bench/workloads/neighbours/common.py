@@ -1,4 +1,4 @@
-"""What the cells of this family share: how they are made, their peers, and work for the loop."""
+"""The common part of this family: making cells, their peers, and work for the loop."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def cell(
         run=on_loop,
         beside=beside,
         more_is_better=more_is_better,
-        typical=True,
+        varies=True,
         rounds=ROUNDS,
         window=WINDOW,
         needs=needs,

@@ -184,7 +184,7 @@ def _answers() -> Cell:
         load=Load(connections=10, size=102400, tls=True),
         value=lambda sample: sample["p50_us"] * 1e-6,
         beside=(Figure("p99_us", "us"), Figure("share", "share")),
-        typical=True,
+        varies=True,
         rounds=ROUNDS,
         window=WINDOW,
         needs=("trustme",),

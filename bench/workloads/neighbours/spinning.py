@@ -1,4 +1,4 @@
-"""What a loop pays and gets for looking again and again before it blocks.
+"""The cost and the gain of looking for events again and again before a loop blocks.
 
 Each cell compares a loop to itself with spinning off. A waiting connection that is answered soon is
 where spinning pays; how much depends on what waking a CPU costs on the machine. The `delay` cells
@@ -12,6 +12,7 @@ import dataclasses
 import time
 
 from bench.cells import Cell, Context, Figure, Load, Sample, Serve, Served, Work
+from bench.loops import NO_SPIN
 from bench.workloads import echo, tls
 from bench.workloads.neighbours.common import (
     PATIENCE,
@@ -44,7 +45,7 @@ def _served(
         quick=quick,
         beside=(_RATE,),
         group=GROUP,
-        spinning=True,
+        variants=(NO_SPIN,),
         rounds=ROUNDS,
         window=WINDOW,
         needs=("trustme",) if load.tls else (),
@@ -107,7 +108,7 @@ def _delay(microseconds: int) -> Cell:
         quick=microseconds in (20, 100),
         beside=(_RATE,),
         group=GROUP,
-        spinning=True,
+        variants=(NO_SPIN,),
         rounds=ROUNDS,
         window=WINDOW,
     )

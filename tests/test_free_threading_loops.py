@@ -5,6 +5,7 @@ use is asked of both.
 """
 
 import asyncio
+import concurrent.futures
 import gc
 import os
 import signal
@@ -501,7 +502,41 @@ fastaio.run(main())
     assert done.stdout.split() == ["3", "RuntimeError"], done.stderr
 
 
-# What any thread may do does not take the loop away from its thread
+# What any thread may do
+
+
+def test_what_is_not_bound_to_a_moment_is_asked_for_in_any_thread(loop_factory):
+    loop = loop_factory()
+    loop.set_task_factory(asyncio.eager_task_factory if sys.version_info >= (3, 12) else None)
+    handle = loop.call_later(GUARD, int)
+    source = concurrent.futures.Future()
+    found = []
+
+    def ask():
+        found.append(handle.when() - loop.time() > GUARD / 2)
+        found.append(loop.get_task_factory())
+        found.append(asyncio.wrap_future(source, loop=loop))
+
+    thread = started(loop)
+    assert error_in_thread(ask) is None
+    source.set_result("set")
+    assert found[:2] == [True, loop.get_task_factory()]
+    assert asyncio.run_coroutine_threadsafe(as_coroutine(found[2]), loop).result(GUARD) == "set"
+    loop.call_soon_threadsafe(handle.cancel)
+    stopped(loop, thread)
+
+
+async def as_coroutine(future):
+    return await future
+
+
+def test_another_thread_kills_a_child(run):
+    async def main():
+        child = await asyncio.create_subprocess_exec("sleep", str(GUARD))
+        error = error_in_thread(child.kill)
+        return error, await child.wait()
+
+    assert run(main) == (None, -signal.SIGKILL)
 
 
 @pytest.mark.fastaio_only

@@ -66,8 +66,12 @@ handle_new(fastaio_state *st, PyObject *loop, PyObject *callback, PyObject *cons
 HandleNotes *
 handle_notes(HandleObject *handle)
 {
-    if (handle->notes == NULL && (handle->notes = PyMem_Calloc(1, sizeof(HandleNotes))) == NULL) {
-        PyErr_NoMemory();
+    if (handle->notes == NULL) {
+        HandleNotes *notes = PyMem_Calloc(1, sizeof(HandleNotes));
+        if (notes == NULL) {
+            PyErr_NoMemory();
+        }
+        shared_store(&handle->notes, notes); /* timer_when() in another thread looks into them */
     }
     return handle->notes;
 }
@@ -446,8 +450,8 @@ PyDoc_STRVAR(timer_when_doc, "when($self, /)\n--\n\n"
 static PyObject *
 timer_when(HandleObject *handle, PyObject *Py_UNUSED(ignored))
 {
-    return handle->notes && handle->notes->when ? Py_NewRef(handle->notes->when)
-                                                : PyFloat_FromDouble(handle->when);
+    HandleNotes *notes = shared_load(&handle->notes);
+    return notes && notes->when ? Py_NewRef(notes->when) : PyFloat_FromDouble(handle->when);
 }
 
 static PyObject *
@@ -710,7 +714,7 @@ static PyType_Spec timer_spec = {
     .slots = timer_slots,
 };
 
-static const char *const free_names[] = {"cancelled", NULL};
+static const char *const free_names[] = {"cancelled", "when", NULL};
 
 static const GuardRules handle_rules = {loop_of_handle, free_names};
 

@@ -132,7 +132,12 @@ assign_task_factory(LoopObject *loop, PyObject *factory)
         PyErr_SetString(PyExc_TypeError, "task factory must be a callable or None");
         return -1;
     }
-    Py_XSETREF(loop->task_factory, factory == Py_None ? NULL : Py_XNewRef(factory));
+    Section section;
+    section_begin(&section, (PyObject *)loop); /* other threads may ask for it */
+    PyObject *old = loop->task_factory;
+    loop->task_factory = factory == Py_None ? NULL : Py_XNewRef(factory);
+    section_end(&section);
+    Py_XDECREF(old);
     return 0;
 }
 
@@ -151,7 +156,11 @@ loop_set_task_factory(LoopObject *loop, PyObject *args, PyObject *kwargs)
 static PyObject *
 loop_get_task_factory(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    return Py_NewRef(loop->task_factory ? loop->task_factory : Py_None);
+    Section section;
+    section_begin(&section, (PyObject *)loop);
+    PyObject *factory = Py_NewRef(loop->task_factory ? loop->task_factory : Py_None);
+    section_end(&section);
+    return factory;
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
@@ -228,10 +237,20 @@ loop_write_to_self(LoopObject *loop, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* A signal to a child comes after the output that was written before. Any thread may send one: while another
+   thread has the loop, that one sends the output soon. */
 static PyObject *
 loop_flush_transports(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    if (loop_flush_now(loop) < 0) {
+    int result = 0;
+    if (claim_is_mine(&loop->claim)) {
+        result = loop_flush_now(loop);
+    }
+    else if (claim_as_guest(&loop->claim)) {
+        result = loop_flush_now(loop);
+        claim_end_as_guest(&loop->claim);
+    }
+    if (result < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -773,9 +792,9 @@ loop_of_loop(PyObject *self)
 /* What any thread may call. */
 static const char *const free_names[] = {
     "_account", "_account_clear", "_account_rows", "_accounted", "_claim", "_closed", "_count",
-    "_debug", "_thread_id", "_unclaim", "_watch_stalls", "_write_to_self", "add_reader",
-    "add_writer", "backend", "call_soon_threadsafe", "get_debug", "is_closed", "is_running", "stop",
-    "slow_callback_duration", "time", NULL,
+    "_debug", "_flush_transports", "_thread_id", "_unclaim", "_watch_stalls", "_write_to_self",
+    "add_reader", "add_writer", "backend", "call_soon_threadsafe", "create_future", "get_debug",
+    "get_task_factory", "is_closed", "is_running", "stop", "slow_callback_duration", "time", NULL,
 };
 
 static const GuardRules loop_rules = {loop_of_loop, free_names};

@@ -227,7 +227,7 @@ state_of_dying(PyTypeObject *type)
 }
 
 /* Lock the rare tables of the state, which threads may change at the same time without a GIL: the list of tasks
-   up to 3.13, `fork_listeners`, `keeper`, `recorder`, `signal_pipes`. Between the two calls there is no call into
+   up to 3.13, `fork_listeners`, `keeper`, `recorder`, `signal_pipes`, the search for OpenSSL. Between the two calls there is no call into
    Python, and no reference is dropped. With a GIL both are nothing. */
 #ifdef Py_GIL_DISABLED
 #define state_lock(st) PyMutex_Lock(&(st)->lock)
@@ -238,6 +238,9 @@ state_locks_after_fork(fastaio_state *st)
 {
     st->lock = (PyMutex){0};
     st->prepare_lock = (PyMutex){0};
+    if (st->preparing_thread != PyThread_get_thread_ident()) {
+        st->preparing_thread = 0;
+    }
 }
 #else
 #define state_lock(st) ((void)(st))

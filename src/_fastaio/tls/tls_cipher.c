@@ -638,8 +638,9 @@ bind_cipher(TlsObject *self)
     if (rc == 0 && self->cipher.exact) {
         direct = wants_openssl(self, inner);
         if (direct > 0) {
-            direct = openssl_handles(&tls->openssl, inner, self->cipher.incoming,
-                                     self->cipher.outgoing, &self->cipher.handles);
+            direct = openssl_handles(&tls->openssl, self->loop->st, inner,
+                                     self->cipher.incoming, self->cipher.outgoing,
+                                     &self->cipher.handles);
         }
     }
     if (rc < 0 || direct < 0) {

@@ -97,11 +97,11 @@ done:
 
 /* Load the library for all threads, once. Return 0, or -1 with an exception; then it is not tried again. */
 static int
-search(OpenSSL *lib)
+search(OpenSSL *lib, fastaio_state *st)
 {
     OpenSSL found = {0};
     int rc = load(&found);
-    mutex_lock(&lib->lock);
+    state_lock(st);
     if (!atomic_load(&lib->searched)) {
         lib->library = found.library;
         found.library = NULL;
@@ -110,7 +110,7 @@ search(OpenSSL *lib)
         }
         atomic_store(&lib->searched, true);
     }
-    mutex_unlock(&lib->lock);
+    state_unlock(st);
     openssl_unload(&found); /* another thread was first */
     return rc < 0 ? -1 : 0;
 }
@@ -202,10 +202,10 @@ find_ssl(OpenSSL *lib, PyObject *sslobj, SslHandles handles)
 }
 
 int
-openssl_handles(OpenSSL *lib, PyObject *sslobj, PyObject *incoming, PyObject *outgoing,
-                SslHandles *handles)
+openssl_handles(OpenSSL *lib, fastaio_state *st, PyObject *sslobj, PyObject *incoming,
+                PyObject *outgoing, SslHandles *handles)
 {
-    if (!atomic_load(&lib->searched) && search(lib) < 0) {
+    if (!atomic_load(&lib->searched) && search(lib, st) < 0) {
         return -1;
     }
     Py_ssize_t offset = atomic_load_explicit(&lib->ssl_offset, memory_order_relaxed);

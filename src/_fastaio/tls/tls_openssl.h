@@ -8,7 +8,7 @@
 #ifndef FASTAIO_TLS_OPENSSL_H
 #define FASTAIO_TLS_OPENSSL_H
 
-#include "base/mutex.h"
+#include "base/state.h"
 
 #include <stdatomic.h>
 
@@ -22,8 +22,8 @@ enum {
 
 typedef struct {
     void *library;         /* of dlopen(); NULL: not loaded */
-    atomic_bool searched;  /* the library was searched for: the fields but `ssl_offset` stay as they are */
-    Mutex lock;            /* held while they are set */
+    atomic_bool searched;  /* the library was searched for: the fields but `ssl_offset` stay as they are. Set under
+                              state_lock() */
     _Atomic Py_ssize_t ssl_offset; /* of the SSL * in an _SSLSocket; 0: not proved yet, -1: not found */
     int (*SSL_read_ex)(void *ssl, void *buffer, size_t size, size_t *count);
     int (*SSL_write_ex)(void *ssl, const void *buffer, size_t size, size_t *count);
@@ -55,8 +55,8 @@ typedef struct {
 /* Store the pointers behind ssl.SSLObject._sslobj and its two ssl.MemoryBIOs, which must be of
    exactly these types. Return 1, 0 if they cannot be had, or -1 with an exception. The pointers
    live as long as the objects. */
-int openssl_handles(OpenSSL *lib, PyObject *sslobj, PyObject *incoming, PyObject *outgoing,
-                    SslHandles *handles);
+int openssl_handles(OpenSSL *lib, fastaio_state *st, PyObject *sslobj, PyObject *incoming,
+                    PyObject *outgoing, SslHandles *handles);
 /* Give the library back. The functions are not to be called any more. */
 void openssl_unload(OpenSSL *lib);
 

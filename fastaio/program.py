@@ -17,7 +17,7 @@ from importlib.machinery import (
     SourceFileLoader,
     SourcelessFileLoader,
 )
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
 __all__ = ("run",)
@@ -29,6 +29,29 @@ def run(command: list[str]) -> None:
     ``command`` is ``["-m", name, *arguments]``, ``["-c", code, *arguments]``,
     ``["-", *arguments]``, ``[path, *arguments]`` or ``[]``.
     """
+    try:
+        _run(command)
+    except BaseException as error:
+        _show_from_program_on(error)
+        raise
+
+
+def _show_from_program_on(error: BaseException) -> None:
+    """Have the traceback that is about to be printed begin with the program's own frames."""
+    hook, shown = getattr(sys, "excepthook", None), error.__traceback__
+    while shown is not None and shown.tb_frame.f_globals is globals():
+        shown = shown.tb_next
+
+    def show(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+        sys.excepthook = hook
+        sys.last_traceback = error.__traceback__ = shown
+        hook(kind, error, shown)
+
+    if hook is not None:
+        sys.excepthook = show
+
+
+def _run(command: list[str]) -> None:
     kind, *rest = command or [""]
     if kind == "-m":
         sys.argv = rest

@@ -124,6 +124,46 @@ def test_what_cannot_run_is_told_as_python_tells_it(folder, words):
     assert ours.stderr == f"python -m fastaio: {sentence}"
 
 
+#: Fails in a function, in an exception's handler.
+FAILS = """
+def fail():
+    try:
+        {}["missing"]
+    except KeyError:
+        raise ValueError("told")
+
+fail()
+"""
+
+#: The program has a hook of its own.
+HOOKED = """
+import sys
+
+def hook(kind, error, traceback):
+    same = traceback is error.__traceback__ is sys.last_traceback
+    print(kind.__name__, error, traceback.tb_frame.f_code.co_name, same, sys.excepthook is hook)
+
+sys.excepthook = hook
+1 / 0
+"""
+
+
+@pytest.mark.parametrize(
+    "source", [FAILS, HOOKED, "raise KeyboardInterrupt", "raise SystemExit('bye')", "1 +", "\0"]
+)
+@pytest.mark.parametrize("form", ["script", "-c", "-"])
+def test_an_error_is_shown_as_python_shows_it(folder, form, source):
+    (folder / "fails.py").write_text(source)
+    if form == "-c" and "\0" in source:
+        source = "import fails"
+    words = {"script": ["fails.py"], "-c": ["-c", source], "-": ["-"]}[form]
+    say = source if form == "-" else None
+    plain = python(folder, *words, say=say, fastaio=False)
+    ours = python(folder, *words, say=say)
+    shown = (ours.returncode, ours.stdout, ours.stderr)
+    assert shown == (plain.returncode, plain.stdout, plain.stderr)
+
+
 #: Its thread and its exit function outlive its last line, and look for the class in __main__.
 OUTLIVES = """
 import atexit, pickle, threading

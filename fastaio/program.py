@@ -7,6 +7,7 @@ outlive its last line find their names in there.
 from __future__ import annotations
 
 import importlib.util
+import linecache
 import os
 import pkgutil
 import runpy
@@ -38,7 +39,9 @@ def run(command: list[str]) -> None:
 
 def _show_from_program_on(error: BaseException) -> None:
     """Have the traceback that is about to be printed begin with the program's own frames."""
-    hook, shown = getattr(sys, "excepthook", None), error.__traceback__
+    if not hasattr(sys, "excepthook"):
+        return
+    hook, shown = sys.excepthook, error.__traceback__
     while shown is not None and shown.tb_frame.f_globals is globals():
         shown = shown.tb_next
 
@@ -47,8 +50,7 @@ def _show_from_program_on(error: BaseException) -> None:
         sys.last_traceback = error.__traceback__ = shown
         hook(kind, error, shown)
 
-    if hook is not None:
-        sys.excepthook = show
+    sys.excepthook = show
 
 
 def _run(command: list[str]) -> None:
@@ -58,7 +60,9 @@ def _run(command: list[str]) -> None:
         _run_module(rest[0])
     elif kind == "-c":
         sys.argv = ["-c", *rest[1:]]
-        _execute(_compile(rest[0], "<string>"))
+        code = _compile(rest[0], "<string>")
+        _show_lines(code, rest[0])
+        _execute(code)
     elif kind == "" or (kind == "-" and sys.stdin.isatty()):
         _prompt()
     elif kind == "-":
@@ -132,6 +136,15 @@ def _run_path(name: str) -> None:
 def _fail(problem: str, status: int) -> NoReturn:
     print(f"python -m fastaio: {problem}", file=sys.stderr)
     sys.exit(status)
+
+
+def _show_lines(code: CodeType, source: str) -> None:
+    """Have tracebacks show the lines of ``-c``, as they do from 3.13 on."""
+    register = getattr(linecache, "_register_code", None)
+    if register is not None:  # the first releases find them by the name
+        register(
+            code if hasattr(linecache, "_getline_from_code") else "<string>", source, "<string>"
+        )
 
 
 def _compile(source: str | bytes, name: str) -> CodeType:

@@ -12,7 +12,7 @@ import pytest
 from . import primutil
 from .ioutil import turns
 from .primutil import Boom, forever, later, settle
-from .support import GUARD, PYTHON_312, PYTHON_313
+from .support import GUARD, PYTHON_312, PYTHON_313, run_python
 
 var = contextvars.ContextVar("var", default=0)
 
@@ -211,6 +211,26 @@ def test_a_coroutine_that_is_never_awaited(name):
     for aio in (primutil.ASYNCIO, primutil.FASTAIO):
         with pytest.warns(RuntimeWarning, match=r"coroutine '.*' was never awaited"):
             COROUTINES[name](aio)
+
+
+#: Leaves a coroutine to the last moments of the interpreter.
+NEVER_AWAITED = """
+import asyncio, builtins, sys, fastaio
+
+class Keeper:
+    pass
+
+keeper = builtins.keeper = sys.modules["keeper"] = Keeper()
+keeper.itself, keeper.coro = keeper, {}.sleep(1)
+"""
+
+
+def test_a_coroutine_that_is_never_awaited_until_the_interpreter_ends():
+    asyncios, ours = (
+        run_python(NEVER_AWAITED.format(name)).stderr for name in ("asyncio", "fastaio")
+    )
+    assert "coroutine 'sleep' was never awaited" in asyncios
+    assert ours == asyncios
 
 
 @pytest.mark.parametrize(

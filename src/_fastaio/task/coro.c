@@ -37,7 +37,8 @@ warn_never_awaited(PyObject *self)
     PyObject *module = PyImport_ImportModule("warnings");
     PyObject *warn = module ? PyObject_GetAttrString(module, "_warn_unawaited_coroutine") : NULL;
     Py_XDECREF(module);
-    if (warn == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+    if (warn == NULL && (PyErr_ExceptionMatches(PyExc_AttributeError)
+                         || PyErr_ExceptionMatches(PyExc_ImportError))) { /* the interpreter ends */
         PyErr_Clear();
         PyObject *name = qualified_name(coro);
         int result = name ? PyErr_WarnFormat(PyExc_RuntimeWarning, 1,

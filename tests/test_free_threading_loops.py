@@ -522,6 +522,9 @@ def test_what_is_not_bound_to_a_moment_is_asked_for_in_any_thread(loop_factory):
     source.set_result("set")
     assert found[:2] == [True, loop.get_task_factory()]
     assert asyncio.run_coroutine_threadsafe(as_coroutine(found[2]), loop).result(GUARD) == "set"
+    assert error_in_thread(lambda: found.append(isinstance(handle, dict))) is None
+    assert error_in_thread(lambda: found.append(handle.cancelled())) is None
+    assert found[3:] == [False, False]
     loop.call_soon_threadsafe(handle.cancel)
     stopped(loop, thread)
 

@@ -357,7 +357,7 @@ handle_cancel(HandleObject *handle)
     if (handle->cancelled || handle->loop == NULL) {
         return 0;
     }
-    handle->cancelled = true;
+    relaxed_store(&handle->cancelled, true);
     /* Only the loops of this module make these handles. */
     LoopObject *loop = (LoopObject *)handle->loop;
     /* This comes before any code runs: the timers count their cancelled ones. */
@@ -387,7 +387,7 @@ handle_cancelled(HandleObject *handle, PyObject *Py_UNUSED(ignored))
     Py_BEGIN_CRITICAL_SECTION(handle);
     result = handle->guarded ? handle_wait(handle) : 0;
     if (result == 0) {
-        result = handle->cancelled;
+        result = relaxed_load(&handle->cancelled);
     }
     Py_END_CRITICAL_SECTION();
     return result < 0 ? NULL : PyBool_FromLong(result);
@@ -714,7 +714,7 @@ static PyType_Spec timer_spec = {
     .slots = timer_slots,
 };
 
-static const char *const free_names[] = {"cancelled", "when", NULL};
+static const char *const free_names[] = {"__class__", "cancelled", "when", NULL};
 
 static const GuardRules handle_rules = {loop_of_handle, free_names};
 

@@ -36,12 +36,13 @@ typedef struct {
             RunEnd *run_end;      /* valid while there is a runner; NULL: nobody waits */
         };
     };
+    /* Each is a byte of its own: any thread reads some of them, while another one writes others. */
     uint8_t arg_count; /* in `args` */
-    bool packed : 1;
-    bool cancelled : 1;
-    bool is_timer : 1;
-    bool scheduled : 1; /* the loop's Timers have it */
-    bool guarded : 1;   /* cancel() and cancelled() in another thread wait for the end of the call */
+    bool packed;
+    bool cancelled; /* any thread may read it: relaxed_load() */
+    bool is_timer;
+    bool scheduled; /* the loop's Timers have it */
+    bool guarded;   /* cancel() and cancelled() in another thread wait for the end of the call */
 } HandleObject;
 
 /* Let the garbage collector see a handle; harmless when repeated. */

@@ -179,12 +179,12 @@ typedef struct fastaio_state {
     uint64_t own_task_numbers; /* the last number, if asyncio's is not found */
 
     unsigned fork_count;               /* os.fork() calls between the module's loading and this process */
-    unsigned fork_calls;               /* the same, with the os.fork() calls of this process */
+    unsigned fork_calls;               /* the same, with the os.fork() calls of this process: relaxed_load() */
     struct LoopObject *fork_listeners; /* fork.c: the loops whose pollers are told of a fork */
     struct Keeper *keeper;             /* keeper.h: sends output while a callback blocks */
     struct Recorder *recorder;         /* recorder.h: notices callbacks that block a loop */
     struct SignalPipe *signal_pipes;   /* signal_pipe.c: the open ones */
-    bool wakeup_slot_proved;           /* signal_pipe.c: wakeup_slot_read() has proved right */
+    bool wakeup_slot_proved;           /* signal_pipe.c: wakeup_slot_read() has proved right; relaxed_load() */
 
     Pool handle_pool; /* of Handles and TimerHandles */
     Pool await_pool;

@@ -33,7 +33,7 @@ typedef struct {
     Waiter *waiters;     /* the last comes first; while there are any, `items` is empty */
     unsigned unserved;   /* items that no idle thread was woken for: each is a false acquire() */
     unsigned fork_count; /* st->fork_count when the queue was made or used last */
-    bool is_ending;      /* a None has been put */
+    bool is_ending;      /* a None has been put; without the lock: relaxed_load() */
 } JobQueue;
 
 static inline bool
@@ -82,7 +82,9 @@ add(JobQueue *queue, PyObject *item)
 {
     queue_lock(queue);
     int woken = add_locked(queue, item);
-    queue->is_ending = queue->is_ending || (woken >= 0 && item == Py_None);
+    if (woken >= 0 && item == Py_None) {
+        relaxed_store(&queue->is_ending, true);
+    }
     mutex_unlock(&queue->lock);
     return woken;
 }
@@ -138,7 +140,7 @@ queue_submit(JobQueue *queue, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     LoopObject *loop = (LoopObject *)args[0];
-    if (queue->is_ending || is_inherited(queue)
+    if (relaxed_load(&queue->is_ending) || is_inherited(queue)
         || !Py_IS_TYPE(args[1], st->FutureType)
         || (loop_overrides(loop) & OVERRIDE_CALL_SOON_THREADSAFE)) {
         Py_RETURN_NONE;
@@ -265,7 +267,10 @@ static PyObject *
 queue_cancel_jobs(JobQueue *queue, PyObject *Py_UNUSED(ignored))
 {
     PyObject *item;
-    for (Py_ssize_t left = Py_SIZE(queue->items); left > 0; left--) {
+    queue_lock(queue);
+    Py_ssize_t left = Py_SIZE(queue->items);
+    mutex_unlock(&queue->lock);
+    for (; left > 0; left--) {
         int done = take_job(queue, &item);
         if (done == 0) {
             break;

@@ -66,7 +66,7 @@ before_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
     fastaio_state *st = state_of_module(module);
     Keeper *keeper = st->keeper;
     state_lock(st);
-    st->fork_calls++;
+    relaxed_add(&st->fork_calls, 1);
     state_unlock(st);
     int result = flush_before_fork(keeper);
     keeper_before_fork(keeper);

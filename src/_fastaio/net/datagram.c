@@ -42,7 +42,7 @@ datagram_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     DatagramObject *self = (DatagramObject *)transport_new(type, args, kwargs);
     if (self != NULL) {
         self->fork_count = self->core.st->fork_count;
-        self->fork_calls = self->core.st->fork_calls;
+        self->fork_calls = relaxed_load(&self->core.st->fork_calls);
         self->batch.size = 1;
         self->batch.turn = UINT64_MAX; /* no turn */
     }

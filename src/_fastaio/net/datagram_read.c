@@ -170,7 +170,7 @@ static bool
 may_batch(DatagramObject *self, fastaio_state *st, LoopObject *loop)
 {
     if (!self->own_socket || self->has_peer || self->family == AF_UNIX ||
-        self->fork_calls != st->fork_calls || loop_batch_buffer(loop) == NULL) {
+        self->fork_calls != relaxed_load(&st->fork_calls) || loop_batch_buffer(loop) == NULL) {
         return false;
     }
     if (self->batch.items == NULL) {

@@ -151,7 +151,7 @@ wait_yields(Op *op, PyObject *sent_value, PyObject **value, PyObject **result)
     }
     if (op->awaits_native) {
         FutureCore *core = &((FutureObject *)op->awaited)->core;
-        if (core->loop != NULL && future_is_pending(core)) {
+        if (future_is_initialized(core) && future_is_pending(core)) {
             core->blocking = true;
             *result = Py_NewRef(op->awaited);
             return true;

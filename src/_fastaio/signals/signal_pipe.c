@@ -79,7 +79,7 @@ take_number_away(SignalPipeObject *self)
     if (!self->lent) {
         return true;
     }
-    if (!self->st->wakeup_slot_proved || !wakeup_slot_read(&slot) || slot.fd == self->writer) {
+    if (!relaxed_load(&self->st->wakeup_slot_proved) || !wakeup_slot_read(&slot) || slot.fd == self->writer) {
         int previous = exchange_fd_anywhere(-1, true);
         if (previous == -2) {
             return false;
@@ -106,7 +106,7 @@ pipe_claim(PyObject *op, PyObject *Py_UNUSED(ignored))
         Py_RETURN_FALSE;
     }
     bool readable = wakeup_slot_read(&before);
-    if (st->wakeup_slot_proved && before.fd != -1 && before.fd != self->writer) {
+    if (relaxed_load(&st->wakeup_slot_proved) && before.fd != -1 && before.fd != self->writer) {
         Py_RETURN_FALSE;
     }
     bool was_lent = self->lent;
@@ -121,11 +121,11 @@ pipe_claim(PyObject *op, PyObject *Py_UNUSED(ignored))
         Py_RETURN_FALSE;
     }
     if (readable && wakeup_slot_read(&after)) {
-        st->wakeup_slot_proved =
-            before.fd == previous && after.fd == self->writer && !after.warns;
+        relaxed_store(&st->wakeup_slot_proved,
+                      before.fd == previous && after.fd == self->writer && !after.warns);
     }
     if (previous != -1 && previous != self->writer) {
-        exchange_fd_anywhere(previous, st->wakeup_slot_proved ? before.warns : true);
+        exchange_fd_anywhere(previous, relaxed_load(&st->wakeup_slot_proved) ? before.warns : true);
         self->lent = false;
         Py_RETURN_FALSE;
     }

@@ -198,7 +198,7 @@ core_add_done_callback(FutureCore *core, PyObject *const *args, Py_ssize_t count
 {
     Py_ssize_t keyword_count = keywords ? PyTuple_GET_SIZE(keywords) : 0;
     PyObject *context = Py_None;
-    if (core->loop == NULL) {
+    if (!future_is_initialized(core)) {
         PyErr_SetString(PyExc_RuntimeError, "uninitialized Future object");
         return NULL;
     }

@@ -9,7 +9,7 @@
 static int
 ensure_has_outcome(FutureCore *core)
 {
-    if (core->loop == NULL) {
+    if (!future_is_initialized(core)) {
         fastaio_state *st = state_of_type(Py_TYPE(future_object(core)));
         if (st != NULL) {
             PyErr_SetString(st->InvalidStateError, "Future object is not initialized.");
@@ -59,7 +59,7 @@ const char core_doc_done[] =
 PyObject *
 core_done(FutureCore *core)
 {
-    return PyBool_FromLong(core->loop != NULL && !future_is_pending(core));
+    return PyBool_FromLong(future_is_initialized(core) && !future_is_pending(core));
 }
 
 const char core_doc_cancelled[] = "cancelled($self, /)\n--\n\nReturn True if the future was cancelled.";
@@ -85,7 +85,7 @@ const char core_doc__make_cancelled_error[] =
 PyObject *
 core__make_cancelled_error(FutureCore *core)
 {
-    if (core->st != NULL) {
+    if (future_is_initialized(core)) {
         return future_make_cancelled_error(core);
     }
     fastaio_state *st = state_of_type(Py_TYPE(future_object(core)));
@@ -156,7 +156,7 @@ core_get__source_traceback(FutureCore *core)
 PyObject *
 core_get__asyncio_future_blocking(FutureCore *core)
 {
-    return PyBool_FromLong(core->loop != NULL && shared_load(&core->blocking));
+    return PyBool_FromLong(future_is_initialized(core) && shared_load(&core->blocking));
 }
 
 int
@@ -176,7 +176,7 @@ core_set__asyncio_future_blocking(FutureCore *core, PyObject *value)
 PyObject *
 core_get__log_traceback(FutureCore *core)
 {
-    return PyBool_FromLong(core->loop != NULL && relaxed_load(&core->log_traceback));
+    return PyBool_FromLong(future_is_initialized(core) && relaxed_load(&core->log_traceback));
 }
 
 int

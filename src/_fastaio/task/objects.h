@@ -88,11 +88,18 @@ future_is_exact(fastaio_state *st, PyObject *obj)
            || Py_IS_TYPE(obj, st->GatheringFutureType);
 }
 
+/* Return true once __init__ has run. */
+static inline bool
+future_is_initialized(const FutureCore *core)
+{
+    return shared_load(&core->loop) != NULL;
+}
+
 /* Return 0, or -1 with RuntimeError before __init__ has run. */
 static inline int
 future_ensure_initialized(const FutureCore *core)
 {
-    if (shared_load(&core->loop) == NULL) {
+    if (!future_is_initialized(core)) {
         PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
         return -1;
     }

@@ -68,7 +68,7 @@ task_wakeup_method(PyObject *self, PyObject *future)
     TaskObject *task = (TaskObject *)self;
     FutureCore *core = future_core(task->core.st, future);
     PyObject *result = NULL, *exc = NULL;
-    if (core != NULL && core->loop != NULL && future_has_failed(core)) {
+    if (core != NULL && future_is_initialized(core) && future_has_failed(core)) {
         exc = future_get_exception(core);
     }
     else {
@@ -347,7 +347,7 @@ end_in_loop(TaskObject *task, bool cancelled)
     if (loop->kept_tasks != NULL && PySet_Discard(loop->kept_tasks, (PyObject *)task) < 0) {
         PyErr_WriteUnraisable((PyObject *)task);
     }
-    if (GROUP_UNCANCELS && relaxed_load(&loop->watchdog.debug) && task->cancels_requested > 0
+    if (GROUP_UNCANCELS && relaxed_load(&loop->watchdog.debug) && shared_load(&task->cancels_requested) > 0
         && !cancelled) {
         tell_swallowed_cancellation(task);
     }

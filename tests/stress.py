@@ -4,7 +4,8 @@
 
 Each thread runs a loop, closes it after a while and makes a new one. On each loop actors use the
 loops of the others: coroutines by run_coroutine_threadsafe(), callbacks by call_soon_threadsafe(),
-some of them cancelled again, futures that others watch, sockets that go from loop to loop, jobs of
+some of them cancelled again, futures that others watch, sockets that go from loop to loop, servers,
+TLS connections, groups of tasks that others cancel and look at, objects that others drop, jobs of
 executors, and loops that close meanwhile. Nothing may be lost. Prints the counts; the exit status
 is 1 if something was lost. A Python without a GIL finds more; with one, all has to hold, too.
 """
@@ -17,8 +18,13 @@ import collections
 import concurrent.futures
 import contextlib
 import faulthandler
+import functools
+import gc
+import io
+import os
 import random
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -31,6 +37,57 @@ PATIENCE = 60.0
 
 class Lost(Exception):
     """Something was handed over and did not arrive."""
+
+
+@functools.cache
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext] | None:
+    """(client's, server's): the contexts that all loops share; None without trustme."""
+    try:
+        import trustme
+    except ImportError:
+        return None
+    authority = trustme.CA()
+    client, server = (
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+    )
+    authority.configure_trust(client)
+    authority.issue_cert("stress.example.org").configure_cert(server)
+    return client, server
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send back what comes, up to the end."""
+    try:
+        while data := await reader.read(70_000):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass  # the other loop has ended
+    finally:
+        writer.close()
+
+
+def look_at(task: asyncio.Task[object] | None) -> None:
+    """Ask a task for all that it tells. Its loop may be running in another thread.
+
+    Not for its call graph: asyncio's functions read the coroutine's frames while they run.
+    """
+    if task is None:
+        return
+    names = (
+        "__repr__", "get_stack", "get_name", "get_coro", "get_context", "get_loop", "done",
+        "cancelled", "cancelling", "__sizeof__",
+    )  # fmt: skip
+    attributes = ("_state", "_fut_waiter", "_callbacks", "_must_cancel", "_num_cancels_requested")
+    looks = [
+        *(getattr(task, name) for name in names),
+        *(functools.partial(getattr, task, name) for name in attributes),
+        functools.partial(task.print_stack, file=io.StringIO()),
+    ]
+    for look in looks:
+        with contextlib.suppress(RuntimeError):
+            look()
 
 
 class Crew:
@@ -107,7 +164,8 @@ class Actors:
         self.crew.enter(self.number, loop)
         actors = (
             self.ask, self.call, self.watch, self.sockets, self.relay,
-            self.jobs, self.look, self.late, self.churn,
+            self.jobs, self.look, self.late, self.churn, self.serve, self.tls,
+            self.group, self.primitives, self.drop, self.files, self.datagrams,
         )  # fmt: skip
         tasks = [asyncio.create_task(self.repeat(actor)) for actor in actors]
         await asyncio.sleep(self.rng.uniform(0.2, 1.5))
@@ -187,9 +245,10 @@ class Actors:
                 raise Lost(f"callbacks ran as {ran}")
 
     async def watch(self) -> None:
-        """Threads look at a future of this loop, and one completes it."""
+        """A thread looks at a future and a timer of this loop, which completes and cancels them."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
+        timer = loop.call_later(PATIENCE, int)
         told = concurrent.futures.Future()
 
         def onlooker() -> None:
@@ -198,6 +257,10 @@ class Actors:
                     future.add_done_callback(noted.append)
                     future.remove_done_callback(noted.append)
                     repr(future)
+                    repr(timer)
+                    assert timer.cancelled() in (False, True)
+                    assert timer.when() > 0
+                    assert isinstance(timer, asyncio.TimerHandle)
                 time.sleep(0.0002)  # the threads are many, the CPUs may be few
             future.add_done_callback(lambda _: told.set_result(None))
 
@@ -205,6 +268,7 @@ class Actors:
         thread = threading.Thread(target=onlooker)
         thread.start()
         await asyncio.sleep(0.001)
+        timer.cancel()
         loop.call_soon_threadsafe(future.set_result, 7)
         if await future != 7:
             raise Lost("the result is another one's")
@@ -320,8 +384,9 @@ class Actors:
             if loop is None:
                 return await asyncio.sleep(0.001)
             for task in asyncio.all_tasks(loop):
-                repr(task)
-                task.done()
+                look_at(task)
+            with contextlib.suppress(RuntimeError):  # a loop in another thread may refuse
+                look_at(asyncio.current_task(loop))
             loop.metrics()
             repr(loop)
             loop.is_running()
@@ -344,6 +409,248 @@ class Actors:
         if total != 190:
             raise Lost("items of a queue were lost")
 
+    async def serve(self) -> None:
+        """A server of this loop; the client's loop is another one."""
+
+        async def ask(address: tuple[str, int], data: bytes) -> bytes:
+            reader, writer = await asyncio.open_connection(*address)
+            try:
+                writer.write(data)
+                return await reader.readexactly(len(data))
+            finally:
+                writer.close()
+
+        with self.crew.another(self.rng, self.number) as loop:
+            if loop is None:
+                return await asyncio.sleep(0.001)
+            server = await asyncio.start_server(echo, "127.0.0.1", 0)
+            async with server:
+                data = self.rng.randbytes(self.rng.randrange(1, 5000))
+                coroutine = ask(server.sockets[0].getsockname(), data)
+                try:
+                    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+                except RuntimeError:
+                    coroutine.close()
+                    return None
+                if await self.arrives(future, loop) and future.result() != data:
+                    raise Lost("a server's echo is wrong")
+
+    async def tls(self) -> None:
+        """A TLS connection between this loop and another one, whose contexts all loops share."""
+        contexts = tls_contexts()
+
+        async def accept(sock: socket.socket) -> None:
+            loop = asyncio.get_running_loop()
+            reader = asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, sock, ssl=contexts[1]
+            )
+            await echo(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+        ours, theirs = socket.socketpair()
+        with self.crew.another(self.rng, self.number) as loop:
+            if loop is None or contexts is None:
+                ours.close()
+                theirs.close()
+                return await asyncio.sleep(0.001)
+            coroutine = accept(theirs)
+            try:
+                future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+            except RuntimeError:
+                coroutine.close()
+                ours.close()
+                theirs.close()
+                return None
+            exchange = asyncio.ensure_future(self.exchange(ours, contexts[0]))
+            end = time.monotonic() + PATIENCE
+            while not (await asyncio.wait([exchange], timeout=0.05))[0]:
+                if loop.is_closed():
+                    exchange.cancel()
+                elif time.monotonic() > end:
+                    raise Lost("an echo over TLS did not come")
+            arrived = await self.arrives(future, loop)  # a task that nobody keeps may be collected
+            try:
+                exchange.result()
+            except (OSError, EOFError, asyncio.CancelledError):
+                if arrived:  # else the other loop has ended meanwhile
+                    raise Lost("an echo over TLS did not come") from None
+            finally:
+                ours.close()
+                if future.cancelled():
+                    theirs.close()
+
+    async def exchange(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        """Send data over TLS, and read the echoes."""
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=context, server_hostname="stress.example.org"
+        )
+        try:
+            for _ in range(3):
+                data = self.rng.randbytes(self.rng.choice((10, 1000, 60_000)))
+                writer.write(data)
+                if await reader.readexactly(len(data)) != data:
+                    raise Lost("an echo over TLS is wrong")
+                writer.get_extra_info("ssl_object").cipher()
+        finally:
+            writer.transport.abort()
+
+    async def group(self) -> None:
+        """A group of tasks. Another thread looks at it, and cancels it from outside."""
+        loop = asyncio.get_running_loop()
+        tasks: list[asyncio.Task[None]] = []
+        begun: list[int] = []
+        ended: list[int] = []
+
+        async def member(number: int) -> None:
+            begun.append(number)
+            try:
+                while True:
+                    await asyncio.sleep(number % 2 * 0.0001)
+            finally:
+                ended.append(number)
+
+        async def grouped() -> None:
+            async with asyncio.timeout(PATIENCE), fastaio.TaskGroup() as group:
+                tasks.extend(group.create_task(member(i)) for i in range(6))
+                tasks.append(asyncio.current_task())
+
+        def outsider() -> None:
+            for task in tasks:
+                look_at(task)
+            repr(tasks)
+            if direct:
+                tasks[0].cancel("by another thread")
+            loop.call_soon_threadsafe(whole.cancel)
+            while not whole.done():
+                look_at(whole)
+                time.sleep(0.0005)
+            tasks.clear()
+
+        direct = self.rng.random() < 0.5
+        whole = asyncio.create_task(grouped())
+        while len(begun) < 6:
+            await asyncio.sleep(0)
+        outside = loop.run_in_executor(None, outsider)
+        try:
+            await whole
+        except asyncio.CancelledError:
+            pass
+        else:
+            raise Lost("a group was not cancelled")
+        await outside
+        if sorted(ended) != [*range(6)]:
+            raise Lost(f"of a group only these have ended: {ended}")
+
+    async def primitives(self) -> None:
+        """Every primitive, used by tasks of this loop alone."""
+        lock, semaphore, event = fastaio.Lock(), fastaio.Semaphore(2), fastaio.Event()
+        condition, barrier, passed = fastaio.Condition(), fastaio.Barrier(4), []
+
+        async def use(number: int) -> int:
+            await barrier.wait()
+            async with lock, semaphore:
+                await fastaio.sleep(0)
+            async with condition:
+                passed.append(number)
+                condition.notify_all()
+                await condition.wait_for(lambda: len(passed) >= 4)
+            event.set()
+            with contextlib.suppress(TimeoutError):
+                async with fastaio.timeout(0):
+                    await fastaio.sleep(PATIENCE)
+            return await fastaio.wait_for(fastaio.shield(fastaio.sleep(0, number)), PATIENCE)
+
+        async with fastaio.timeout(PATIENCE), fastaio.TaskGroup() as group:
+            users = [group.create_task(use(i)) for i in range(4)]
+            await event.wait()
+            total = sum([await each for each in fastaio.as_completed(users)])
+        if total != 6 or sorted(passed) != [0, 1, 2, 3]:
+            raise Lost(f"primitives: {total}, {passed}")
+
+    async def drop(self) -> None:
+        """Another thread drops the last references to what this loop has made."""
+        loop = asyncio.get_running_loop()
+
+        async def fail() -> None:
+            raise ValueError("nobody asks for it")
+
+        async def wait(future: asyncio.Future[object]) -> None:
+            await future
+
+        things: list[object] = []
+        for number in range(10):
+            done, failed, open_ = loop.create_future(), loop.create_future(), loop.create_future()
+            done.set_result(number)
+            failed.set_exception(ValueError(number))
+            failed.exception()
+            open_.add_done_callback(things.append)
+            failing = asyncio.ensure_future(fail())
+            await asyncio.wait([failing])
+            failing.exception()
+            waiting = asyncio.ensure_future(wait(open_))
+            together = fastaio.gather(waiting, return_exceptions=True)
+            await asyncio.sleep(0)
+            waiting.cancel()
+            together.add_done_callback(lambda _: None)
+            queue = fastaio.Queue()
+            queue.put_nowait(queue)
+            await together
+            things += [
+                done, failed, open_, failing, waiting, together, queue, fastaio.Lock(), fail(),
+                loop.call_later(0.001, int), loop.call_soon(int), asyncio.StreamReader(),
+                asyncio.timeout(1), fastaio.TaskGroup(), queue.get(), done.__await__(),
+            ]  # fmt: skip
+            del done, failed, open_, failing, waiting, together, queue
+
+        def forget() -> None:
+            for thing in things:
+                if asyncio.iscoroutine(thing):
+                    thing.close()
+            del thing
+            while things:
+                things.pop()
+            if direct:
+                gc.collect()
+
+        direct = self.rng.random() < 0.05
+        await loop.run_in_executor(None, forget)
+
+    async def datagrams(self) -> None:
+        """Datagrams to a socket of this loop."""
+        loop = asyncio.get_running_loop()
+
+        class Receiver(asyncio.DatagramProtocol):
+            def __init__(self) -> None:
+                self.left = 20
+                self.all = loop.create_future()
+
+            def datagram_received(self, data: bytes, addr: object) -> None:
+                self.left -= 1
+                if self.left == 0:
+                    self.all.set_result(None)
+
+        transport, protocol = await loop.create_datagram_endpoint(Receiver, ("127.0.0.1", 0))
+        sender, _ = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=transport.get_extra_info("sockname")
+        )
+        try:
+            for _ in range(20):
+                sender.sendto(b"x")
+            async with asyncio.timeout(PATIENCE):
+                await protocol.all
+        finally:
+            sender.close()
+            transport.close()
+
+    async def files(self) -> None:
+        """A file, which threads read and write for this loop."""
+        async with fastaio.open(os.devnull, "wb") as file:
+            await file.write(b"x" * 1000)
+        async with fastaio.open(__file__, "rb") as file:
+            if b"stress" not in await file.read(1000):
+                raise Lost("a file's bytes are others")
+
 
 def main() -> int:
     """Run the crew; return the exit status."""
@@ -354,6 +661,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     options = parser.parse_args()
     faulthandler.dump_traceback_later(options.seconds + 3 * PATIENCE, exit=True)
+    tls_contexts()  # before there are threads
     crew = Crew(options.threads, options.seed, options.seconds)
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     print(f"seed {options.seed}, {options.threads} threads, {'with' if gil else 'without'} a GIL")

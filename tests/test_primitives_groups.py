@@ -56,6 +56,31 @@ def test_a_group_of_nobody(same):
     assert same(scenario)[-1] == ("another turn",)
 
 
+@pytest.mark.parametrize("ends", ["empty", "waits", "fails", "is cancelled"])
+def test_what_a_group_drops_in_the_end(same, ends):
+    """Newer releases of asyncio drop the parent task and the errors, older ones keep them."""
+
+    async def scenario(aio, log):
+        group = aio.TaskGroup()
+
+        async def parent():
+            async with group:
+                if ends != "empty":
+                    group.create_task(later(2, 1))
+                if ends == "fails":
+                    raise Boom
+
+        task = asyncio.ensure_future(parent())
+        await turns(2)
+        if ends == "is cancelled":
+            task.cancel()
+        log(await asyncio.gather(task, return_exceptions=True), task.cancelling())
+        log(group._parent_task is task, group._parent_task is None)
+        log(group._errors, group._base_error)
+
+    same(scenario)
+
+
 @pytest.mark.parametrize("in_body", [None, "raise", "await"])
 def test_children_that_fail(same, in_body):
     async def scenario(aio, log):

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextvars
+import gc
+import re
 import sys
+from fractions import Fraction
 
 import pytest
 
@@ -357,6 +360,120 @@ def test_the_factory_of_eager_tasks(same_outcome):
         seen.append(task.done())
         env.run(task)
         return result, seen
+
+    assert same_outcome(scenario)[0][0] == "returned"
+
+
+@needs_eager
+def test_names_with_a_factory(same_outcome):
+    """Releases differ in whether a factory gets the name, and in the name of a task without one."""
+
+    def scenario(env):
+        seen = []
+
+        async def step():
+            seen.append(name_of(asyncio.current_task()))
+            await asyncio.sleep(0)
+
+        def name_of(task):
+            return re.sub(r"\d+", "N", task.get_name())
+
+        def own_factory(loop, coro, **kwargs):
+            seen.append(sorted(kwargs))
+            return env.Task(coro, loop=loop, **kwargs)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            for factory in (asyncio.eager_task_factory, own_factory, None):
+                loop.set_task_factory(factory)
+                for keywords in (
+                    {},
+                    {"name": None},
+                    {"name": "x"},
+                    {"name": 7},
+                    {"eager_start": True},
+                    {"eager_start": False, "name": "y"},
+                ):
+                    coro = step()
+                    try:
+                        task = loop.create_task(coro, **keywords)
+                    except TypeError:
+                        coro.close()
+                        seen.append("TypeError")
+                    else:
+                        seen.append(name_of(task))
+                        await task
+            loop.set_task_factory(asyncio.eager_task_factory)
+
+            async def child():
+                await asyncio.sleep(0)
+                return name_of(asyncio.current_task())
+
+            return await asyncio.gather(child(), child()), await asyncio.create_task(child())
+
+        return env.run(main()), seen
+
+    assert same_outcome(scenario)[0][0] == "returned"
+
+
+def test_a_context_that_is_none(same_outcome):
+    """Some releases refuse what is no Context; others find out at the first step."""
+
+    def scenario(env):
+        seen = []
+        env.loop.set_exception_handler(lambda loop, context: None)
+        for make in (env.task, env.loop.create_task):
+            for context in (0, "context", contextvars.ContextVar("var"), Fraction(1)):
+                coro = nothing()
+                try:
+                    make(coro, context=context)
+                except TypeError as exc:
+                    seen.append(str(exc))
+                else:
+                    seen.append("made")
+                coro.close()
+        return seen
+
+    assert same_outcome(scenario)[0][0] == "returned"
+
+
+@needs_eager
+def test_an_eager_start_that_fails(same_outcome):
+    """Newer releases are silent where the task has begun to start, and report one that has not."""
+
+    def scenario(env):
+        seen = []
+
+        class Loop:
+            def __init__(self, answer):
+                self.answer = answer
+
+            def is_running(self):
+                return self.answer()
+
+            def get_debug(self):
+                return False
+
+            def call_exception_handler(self, context):
+                seen.append(context["message"])
+
+            def call_soon(self, *args, **kwargs):
+                raise ZeroDivisionError
+
+        def start(loop, context):
+            coro = nothing()
+            with pytest.raises((RuntimeError, ZeroDivisionError)):
+                env.Task(coro, loop=loop, context=context, eager_start=True)
+            coro.close()
+            gc.collect()
+            seen.append("started")
+
+        context = contextvars.copy_context()
+        if asyncio.tasks._PyTask.__init__.__code__.co_exceptiontable:  # older ones keep the task
+            context.run(start, Loop(lambda: True), context)
+        for answer in (lambda: False, lambda: 1 / 0):
+            start(Loop(answer), None)
+        return seen
 
     assert same_outcome(scenario)[0][0] == "returned"
 

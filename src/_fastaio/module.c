@@ -2,6 +2,7 @@
 #include "base/guard.h"
 #include "base/probe.h"
 #include "base/state.h"
+#include "base/traits.h"
 #include "files/file_now.h"
 #include "files/file_op.h"
 #include "jobs/job.h"
@@ -96,7 +97,8 @@ static int (*const inits[])(PyObject *module) = {
 static int
 module_exec(PyObject *module)
 {
-    if (state_init(state_of_module(module)) < 0) {
+    fastaio_state *st = state_of_module(module);
+    if (state_init(st) < 0 || traits_init(st) < 0) {
         return -1;
     }
     for (size_t i = 0; i < Py_ARRAY_LENGTH(inits); i++) {

@@ -33,7 +33,7 @@
     X(append) X(popleft) X(remove) X(_get_loop) X(acquire) X(release) X(locked) X(cr_await)        \
     X(_wake_up_next) X(notify_all) X(wait) X(set) X(clear) X(empty) X(full) X(qsize) X(pop)        \
     X(put_nowait) X(get_nowait) X(_init) X(_get) X(_put) X(_wakeup_next) X(msg)          \
-    X(call_soon_threadsafe)
+    X(call_soon_threadsafe) X(None)
 
 /* Python objects looked up once, when the module is loaded: X(field, module, attribute). */
 #define FASTAIO_IMPORTS(X)                                                                         \
@@ -105,6 +105,15 @@ typedef struct {
     native_feed_fn feed;
 } NativeFeed;
 
+/* What the running release does, unlike others of its version (traits.c). */
+typedef struct {
+    bool create_task_passes_all;    /* loop.create_task() hands unknown keywords, like eager_start, to Task */
+    bool factory_gets_name;         /* a task factory gets the name; else set_name() is called after it */
+    bool factory_task_always_named; /* set_name() is called without a name, too: the task is called "None" */
+    bool task_checks_context;       /* Task(context=...) refuses what is no Context */
+    bool failed_start_is_silent;    /* a task whose eager start fails is dropped without a report */
+} Traits;
+
 /* The last look at StreamReader and StreamReaderProtocol of asyncio, whose methods others may replace. */
 typedef struct {
     PyObject *functions; /* owned: the methods when the module was loaded */
@@ -173,6 +182,7 @@ typedef struct fastaio_state {
     PyObject *awaited_by_add;    /* from 3.14: asyncio's function */
     PyObject *awaited_by_discard;
     TaskObject *tasks;           /* up to 3.13: the newest of our living tasks */
+    Traits traits;
     bool registry_ready;         /* fastaio._registry.prepare() has been called */
     BaseLayout layout;
     uint64_t *task_numbers;    /* the last "Task-<number>" of asyncio; NULL: not looked for yet */

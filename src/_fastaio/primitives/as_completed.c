@@ -5,6 +5,7 @@
 #include "base/deque.h"
 #include "base/error.h"
 #include "base/guard.h"
+#include "base/traits.h"
 #include "primitives/children.h"
 #include "primitives/op.h"
 #include "primitives/running.h"
@@ -496,11 +497,9 @@ counts_again(void)
 {
     PyObject *type = state_import("asyncio.tasks", "_AsCompletedIterator");
     PyObject *names = type ? function_names(type, "_wait_for_one") : NULL;
-    PyObject *name = names ? PyUnicode_FromString("_todo_left") : NULL;
-    int found = name ? PySequence_Contains(names, name) : -1;
+    int found = names ? has_name(names, "_todo_left") : -1;
     Py_XDECREF(type);
     Py_XDECREF(names);
-    Py_XDECREF(name);
     return found;
 }
 

@@ -11,20 +11,6 @@ starts_eagerly(LoopObject *loop)
     return loop->task_factory != NULL && loop->task_factory == loop->st->eager_task_factory;
 }
 
-PyObject *
-function_names(PyObject *type, const char *method)
-{
-    PyObject *function = PyObject_GetAttrString(type, method);
-    if (function == NULL) {
-        return NULL;
-    }
-    PyObject *names = PyFunction_Check(function)
-                          ? PyObject_GetAttrString(PyFunction_GET_CODE(function), "co_names")
-                          : PyTuple_New(0);
-    Py_DECREF(function);
-    return names;
-}
-
 int
 children_loop(fastaio_state *st, LoopObject **loop)
 {
@@ -66,7 +52,8 @@ child_ensure(LoopObject *loop, PyObject *child)
     if (!coro_check(child)) {
         return Py_NewRef(child);
     }
-    PyObject *task = task_new(loop, child, NULL, NULL, starts_eagerly(loop));
+    PyObject *task = starts_eagerly(loop) ? task_new_eagerly(loop, child, NULL, NULL)
+                                          : task_new(loop, child, NULL, NULL, false);
     if (task == NULL && PyErr_ExceptionMatches(PyExc_RuntimeError)) {
         close_coroutine(loop->st, child);
     }

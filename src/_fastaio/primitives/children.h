@@ -11,10 +11,6 @@
 #include "task/coro.h"
 #include "task/registry.h"
 
-/* Return a tuple of the names that a method of an asyncio class uses, empty if it is no Python function; NULL
-   with an exception. By these names releases of one version of Python differ that behave differently. */
-PyObject *function_names(PyObject *type, const char *method);
-
 /* Set *loop to the running loop, a new reference, if it is a native one that makes native futures and tasks.
    Return 1, 0 if it is not, or -1 with an exception. */
 int children_loop(fastaio_state *st, LoopObject **loop);

@@ -74,7 +74,8 @@ struct Primitives {
     BARRIER_STATES(X)
 #undef X
     bool knows_shield; /* shield.c */
-    bool knows_group_fields; /* this and the next: taskgroup.c */
+    bool knows_group_fields; /* this and the next two: taskgroup.c */
+    bool group_drops_references;
     bool group_uncancels_first;
     bool as_completed_counts_again;
 #define X(name, module) PrimitiveClass name;

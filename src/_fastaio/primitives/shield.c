@@ -1,6 +1,7 @@
 /* shield.c: shield(). */
 #include "primitives/shield.h"
 
+#include "base/traits.h"
 #include "primitives/children.h"
 #include "task/done_callback.h"
 #include "task/future.h"
@@ -168,13 +169,7 @@ is_known_callback(PyObject *name)
 static bool
 adds_report(const PyCodeObject *code)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(code->co_names); i++) {
-        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(code->co_names, i),
-                                             "_log_on_exception") == 0) {
-            return true;
-        }
-    }
-    return false;
+    return has_name(code->co_names, "_log_on_exception");
 }
 
 /* Return 1 if asyncio's shield() has only callbacks that this file knows, 0, or -1 with an exception. Some

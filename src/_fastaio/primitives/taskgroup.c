@@ -7,6 +7,7 @@
 
 #include "base/args.h"
 #include "base/error.h"
+#include "base/traits.h"
 #include "primitives/children.h"
 #include "primitives/op.h"
 #include "primitives/running.h"
@@ -15,8 +16,6 @@
 #include "task/future_callbacks.h"
 #include "task/task_start.h"
 
-/* From 3.14 on __aexit__() drops the errors and the parent task. */
-#define EXIT_DROPS_REFERENCES (PY_VERSION_HEX >= 0x030E0000)
 /* From 3.15 on groups can be cancelled, and __aexit__() returns True. */
 #define HAS_CANCEL (PY_VERSION_HEX >= 0x030F0000)
 
@@ -283,9 +282,9 @@ group_aenter(fastaio_state *st, PyObject *self, PyObject *const *Py_UNUSED(args)
 
 /* Drop what asyncio's __aexit__() drops at its end. */
 static void
-drop_references(GroupObject *group)
+drop_references(fastaio_state *st, GroupObject *group)
 {
-    if (EXIT_DROPS_REFERENCES) {
+    if (st->primitives->group_drops_references) {
         primitive_set(&group->parent_task, Py_None);
         primitive_set(&group->errors, Py_None);
         primitive_set(&group->base_error, Py_None);
@@ -330,7 +329,7 @@ wait_or_end(Op *op, PyObject **result)
         Py_XSETREF(group->on_completed_fut, waiter);
         return op_await(op, waiter);
     }
-    drop_references(group);
+    drop_references(op->st, group);
     *result = Py_NewRef(HAS_CANCEL ? Py_True : Py_None);
     return DONE;
 }
@@ -356,7 +355,7 @@ fail_aexit(Op *op)
     GroupObject *group = (GroupObject *)op->self;
     PyObject *exc = PyErr_GetRaisedException();
     if (!PyErr_GivenExceptionMatches(exc, op->st->CancelledError)) {
-        drop_references(group);
+        drop_references(op->st, group);
         PyErr_SetRaisedException(exc);
         return FAILED;
     }
@@ -521,19 +520,30 @@ knows_fields(PyObject *base)
     return known;
 }
 
-/* Return 1 if asyncio's __aexit__() takes the group's cancellation of the parent task back before it waits, and
-   not after that: up to releases of 3.12. Return 0, or -1 with an exception. */
+/* Return 1 if asyncio's __aexit__() drops the errors and the parent task in the end: from releases of 3.13 on, where
+   it is a frame around _aexit(). Return 0, or -1 with an exception. */
 static int
-uncancels_first(PyObject *base)
+drops_references(PyObject *base)
 {
-    PyObject *names = function_names(base, EXIT_DROPS_REFERENCES ? "_aexit" : "__aexit__");
+    PyObject *names = function_names(base, "_aexit");
     if (names == NULL) {
         return -1;
     }
-    int first = 1;
-    for (Py_ssize_t i = 0; first && i < PyTuple_GET_SIZE(names); i++) {
-        first = PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), "cancelling") != 0;
+    int drops = PyTuple_GET_SIZE(names) > 0;
+    Py_DECREF(names);
+    return drops;
+}
+
+/* Return 1 if asyncio's __aexit__() takes the group's cancellation of the parent task back before it waits, and
+   not after that: up to releases of 3.12. Return 0, or -1 with an exception. */
+static int
+uncancels_first(PyObject *base, bool drops)
+{
+    PyObject *names = function_names(base, drops ? "_aexit" : "__aexit__");
+    if (names == NULL) {
+        return -1;
     }
+    int first = !has_name(names, "cancelling");
     Py_DECREF(names);
     return first;
 }
@@ -543,10 +553,12 @@ taskgroup_type_init(PyObject *module)
 {
     fastaio_state *st = state_of_module(module);
     PrimitiveClass *cls = &st->primitives->TaskGroup;
-    int known = knows_fields(cls->base), first = uncancels_first(cls->base);
+    int known = knows_fields(cls->base), drops = drops_references(cls->base);
+    int first = drops >= 0 ? uncancels_first(cls->base, drops) : -1;
     if (known < 0 || first < 0) {
         return -1;
     }
+    st->primitives->group_drops_references = drops;
     st->primitives->knows_group_fields = known;
     st->primitives->group_uncancels_first = first;
     return primitive_add_class(module, cls, &group_spec, coroutines);

@@ -3,6 +3,7 @@
 
 #include "base/probe.h"
 #include "loop/loop.h"
+#include "task/base_fields.h"
 #include "task/coro.h"
 #include "task/future.h"
 #include "task/registry.h"
@@ -84,6 +85,14 @@ check_coroutine(TaskObject *task, PyObject *coro)
     return -1;
 }
 
+/* Raise TypeError for what is no Context. Releases that refuse it know the format %T. Return -1. */
+static int
+refuse_context(PyObject *object)
+{
+    PyErr_Format(PyExc_TypeError, "a contextvars.Context was expected, got %T", object);
+    return -1;
+}
+
 /* Set all fields but the core. Return 0, or -1 with an exception. */
 static int
 set_fields(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
@@ -94,12 +103,10 @@ set_fields(TaskObject *task, PyObject *coro, PyObject *name, PyObject *context)
     if (check_coroutine(task, coro) < 0) {
         return -1;
     }
-#if PY_VERSION_HEX >= 0x030F0000
-    if (context != NULL && context != Py_None && !PyContext_CheckExact(context)) {
-        PyErr_Format(PyExc_TypeError, "a contextvars.Context was expected, got %T", context);
-        return -1;
+    if (context != NULL && context != Py_None && !PyContext_CheckExact(context)
+        && task->core.st->traits.task_checks_context) {
+        return refuse_context(context);
     }
-#endif
     context = context == NULL || context == Py_None ? PyContext_CopyCurrent()
                                                     : Py_NewRef(context);
     if (context == NULL) {
@@ -190,7 +197,14 @@ start_in_loop(TaskObject *task, bool eager)
     if (eager) {
         int running = has_running_loop(&task->core);
         if (running) {
-            return running < 0 || start_eagerly(task) < 0 ? -1 : keep_alive(task);
+            if (running < 0) {
+                return -1;
+            }
+            if (start_eagerly(task) < 0) {
+                task->log_destroy_pending &= !task->core.st->traits.failed_start_is_silent;
+                return -1;
+            }
+            return keep_alive(task);
         }
     }
     return task_step_soon(task, NULL) < 0 || registry_add(task) < 0 ? -1 : keep_alive(task);
@@ -223,4 +237,39 @@ task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context, bo
         Py_CLEAR(task);
     }
     return (PyObject *)task;
+}
+
+/* Rename a task that has been started. Return 0, or -1 with an exception. */
+static int
+rename_task(TaskObject *task, PyObject *name)
+{
+    PyObject *text = PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyObject_Str(name);
+    if (text == NULL) {
+        return -1;
+    }
+    int result;
+    Py_BEGIN_CRITICAL_SECTION(task);
+    Py_XSETREF(task->name, text);
+    task->number = 0;
+    result = base_fields_set_name(task);
+    Py_END_CRITICAL_SECTION();
+    return result;
+}
+
+PyObject *
+task_new_eagerly(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
+{
+    const Traits *traits = &loop->st->traits;
+    if (traits->factory_gets_name) {
+        return task_new(loop, coro, name, context, true);
+    }
+    /* asyncio names the task once the factory has returned it. */
+    PyObject *task = task_new(loop, coro, NULL, context, true);
+    if (name == NULL || name == Py_None) {
+        name = traits->factory_task_always_named ? loop->st->str_None : NULL;
+    }
+    if (task != NULL && name != NULL && rename_task((TaskObject *)task, name) < 0) {
+        Py_CLEAR(task);
+    }
+    return task;
 }

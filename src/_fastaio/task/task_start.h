@@ -9,6 +9,9 @@
 PyObject *task_new(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context,
                    bool eager);
 
+/* Return a new task as loop.create_task() gets it from asyncio.eager_task_factory; NULL with an exception. */
+PyObject *task_new_eagerly(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context);
+
 /* Initialise a task as __init__() does, again too, and start it: do its first step if `eager` is true and
    the loop runs, else queue that. Return 0, or -1 with an exception. loop, name, context: NULL or None for
    the current loop, a number and a copy of the current context. */

@@ -55,7 +55,7 @@ PyDoc_STRVAR(create_task_doc, "create_task($self, coro, **kwargs)\n--\n\n"
 "coro: the coroutine; TypeError for another object.\n"
 "name: the task's name; None: a numbered one.\n"
 "context: the contextvars.Context that the coroutine runs in; None: a copy of the current one.\n"
-"eager_start: from 3.13.3 on, do the first step immediately if the loop runs.\n\n"
+"eager_start: do the first step immediately if the loop runs, where asyncio knows this keyword.\n\n"
 "A task factory is called with exactly these arguments; asyncio.eager_task_factory makes native\n"
 "tasks. Raises RuntimeError if the loop is closed.");
 
@@ -63,23 +63,6 @@ static inline bool
 is_keyword(PyObject *keyword, PyObject *interned)
 {
     return keyword == interned || PyUnicode_Compare(keyword, interned) == 0;
-}
-
-/* Before 3.13.3 a factory does not get the name, and the task gets it after it has been made. */
-#define FACTORY_GETS_NAME (Py_Version >= 0x030D0300)
-/* From 3.13.3 on create_task() passes eager_start on to Task. */
-#define HAS_EAGER_START (Py_Version >= 0x030D0300)
-
-/* Return a new task that is named after its eager start; NULL with an exception. */
-static PyObject *
-new_task_named_late(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
-{
-    PyObject *task = task_new(loop, coro, NULL, context, true);
-    if (task != NULL && name != NULL && name != Py_None
-        && drop_result(PyObject_CallMethod(task, "set_name", "O", name)) < 0) {
-        Py_CLEAR(task);
-    }
-    return task;
 }
 
 static PyObject *
@@ -91,6 +74,8 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     bool factory_is_eager =
         loop->task_factory != NULL && loop->task_factory == st->eager_task_factory;
     int eager = factory_is_eager;
+    bool takes_eager_start =
+        factory_is_eager ? st->traits.factory_gets_name : st->traits.create_task_passes_all;
     if ((loop->task_factory != NULL && !factory_is_eager) || count != 1) { /* also for coro by keyword */
         return base_create_task(loop, args, count, keywords);
     }
@@ -102,7 +87,7 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
         else if (is_keyword(keyword, st->str_context)) {
             context = args[1 + i];
         }
-        else if (HAS_EAGER_START && is_keyword(keyword, st->str_eager_start)) {
+        else if (takes_eager_start && is_keyword(keyword, st->str_eager_start)) {
             eager = PyObject_IsTrue(args[1 + i]);
             if (eager < 0) {
                 return NULL;
@@ -115,8 +100,8 @@ loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t count, PyOb
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    return factory_is_eager && !FACTORY_GETS_NAME
-               ? new_task_named_late(loop, args[0], name, context)
+    return factory_is_eager && eager
+               ? task_new_eagerly(loop, args[0], name, context)
                : task_new(loop, args[0], name, context, eager);
 }
 

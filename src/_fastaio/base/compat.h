@@ -281,7 +281,7 @@ compat_inline_values_are_blank(PyObject *obj)
         const struct {
             uint8_t capacity, size, embedded, valid;
         } *values = (const void *)((const char *)obj + type->tp_basicsize);
-        return values->size == 0 && values->valid;
+        return relaxed_load(&values->size) == 0 && relaxed_load(&values->valid);
 #endif
     }
 #endif

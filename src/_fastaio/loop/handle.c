@@ -267,7 +267,7 @@ static void
 handle_drop(HandleObject *handle)
 {
     PyTypeObject *type = Py_TYPE(handle);
-    if (handle->weakrefs != NULL) {
+    if (shared_load(&handle->weakrefs) != NULL) {
         PyObject_ClearWeakRefs((PyObject *)handle);
     }
     handle_clear(handle);

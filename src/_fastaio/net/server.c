@@ -416,7 +416,7 @@ listener_drop(PyObject *op)
 {
     ListenerObject *self = (ListenerObject *)op;
     PyTypeObject *type = Py_TYPE(op);
-    if (self->weakrefs != NULL) {
+    if (shared_load(&self->weakrefs) != NULL) {
         PyObject_ClearWeakRefs(op);
     }
     listener_clear(op);

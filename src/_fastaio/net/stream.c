@@ -170,7 +170,7 @@ stream_drop(PyObject *op)
     if (dealloc_finalize(op) < 0) {
         return;
     }
-    if (self->weakrefs != NULL) {
+    if (shared_load(&self->weakrefs) != NULL) {
         PyObject_ClearWeakRefs(op);
     }
     stream_clear(op);

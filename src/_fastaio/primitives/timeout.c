@@ -465,7 +465,7 @@ timeout_dealloc(PyObject *obj)
     fastaio_state *st = state_of_dying(type);
     Primitives *primitives = st ? st->primitives : NULL;
     PyObject_GC_UnTrack(obj);
-    if (((TimeoutObject *)obj)->weakrefs != NULL) {
+    if (shared_load(&((TimeoutObject *)obj)->weakrefs) != NULL) {
         PyObject_ClearWeakRefs(obj);
     }
     timeout_clear(obj);

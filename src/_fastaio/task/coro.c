@@ -187,7 +187,7 @@ drop(PyObject *self)
     if (coro->phase != CORO_CLOSED && dealloc_finalize(self) < 0) {
         return; /* resurrected */
     }
-    if (coro->weakrefs != NULL) {
+    if (shared_load(&coro->weakrefs) != NULL) {
         PyObject_ClearWeakRefs(self);
     }
     Py_CLEAR(coro->origin); /* the end has dropped all else */

@@ -28,6 +28,7 @@ import ssl
 import sys
 import threading
 import time
+import weakref
 
 import fastaio
 
@@ -320,6 +321,7 @@ class Actors:
                     raise Lost("an echo did not come") from None
             finally:
                 writer.close()
+                await self.arrives(future, loop)  # a task that nobody keeps may be collected
                 theirs_left = future.cancelled()
             if theirs_left:
                 theirs.close()
@@ -603,6 +605,12 @@ class Actors:
             ]  # fmt: skip
             del done, failed, open_, failing, waiting, together, queue
 
+        refs = []
+        for thing in things:
+            with contextlib.suppress(TypeError):
+                refs.append(weakref.ref(thing))
+        thing = None
+
         def forget() -> None:
             for thing in things:
                 if asyncio.iscoroutine(thing):
@@ -614,7 +622,13 @@ class Actors:
                 gc.collect()
 
         direct = self.rng.random() < 0.05
-        await loop.run_in_executor(None, forget)
+        forgotten = loop.run_in_executor(None, forget)
+        for ref in reversed(refs):
+            ref()
+        del ref
+        while refs:
+            refs.pop()
+        await forgotten
 
     async def datagrams(self) -> None:
         """Datagrams to a socket of this loop."""

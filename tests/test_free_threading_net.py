@@ -252,7 +252,7 @@ def test_a_stranger_is_told(run):
         heard = []
 
         def use():
-            for call in (lambda: writer.write(b"x"), writer.transport.is_closing):
+            for call in (lambda: writer.write(b"x"), writer.transport.pause_reading):
                 try:
                     heard.append(call())
                 except RuntimeError as exc:

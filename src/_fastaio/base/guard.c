@@ -32,20 +32,20 @@ guard_begin(Guard *guard, PyObject *self, PyObject *loop)
     return 0;
 }
 
-int
-guard_begin_as_guest(Guard *guard, PyObject *self, PyObject *loop)
+bool
+guard_try_as_guest(Guard *guard, PyObject *self, PyObject *loop)
 {
     Claim *claim = loop ? &((ClaimedObject *)loop)->claim : NULL;
     if (claim == NULL || claim_is_mine(claim)) {
-        return guard_begin(guard, self, loop);
+        (void)guard_begin(guard, self, loop); /* cannot fail */
+        return true;
     }
     if (!claim_as_guest(claim)) {
-        claim_refuse(claim);
-        return -1;
+        return false;
     }
     guard->loop = Py_NewRef(loop);
     guard->guest = guard->outermost = true;
-    return 0;
+    return true;
 }
 
 void
@@ -70,10 +70,6 @@ guard_end(Guard *guard)
 PyObject *
 guard_foreign_repr(PyObject *self)
 {
-    if (!PyErr_ExceptionMatches(PyExc_RuntimeError)) {
-        return NULL;
-    }
-    PyErr_Clear();
     return PyUnicode_FromFormat("<%s at %p, of a loop in another thread>", Py_TYPE(self)->tp_name,
                                 self);
 }
@@ -86,6 +82,8 @@ typedef struct {
     PyObject *inner;           /* the descriptor that stood in its place */
     PyTypeObject *type;        /* the guarded type; borrowed from `inner` */
     const GuardRules *rules;
+    PyObject *look;            /* the method for threads without the claim, a descriptor; or NULL */
+    bool is_open;              /* any thread may read this attribute */
 } GuardedObject;
 
 static inline PyObject *
@@ -102,7 +100,13 @@ method_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *k
         return PyObject_Vectorcall(guarded->inner, args, flags, keywords); /* raises TypeError */
     }
     Guard guard;
-    if (guard_begin(&guard, args[0], loop_of(guarded, args[0])) < 0) {
+    PyObject *loop = loop_of(guarded, args[0]);
+    if (guarded->look != NULL) {
+        if (!guard_try_as_guest(&guard, args[0], loop)) {
+            return PyObject_Vectorcall(guarded->look, args, flags, keywords);
+        }
+    }
+    else if (guard_begin(&guard, args[0], loop) < 0) {
         return NULL;
     }
     PyObject *result = PyObject_Vectorcall(guarded->inner, args, flags, keywords);
@@ -128,7 +132,11 @@ attribute_get(PyObject *self, PyObject *obj, PyObject *type)
         return get(guarded->inner, obj, type); /* raises TypeError */
     }
     Guard guard;
-    if (guard_begin(&guard, obj, loop_of(guarded, obj)) < 0) {
+    PyObject *loop = loop_of(guarded, obj);
+    if (guarded->is_open && loop != NULL && !claim_is_mine(&((ClaimedObject *)loop)->claim)) {
+        loop = NULL; /* the section is enough */
+    }
+    if (guard_begin(&guard, obj, loop) < 0) {
         return NULL;
     }
     PyObject *result = get(guarded->inner, obj, type);
@@ -148,7 +156,10 @@ attribute_set(PyObject *self, PyObject *obj, PyObject *value)
     if (guard_begin(&guard, obj, loop_of(guarded, obj)) < 0) {
         return -1;
     }
+    Section section;
+    section_begin(&section, guarded->is_open ? obj : NULL);
     int result = set(guarded->inner, obj, value);
+    section_end(&section);
     guard_end(&guard);
     return result;
 }
@@ -183,6 +194,7 @@ guarded_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((GuardedObject *)self)->inner);
+    Py_VISIT(((GuardedObject *)self)->look);
     return 0;
 }
 
@@ -199,6 +211,7 @@ guarded_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_XDECREF(((GuardedObject *)self)->inner);
+    Py_XDECREF(((GuardedObject *)self)->look);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }
@@ -265,14 +278,28 @@ guard_types_init(PyObject *module)
 /* ---- guarding a type ------------------------------------------------------------------------- */
 
 static bool
-is_free(const GuardRules *rules, PyObject *name)
+is_listed(const char *const *names, PyObject *name)
 {
-    for (const char *const *known = rules->free_names; known != NULL && *known != NULL; known++) {
+    for (const char *const *known = names; known != NULL && *known != NULL; known++) {
         if (PyUnicode_CompareWithASCIIString(name, *known) == 0) {
             return true;
         }
     }
     return false;
+}
+
+/* Store the method for threads without the claim, or NULL, in *look. Return 0, or -1 with an exception. */
+static int
+find_look(PyTypeObject *type, const GuardRules *rules, PyObject *name, PyObject **look)
+{
+    *look = NULL;
+    for (PyMethodDef *def = rules->looks; def != NULL && def->ml_name != NULL; def++) {
+        if (PyUnicode_CompareWithASCIIString(name, def->ml_name) == 0) {
+            *look = PyDescr_NewMethod(type, def);
+            return *look != NULL ? 0 : -1;
+        }
+    }
+    return 0;
 }
 
 /* Return the type of the descriptor that guards `value`, or NULL if nothing has to. */
@@ -297,7 +324,7 @@ guard_type(fastaio_state *st, PyTypeObject *type, const GuardRules *rules)
     int result = items != NULL ? 0 : -1;
     while (result == 0 && PyDict_Next(items, &position, &name, &value)) {
         PyTypeObject *guarding = guarding_type(st, value);
-        if (guarding == NULL || is_free(rules, name)) {
+        if (guarding == NULL || is_listed(rules->free_names, name)) {
             continue;
         }
         GuardedObject *guarded = PyObject_GC_New(GuardedObject, guarding);
@@ -309,9 +336,13 @@ guard_type(fastaio_state *st, PyTypeObject *type, const GuardRules *rules)
         guarded->inner = Py_NewRef(value);
         guarded->type = type;
         guarded->rules = rules;
+        guarded->is_open = is_listed(rules->open_names, name);
+        result = find_look(type, rules, name, &guarded->look);
         PyObject_GC_Track(guarded);
         compat_immortalise(guarded);
-        result = PyDict_SetItem(dict, name, (PyObject *)guarded);
+        if (result == 0) {
+            result = PyDict_SetItem(dict, name, (PyObject *)guarded);
+        }
     }
     if (result == 0) {
         PyType_Modified(type);

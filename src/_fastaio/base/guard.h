@@ -5,6 +5,14 @@
  * section of the object. Names that any thread may use are left out. Slots are guarded by hand: GUARDED();
  * those that end an object in loop/ending.h.
  *
+ * Looks. A thread may ask how an object is while another thread has the loop:
+ *
+ * 1. A method has a second function for that (GuardRules.looks). A thread that gets the claim, if need be as a
+ *    guest, calls the method itself.
+ * 2. An attribute is read within the critical section of its object (GuardRules.open_names).
+ * 3. So whoever writes such a field has the claim, and writes a plain word with relaxed_store(), a reference with
+ *    section_set(). Whoever has the claim reads as before.
+ *
  * With a GIL nothing is guarded.
  */
 #ifndef FASTAIO_GUARD_H
@@ -23,9 +31,13 @@ typedef struct {
     /* Return the loop of an object, borrowed; NULL if it has none. NULL: no object of the type has one. */
     PyObject *(*loop_of)(PyObject *self);
     const char *const *free_names; /* what any thread may use, up to a NULL; or NULL */
+    const char *const *open_names; /* attributes that any thread may read; likewise */
+    PyMethodDef *looks; /* methods for threads that do not get the claim, up to an empty one; or NULL */
 } GuardRules;
 
 #ifdef Py_GIL_DISABLED
+
+#define GUARD_LOOKS(looks) looks
 
 /* A claim of an object, begun and not ended. */
 typedef struct {
@@ -37,8 +49,9 @@ typedef struct {
 
 /* Return 0, or -1 with RuntimeError if another thread has the claim. */
 int guard_begin(Guard *guard, PyObject *self, PyObject *loop);
-/* The same for what any thread may do: a thread that claims the loop meanwhile waits, and is not refused. */
-int guard_begin_as_guest(Guard *guard, PyObject *self, PyObject *loop);
+/* The same for what any thread may do: a thread that claims the loop meanwhile waits, and is not refused. Return
+   false, without an exception, if another thread has the claim. */
+bool guard_try_as_guest(Guard *guard, PyObject *self, PyObject *loop);
 void guard_end(Guard *guard);
 
 /* Guard the methods and attributes of a type. Return 0, or -1 with an exception. */
@@ -83,11 +96,44 @@ typedef Guard Section;
 #define section_begin(section, obj) ((void)(section), (void)(obj))
 #define section_end(section) ((void)(section))
 
+#define GUARD_LOOKS(looks) NULL
+
 #define guard_begin(guard, self, loop) ((void)(guard), (void)(self), (void)(loop), 0)
 #define guard_end(guard) ((void)(guard))
 #define guard_type(st, type, rules) ((void)(st), (void)(rules), 0)
 
 #endif
+
+/* Replace a reference of `owner` that other threads may look at; NULL: none. Takes the reference to `value`.
+   Return the old reference, which the caller drops. */
+static inline PyObject *
+section_swap(PyObject *owner, PyObject **place, PyObject *value)
+{
+    Section section;
+    section_begin(&section, owner);
+    PyObject *old = *place;
+    *place = value;
+    section_end(&section);
+    return old;
+}
+
+static inline void
+section_set(PyObject *owner, PyObject **place, PyObject *value)
+{
+    PyObject *old = section_swap(owner, place, value);
+    Py_XDECREF(old);
+}
+
+/* Return a new reference to what section_set() has set; NULL: nothing. */
+static inline PyObject *
+section_get(PyObject *owner, PyObject *const *place)
+{
+    Section section;
+    section_begin(&section, owner);
+    PyObject *value = Py_XNewRef(*place);
+    section_end(&section);
+    return value;
+}
 
 /* ---- the loop of an object ------------------------------------------------------------------- */
 
@@ -170,7 +216,7 @@ typedef struct {
     static PyObject *guarded_##slot(PyObject *self)                                                \
     {                                                                                              \
         Guard guard;                                                                               \
-        if (guard_begin_as_guest(&guard, self, loop_of(self)) < 0) {                               \
+        if (!guard_try_as_guest(&guard, self, loop_of(self))) {                                    \
             return guard_foreign_repr(self);                                                       \
         }                                                                                          \
         PyObject *result = slot(self);                                                             \

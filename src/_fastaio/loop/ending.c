@@ -183,25 +183,18 @@ close_dropped(LoopObject *loop, PyObject *transport)
 }
 
 PyObject *
-ending_of_writer(PyObject *transport, PyObject *loop, PyObject *answer)
+ending_of_writer(PyObject *transport, PyObject *loop, PyObject *answer, bool guest)
 {
-    if (loop == NULL || (answer == NULL && !PyErr_ExceptionMatches(PyExc_RuntimeError))) {
+    if (answer != Py_False || !is_in_writer_del()) {
         return answer;
     }
-    if (answer != NULL && shared_load(&((LoopObject *)loop)->closed)) {
-        return answer; /* the finalizer does what asyncio does then */
-    }
-    PyObject *refused = PyErr_GetRaisedException();
-    if (!is_in_writer_del()) {
-        PyErr_SetRaisedException(refused);
-        return answer;
-    }
-    Py_XDECREF(refused);
-    if (answer == NULL) {
+    if (!guest) {
         hand_over((LoopObject *)loop, Py_NewRef(transport), close_dropped);
     }
+    else if (shared_load(&((LoopObject *)loop)->closed)) {
+        return answer; /* the finalizer does what asyncio does then */
+    }
     else if (close_dropped((LoopObject *)loop, transport) < 0) {
-        Py_DECREF(answer);
         return NULL;
     }
     return Py_NewRef(Py_True);

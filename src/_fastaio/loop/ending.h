@@ -88,36 +88,38 @@ PyObject *ending_call(PyObject *self, PyObject *loop, PyObject *function);
 
 #define ENDING_METHOD_ADD(type) state_add_methods(type, end_methods)
 
-/* Guard the method is_closing() of a transport, which has to stand among the free names of the type. asyncio's
-   StreamWriter.__del__() calls it, in the thread that drops the writer. While another thread has the loop, the loop
-   closes the transport instead, and warns as __del__() does. */
-#define GUARD_IS_CLOSING(method, loop_of)                                                          \
+/* Guard the method is_closing() of a transport, which has to stand among the free names of the type. `look` answers
+   in a thread that does not get the claim. asyncio's StreamWriter.__del__() calls the method, in the thread that
+   drops the writer. While another thread has the loop, the loop closes the transport instead, and warns as
+   __del__() does. */
+#define GUARD_IS_CLOSING(method, loop_of, look)                                                    \
     static PyObject *method(PyObject *self, PyObject *ignored);                                    \
     static PyObject *guarded_##method(PyObject *self, PyObject *ignored)                           \
     {                                                                                              \
         Guard guard;                                                                               \
-        if (guard_begin_as_guest(&guard, self, loop_of(self)) < 0) {                               \
-            return ending_of_writer(self, loop_of(self), NULL);                                    \
+        PyObject *loop = loop_of(self);                                                            \
+        if (!guard_try_as_guest(&guard, self, loop)) {                                             \
+            return ending_of_writer(self, loop, look(self, ignored), false);                       \
         }                                                                                          \
         PyObject *result = method(self, ignored);                                                  \
-        if (guard.guest && result == Py_False) {                                                   \
-            result = ending_of_writer(self, loop_of(self), result);                                \
+        if (guard.guest) {                                                                         \
+            result = ending_of_writer(self, loop, result, true);                                   \
         }                                                                                          \
         guard_end(&guard);                                                                         \
         return result;                                                                             \
     }
 
-/* Answer is_closing() in a thread that may not use the loop, with that RuntimeError raised and `answer` NULL, or in
-   a guest of the loop: in the finalizer of a StreamWriter close the transport, or have the loop do it, and return
-   True, since the finalizer's own close() may come too late; elsewhere return `answer`. */
-PyObject *ending_of_writer(PyObject *transport, PyObject *loop, PyObject *answer);
+/* Finish is_closing() in a thread that is a guest of the loop, or may not use it. `answer` is what the method or
+   the look says. In the finalizer of a StreamWriter that is not closing, close the transport, or have the loop do
+   it, and return True, since the finalizer's own close() may come too late; elsewhere return `answer`. */
+PyObject *ending_of_writer(PyObject *transport, PyObject *loop, PyObject *answer, bool guest);
 
 #else
 
 #define endings_run(loop) ((void)(loop))
 #define ENDING_METHOD(loop_of)
 #define ENDING_METHOD_ADD(type) 0
-#define GUARD_IS_CLOSING(method, loop_of)
+#define GUARD_IS_CLOSING(method, loop_of, look)
 #define GUARD_DEALLOC(slot, loop_of)
 #define GUARD_FINALIZE(slot, loop_of)
 #define GUARD_CLEAR(slot, loop_of)

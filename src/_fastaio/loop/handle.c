@@ -714,7 +714,9 @@ static PyType_Spec timer_spec = {
     .slots = timer_slots,
 };
 
-static const char *const free_names[] = {"__class__", "cancelled", "when", NULL};
+static const char *const free_names[] = {
+    "__class__", "_context", "cancelled", "get_context", "when", NULL,
+};
 
 static const GuardRules handle_rules = {loop_of_handle, free_names};
 

@@ -65,7 +65,7 @@ datagram_clear(PyObject *op)
     DatagramObject *self = (DatagramObject *)op;
     datagram_drop_batch(self);
     Py_CLEAR(self->address);
-    Py_CLEAR(self->buffer_size);
+    section_set(op, &self->buffer_size, NULL);
     address_cache_clear(&self->cache);
     return transport_clear(op);
 }
@@ -138,7 +138,7 @@ static PyType_Spec datagram_spec = {
     .slots = datagram_slots,
 };
 
-static const GuardRules datagram_rules = {transport_loop_of, NULL};
+static const GuardRules datagram_rules = {transport_loop_of, .open_names = transport_open_names};
 
 int
 datagram_types_init(PyObject *module)

@@ -10,6 +10,7 @@
 #include "net/stream_base.h"
 #include "net/stream_end.h"
 #include "net/stream_flush.h"
+#include "net/stream_looks.h"
 #include "net/stream_read.h"
 #include "net/stream_send.h"
 #include "net/stream_start.h"
@@ -114,14 +115,14 @@ stream_clear(PyObject *op)
         io_unwatch(self->loop, &self->sock.io);
         io_hold(&self->sock.io, false);
     }
-    self->life.closing = true;
+    relaxed_store(&self->life.closing, true);
     self->life.conn_lost += self->life.conn_lost == 0;
     self->sock.fd_ptr = NULL;
     stream_drop_output(self);
     streamreader_unlink(&self->sink.reader);
-    Py_CLEAR(self->extra);
+    section_set(op, &self->extra, NULL);
     Py_CLEAR(self->dict);
-    Py_CLEAR(self->sink.protocol);
+    section_set((PyObject *)self, &self->sink.protocol, NULL);
     Py_CLEAR(self->sock.obj);
     Py_CLEAR(self->sock.shown);
     Py_CLEAR(self->server);
@@ -150,7 +151,7 @@ stream_finalize(PyObject *op)
     if (PyErr_ResourceWarning(op, 1, "unclosed transport %R", op) < 0) {
         PyErr_WriteUnraisable(op);
     }
-    self->life.closing = true;
+    relaxed_store(&self->life.closing, true);
     self->life.conn_lost += self->life.conn_lost == 0;
     if (self->loop != NULL && stream_release(self) < 0) {
         PyErr_WriteUnraisable(op);
@@ -234,7 +235,7 @@ stream_call_connection_lost(PyObject *op, PyObject *exc)
     return none_or_error(stream_call_lost(self));
 }
 
-GUARD_IS_CLOSING(stream_is_closing, loop_of)
+GUARD_IS_CLOSING(stream_is_closing, loop_of, stream_look_closing)
 
 /* Flush first where StreamWriter.drain() asks: on asyncio the kernel has been offered the output by
    then. */
@@ -266,7 +267,7 @@ stream_pause_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (self->life.closing || self->in.paused) {
         Py_RETURN_NONE;
     }
-    self->in.paused = true;
+    relaxed_store(&self->in.paused, true);
     stream_update_hold(self);
     return none_or_error(stream_debug(self, "%r pauses reading"));
 }
@@ -285,7 +286,7 @@ stream_resume_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
         }
         Py_XSETREF(self->context, context);
     }
-    self->in.paused = false;
+    relaxed_store(&self->in.paused, false);
     if (self->in.eof) { /* each further read meets the end again */
         self->in.eof = false;
         self->in.readable = true;
@@ -357,19 +358,8 @@ stream_get_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyO
         PyUnicode_CompareWithASCIIString(name, "socket") == 0 && stream_flush(self) < 0) {
         return NULL;
     }
-    if (self->extra == NULL) {
-        return Py_NewRef(fallback);
-    }
-    PyObject *value;
-    PyObject *extra = Py_NewRef(self->extra); /* the name's __eq__ may set another one */
-    if (!PyDict_CheckExact(extra)) {
-        value = PyObject_CallMethod(extra, "get", "OO", name, fallback);
-    }
-    else if (PyDict_GetItemRef(extra, name, &value) == 0) {
-        value = Py_NewRef(fallback);
-    }
-    Py_DECREF(extra);
-    return value;
+    /* A reference, since the name's __eq__ may set another dict. */
+    return stream_find_extra(Py_XNewRef(self->extra), name, fallback);
 }
 
 static PyObject *
@@ -680,9 +670,14 @@ static PyMethodDef loop_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static const char *const free_names[] = {"is_closing", NULL}; /* GUARD_IS_CLOSING() */
+/* is_closing(): GUARD_IS_CLOSING() */
+static const char *const free_names[] = {"is_closing", "can_write_eof", NULL};
 
-static const GuardRules stream_rules = {loop_of, free_names};
+/* Looks read the limits. */
+static const char *const open_names[] = {"_high_water", "_low_water", NULL};
+
+static const GuardRules stream_rules = {
+    loop_of, free_names, open_names, GUARD_LOOKS(stream_looks)};
 
 int
 stream_types_init(PyObject *module)

@@ -99,7 +99,7 @@ stream_call_lost(StreamObject *self)
     PyObject *exc =
         self->life.lost_exc != NULL ? Py_NewRef(self->life.lost_exc) : Py_NewRef(Py_None);
     PyObject *failure = NULL;
-    self->life.closing = true;
+    relaxed_store(&self->life.closing, true);
     self->life.conn_lost += self->life.conn_lost == 0;
     relaxed_add(&loop->metrics.connections_lost, 1);
     if (self->sink.protocol != NULL) {
@@ -121,7 +121,7 @@ stream_call_lost(StreamObject *self)
         }
         Py_XDECREF(gone);
     }
-    Py_CLEAR(self->sink.protocol);
+    section_set((PyObject *)self, &self->sink.protocol, NULL);
     Py_CLEAR(self->life.lost_exc);
     Py_CLEAR(self->loop);
     Py_DECREF(exc);

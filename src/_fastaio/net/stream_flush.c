@@ -78,7 +78,7 @@ stream_force_close(StreamObject *self, PyObject *exc)
         return 0;
     }
     stream_drop_output(self);
-    self->life.closing = true;
+    relaxed_store(&self->life.closing, true);
     return stream_lose(self, exc);
 }
 
@@ -260,7 +260,7 @@ stream_close(StreamObject *self)
     if (self->life.closing || self->loop == NULL) {
         return 0;
     }
-    self->life.closing = true;
+    relaxed_store(&self->life.closing, true);
     stream_update_hold(self);
     return self->out.pieces.count == 0 ? stream_lose(self, Py_None) : 0;
 }

@@ -7,6 +7,7 @@
  *   stream_flush.c  when the queue is sent; flow control, failure, closing
  *   stream_write.c  write() and its kin; stream_read.c: from the kernel to the protocol
  *   stream_start.c  set-up, and the events of the descriptor
+ *   stream_looks.c  what other threads see; uses none of the above
  *   stream.c        the type
  */
 #ifndef FASTAIO_STREAM_OBJECT_H

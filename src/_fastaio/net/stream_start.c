@@ -215,8 +215,7 @@ stream_use_protocol(StreamObject *self, fastaio_state *st, PyObject *protocol)
     self->sink.streams = streams;
     self->sink.feed = takes ? native->feed : NULL;
     /* The end of the old protocol may run code that sets another one: drop it last. */
-    PyObject *old = self->sink.protocol;
-    self->sink.protocol = Py_NewRef(protocol);
+    PyObject *old = section_swap((PyObject *)self, &self->sink.protocol, Py_NewRef(protocol));
     streamreader_unlink(&self->sink.reader);
     int rc = self->loop != NULL ? streamreader_adopt(self->loop, protocol, &self->sink.reader) : 0;
     Py_XDECREF(old);
@@ -314,7 +313,7 @@ undo_set_up(StreamObject *self, fastaio_state *st)
     if (self->sock.obj != NULL && stream_drop_io_ref(self, st, self->sock.obj) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
-    self->life.closing = true;
+    relaxed_store(&self->life.closing, true);
     self->life.conn_lost = 1;
     self->sock.fd_ptr = NULL;
     if (self->server != NULL && stream_detach(self, st, self->server) < 0) {
@@ -323,7 +322,7 @@ undo_set_up(StreamObject *self, fastaio_state *st)
     Py_CLEAR(self->sock.obj);
     Py_CLEAR(self->sock.shown);
     Py_CLEAR(self->server);
-    Py_CLEAR(self->sink.protocol);
+    section_set((PyObject *)self, &self->sink.protocol, NULL);
     Py_CLEAR(self->life.waiter);
     Py_CLEAR(self->loop);
     PyErr_SetRaisedException(failure);
@@ -338,19 +337,22 @@ stream_set_up(StreamObject *self, LoopObject *loop, PyObject *sock, PyObject *pr
         PyErr_SetString(PyExc_RuntimeError, "the transport is initialised already");
         return -1;
     }
+    Section section;
+    section_begin(&section, (PyObject *)self); /* other threads may look at these */
+    self->out.high_water = STREAM_LARGE;
+    self->out.low_water = STREAM_LARGE / 4;
+    section_end(&section);
     try_ref_enable((PyObject *)self);
     self->sock.io = (IoWatcher){
         .owner = (PyObject *)self, .run = stream_io, .lost_fd = stream_has_lost_fd, .fd = -1};
     self->out.flush =
         (FlushNode){.owner = (PyObject *)self, .flush = stream_flush_entry, .keep = stream_keep};
     self->sock.fd = -1;
-    self->out.high_water = STREAM_LARGE;
-    self->out.low_water = STREAM_LARGE / 4;
     self->out.writable = true;
     if (loop_check_closed(loop) < 0) {
         return -1;
     }
-    Py_XSETREF(self->extra, extra != NULL ? Py_NewRef(extra) : PyDict_New());
+    section_set((PyObject *)self, &self->extra, extra != NULL ? Py_NewRef(extra) : PyDict_New());
     self->context = PyContext_CopyCurrent();
     if (self->extra == NULL || self->context == NULL || fill_extra(self, st, sock) < 0 ||
         inspect_socket(self, st, sock) < 0) {

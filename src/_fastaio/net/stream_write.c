@@ -434,8 +434,11 @@ set_limits(StreamObject *self, PyObject *high_obj, PyObject *low_obj)
         PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
         return -1;
     }
+    Section section;
+    section_begin(&section, (PyObject *)self); /* other threads may look at both */
     self->out.high_water = high;
     self->out.low_water = low;
+    section_end(&section);
     return 0;
 }
 

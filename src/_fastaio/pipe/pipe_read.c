@@ -204,7 +204,7 @@ static PyType_Spec pipe_spec = {
     .slots = pipe_slots,
 };
 
-static const GuardRules pipe_rules = {transport_loop_of, NULL};
+static const GuardRules pipe_rules = {transport_loop_of, .open_names = transport_open_names};
 
 int
 pipe_read_type_init(PyObject *module)

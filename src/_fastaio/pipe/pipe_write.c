@@ -335,6 +335,26 @@ pipe_get_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
     return PyLong_FromSsize_t(get_queued_size((WritePipeObject *)op));
 }
 
+#ifdef Py_GIL_DISABLED
+
+/* In a thread that does not get the loop's claim: writes nothing. */
+static PyObject *
+look_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    WritePipeObject *self = (WritePipeObject *)op;
+    PyObject *buffer = section_get(op, &self->core.buffer);
+    Py_ssize_t size = buffer != NULL && PyByteArray_Check(buffer) ? PyByteArray_GET_SIZE(buffer) : 0;
+    Py_XDECREF(buffer);
+    return PyLong_FromSsize_t(size + relaxed_load(&self->pieces.size));
+}
+
+static PyMethodDef pipe_looks[] = {
+    {"get_write_buffer_size", look_buffer_size, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+#endif
+
 BY_KEYWORD_TOO(pipe_write, "write", "data")
 
 /* ---- attributes ------------------------------------------------------------------------------ */
@@ -353,7 +373,7 @@ get_buffer(PyObject *op, void *Py_UNUSED(closure))
 static int
 set_buffer(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    Py_XSETREF(((TransportCore *)op)->buffer, Py_XNewRef(value));
+    section_set(op, &((TransportCore *)op)->buffer, Py_XNewRef(value));
     return 0;
 }
 
@@ -372,8 +392,8 @@ pipe_clear(PyObject *op)
 {
     WritePipeObject *self = (WritePipeObject *)op;
     pieces_drop(&self->pieces);
-    Py_CLEAR(self->high_water);
-    Py_CLEAR(self->low_water);
+    section_set(op, &self->high_water, NULL);
+    section_set(op, &self->low_water, NULL);
     return transport_clear(op);
 }
 
@@ -439,7 +459,8 @@ static PyType_Spec pipe_spec = {
     .slots = pipe_slots,
 };
 
-static const GuardRules pipe_rules = {transport_loop_of, NULL};
+static const GuardRules pipe_rules = {
+    transport_loop_of, .open_names = transport_open_names, .looks = GUARD_LOOKS(pipe_looks)};
 
 int
 pipe_write_type_init(PyObject *module)

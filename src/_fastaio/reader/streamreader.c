@@ -74,7 +74,7 @@ feed(ReaderCore *core, PyObject *data)
 {
     bool empty = core->chunk == NULL && PyByteArray_GET_SIZE(core->buffer) == 0;
     if (empty && Py_REFCNT(core->buffer) <= core->buffer_refs) {
-        core->chunk = Py_NewRef(data);
+        reader_set_chunk(core, Py_NewRef(data));
         core->start = 0;
     }
     else if (reader_append(core, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) < 0) {

@@ -158,8 +158,8 @@ core_clear(PyObject *self)
     ReaderCore *core = (ReaderCore *)self;
     core->altered = true;
     reader_unlink(core);
-    Py_CLEAR(core->chunk);
-#define X(name) Py_CLEAR(core->name);
+    reader_set_chunk(core, NULL);
+#define X(name) section_set(self, &core->name, NULL);
     READER_FIELDS(X)
 #undef X
     Py_CLEAR(core->reader_ref);
@@ -228,7 +228,7 @@ reader_fill_buffer(ReaderCore *core)
     if (append(core->buffer, data, size) < 0) {
         return -1;
     }
-    Py_CLEAR(core->chunk);
+    reader_set_chunk(core, NULL);
     return 0;
 }
 
@@ -247,14 +247,14 @@ take_from_chunk(ReaderCore *core, Py_ssize_t size)
     PyObject *taken;
     if (size == PyBytes_GET_SIZE(core->chunk)) {
         taken = core->chunk;
-        core->chunk = NULL;
+        relaxed_store(&core->chunk, NULL);
         return taken;
     }
     taken = PyBytes_FromStringAndSize(data, size);
     if (taken != NULL) {
         core->start += size;
         if (size == available) {
-            Py_CLEAR(core->chunk);
+            reader_set_chunk(core, NULL);
         }
     }
     return taken;

@@ -118,6 +118,15 @@ reader_view(ReaderCore *core, Py_ssize_t *size)
     return PyByteArray_AS_STRING(core->buffer);
 }
 
+/* Replace the chunk, and take the reference. Other threads may look whether there is one. */
+static inline void
+reader_set_chunk(ReaderCore *core, PyObject *chunk)
+{
+    PyObject *old = core->chunk;
+    shared_store(&core->chunk, chunk); /* after a move to `buffer` */
+    Py_XDECREF(old);
+}
+
 /* Make the transport's pointer NULL. */
 static inline void
 reader_unlink(ReaderCore *core)

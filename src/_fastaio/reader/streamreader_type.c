@@ -73,7 +73,7 @@ set_field(PyObject *reader, PyObject *value, void *offset)
         return -1;
     }
     core->altered |= value == NULL;
-    Py_XSETREF(*field, Py_XNewRef(value));
+    section_set((PyObject *)core, field, Py_XNewRef(value)); /* other threads may look at it */
     return 0;
 }
 
@@ -117,7 +117,7 @@ set_buffer(PyObject *reader, PyObject *value, void *offset)
         return -1;
     }
     core->altered |= value == NULL || !PyByteArray_CheckExact(value);
-    Py_CLEAR(core->chunk);
+    reader_set_chunk(core, NULL);
     core->buffer_refs = 1;
     return set_field(reader, value, offset);
 }
@@ -315,6 +315,83 @@ reader_at_eof(PyObject *reader, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(core->eof == Py_True && size == 0);
 }
 
+#ifdef Py_GIL_DISABLED
+
+/* What a thread sees that does not get the loop's claim. */
+
+/* Return the reader's state as a new reference, for methods that asyncio's class still has; NULL with an exception,
+   or without one. */
+static ReaderCore *
+look_core(PyObject *reader)
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    PyObject *dict = st != NULL ? PyObject_GenericGetDict(reader, NULL) : NULL;
+    PyObject *core;
+    if (dict == NULL) {
+        return NULL;
+    }
+    int found = PyDict_GetItemRef(dict, st->str__native_reader, &core);
+    Py_DECREF(dict);
+    int intact = found > 0 && Py_IS_TYPE(core, st->ReaderCoreType) ? reader_classes_are_intact(st) : 0;
+    if (intact <= 0) {
+        Py_CLEAR(core);
+    }
+    return (ReaderCore *)core;
+}
+
+static PyObject *
+look_exception(PyObject *reader, PyObject *Py_UNUSED(ignored))
+{
+    ReaderCore *core = look_core(reader);
+    if (core == NULL) {
+        fastaio_state *st = state_of_type(Py_TYPE(reader));
+        return PyErr_Occurred() || st == NULL ? NULL
+                                              : call_original(st, reader, "exception", NULL, 0, NULL);
+    }
+    PyObject *exception = section_get((PyObject *)core, &core->exception);
+    Py_DECREF(core);
+    return exception != NULL ? exception : Py_NewRef(Py_None);
+}
+
+/* At the end of a stream nothing is received any more, and the buffer only shrinks. */
+static PyObject *
+look_at_eof(PyObject *reader, PyObject *Py_UNUSED(ignored))
+{
+    ReaderCore *core = look_core(reader);
+    if (core == NULL) {
+        fastaio_state *st = state_of_type(Py_TYPE(reader));
+        return PyErr_Occurred() || st == NULL ? NULL
+                                              : call_original(st, reader, "at_eof", NULL, 0, NULL);
+    }
+    PyObject *eof = section_get((PyObject *)core, &core->eof);
+    PyObject *buffer = section_get((PyObject *)core, &core->buffer);
+    bool empty = shared_load(&core->chunk) == NULL
+                 && (buffer == NULL || !PyByteArray_Check(buffer) || PyByteArray_GET_SIZE(buffer) == 0);
+    bool ended = eof == Py_True && empty;
+    Py_XDECREF(eof);
+    Py_XDECREF(buffer);
+    Py_DECREF(core);
+    return PyBool_FromLong(ended);
+}
+
+static PyMethodDef reader_looks[] = {
+    {"exception", look_exception, METH_NOARGS, NULL},
+    {"at_eof", look_at_eof, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+/* asyncio's repr() looks at the buffer, which has all data only after a copy. */
+GUARD_REPR(reader_repr, loop_of)
+
+static PyObject *
+reader_repr(PyObject *reader)
+{
+    fastaio_state *st = state_of_type(Py_TYPE(reader));
+    return st != NULL ? call_original(st, reader, "__repr__", NULL, 0, NULL) : NULL;
+}
+
+#endif
+
 static PyMethodDef reader_methods[] = {
     {"read", KEYWORDS(reader_read), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("read($self, /, n=-1)\n--\n\nReturn up to n bytes as soon as there are any; without "
@@ -341,6 +418,9 @@ static PyMethodDef reader_methods[] = {
 static PyType_Slot reader_slots[] = {
     {Py_tp_doc, (void *)PyDoc_STR("asyncio.StreamReader, fed by a native transport.")},
     {Py_tp_setattro, GUARDED(reader_setattro)},
+#ifdef Py_GIL_DISABLED
+    {Py_tp_repr, GUARDED(reader_repr)},
+#endif
     {Py_am_anext, GUARDED(reader_anext)},
     {Py_tp_methods, reader_methods},
     {Py_tp_getset, reader_getset},
@@ -354,7 +434,7 @@ static PyType_Spec reader_spec = {
     .slots = reader_slots,
 };
 
-static const GuardRules reader_rules = {loop_of, NULL};
+static const GuardRules reader_rules = {loop_of, .looks = GUARD_LOOKS(reader_looks)};
 
 int
 streamreader_types_init(PyObject *module)

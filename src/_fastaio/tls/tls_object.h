@@ -111,7 +111,20 @@ typedef struct {
     Py_ssize_t incoming_low;
     Py_ssize_t outgoing_high;
     Py_ssize_t outgoing_low;
+#ifdef Py_GIL_DISABLED
+    Py_ssize_t outgoing_size; /* encrypted and not sent when that was last asked for: for other threads */
+#endif
 } TlsObject;
+
+/* Other threads may look at this. */
+static inline void
+tls_set_reading_paused(TlsObject *self, bool paused)
+{
+    Section section;
+    section_begin(&section, (PyObject *)self);
+    self->app.reading_paused = paused;
+    section_end(&section);
+}
 
 /* Return true while data may be encrypted and decrypted. */
 static inline bool

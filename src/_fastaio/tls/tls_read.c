@@ -280,7 +280,7 @@ tls_resume_reading(TlsObject *self)
     if (!self->app.reading_paused) {
         return 0;
     }
-    self->app.reading_paused = false;
+    tls_set_reading_paused(self, false);
     if (self->app.resume_queued) {
         return 0;
     }
@@ -355,9 +355,9 @@ tls_use_protocol(TlsObject *self, PyObject *protocol)
         return -1;
     }
     self->app.streams = streams;
-    PyObject *old = self->app.protocol;
+    PyObject *old = section_swap((PyObject *)self, &self->app.protocol,
+                                 protocol != Py_None ? Py_NewRef(protocol) : NULL);
     streamreader_unlink(&self->app.reader);
-    self->app.protocol = protocol != Py_None ? Py_NewRef(protocol) : NULL;
     int rc = take_buffer_methods(self, protocol);
     if (rc == 0 && self->app.protocol == protocol) {
         rc = streamreader_adopt(self->loop, protocol, &self->app.reader);

@@ -40,8 +40,8 @@ transport_clear(PyObject *op)
 {
     TlsTransportObject *self = (TlsTransportObject *)op;
     Py_CLEAR(self->extra);
-    Py_CLEAR(self->loop);
-    Py_CLEAR(self->protocol);
+    section_set(op, &self->loop, NULL);
+    section_set(op, &self->protocol, NULL);
     return 0;
 }
 
@@ -148,7 +148,62 @@ transport_writelines(PyObject *op, PyObject *list_of_data)
     return call_protocol((TlsTransportObject *)op, "_write_appdata", list_of_data);
 }
 
-GUARD_IS_CLOSING(transport_is_closing, loop_of)
+#ifdef Py_GIL_DISABLED
+
+/* What a thread sees that does not get the loop's claim. */
+
+static PyObject *
+look_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    TlsTransportObject *self = (TlsTransportObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    if (st == NULL) {
+        return NULL;
+    }
+    Section section;
+    section_begin(&section, op);
+    bool closed = self->closed;
+    PyObject *protocol = Py_XNewRef(self->protocol);
+    section_end(&section);
+    PyObject *closing =
+        closed || !st->tls->wire_closing_counts ? PyBool_FromLong(closed)
+        : protocol == NULL                      ? Py_NewRef(Py_False)
+        : PyObject_TypeCheck(protocol, st->tls->ProtocolType)
+            ? tls_look_wire_closing((TlsObject *)protocol)
+            : PyObject_CallMethod(protocol, "_is_transport_closing", NULL);
+    Py_XDECREF(protocol);
+    return closing;
+}
+
+static PyObject *
+look_extra_info(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    TlsTransportObject *self = (TlsTransportObject *)op;
+    fastaio_state *st = state_of_type(Py_TYPE(op));
+    PyObject *name, *fallback;
+    if (st == NULL || parse_extra_info(args, count, keywords, &name, &fallback) < 0) {
+        return NULL;
+    }
+    if (fallback == NULL) {
+        fallback = Py_None;
+    }
+    PyObject *protocol = section_get(op, &self->protocol);
+    PyObject *value = protocol == NULL ? Py_NewRef(fallback)
+                      : PyObject_TypeCheck(protocol, st->tls->ProtocolType)
+                          ? tls_look_extra_info((TlsObject *)protocol, name, fallback)
+                          : PyObject_CallMethod(protocol, "_get_extra_info", "OO", name, fallback);
+    Py_XDECREF(protocol);
+    return value;
+}
+
+static PyMethodDef transport_looks[] = {
+    {"get_extra_info", KEYWORDS(look_extra_info), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+#endif
+
+GUARD_IS_CLOSING(transport_is_closing, loop_of, look_closing)
 
 /* StreamWriter.drain() calls this, and must find what was written offered to the kernel. In the
    last releases of 3.14 a closing wire closes this transport, too. */
@@ -289,7 +344,10 @@ static PyType_Spec transport_spec = {
 
 static const char *const free_names[] = {"is_closing", NULL}; /* GUARD_IS_CLOSING() */
 
-static const GuardRules transport_rules = {loop_of, free_names};
+static const char *const open_names[] = {"_closed", "_loop", "_ssl_protocol", NULL};
+
+static const GuardRules transport_rules = {
+    loop_of, free_names, open_names, GUARD_LOOKS(transport_looks)};
 
 int
 tls_transport_type_init(PyObject *module)

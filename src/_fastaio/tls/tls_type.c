@@ -52,13 +52,13 @@ protocol_clear(PyObject *op)
     streamreader_unlink(&self->app.reader);
     self->mode = TLS_UNWRAPPED;
     cipher_unbind(self);
-    Py_CLEAR(self->extra);
-    Py_CLEAR(self->wire.transport);
-    Py_CLEAR(self->app.transport);
-    Py_CLEAR(self->app.protocol);
+    section_set(op, &self->extra, NULL);
+    section_set(op, &self->wire.transport, NULL);
+    section_set(op, &self->app.transport, NULL);
+    section_set(op, &self->app.protocol, NULL);
     Py_CLEAR(self->app.get_buffer);
     Py_CLEAR(self->app.buffer_updated);
-    Py_CLEAR(self->state);
+    section_set(op, &self->state, NULL);
     Py_CLEAR(self->cipher.sslobj);
     Py_CLEAR(self->cipher.incoming);
     Py_CLEAR(self->cipher.outgoing);
@@ -213,7 +213,7 @@ protocol_set_app_protocol(PyObject *op, PyObject *protocol)
 static PyObject *
 protocol_pause_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    ((TlsObject *)op)->app.reading_paused = true;
+    tls_set_reading_paused((TlsObject *)op, true);
     Py_RETURN_NONE;
 }
 
@@ -235,6 +235,51 @@ protocol_get_read_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
     Py_ssize_t size = check_ready((TlsObject *)op) < 0 ? -1 : cipher_incoming((TlsObject *)op);
     return size < 0 ? NULL : PyLong_FromSsize_t(size);
 }
+
+#ifdef Py_GIL_DISABLED
+
+/* In a thread that does not get the loop's claim: encrypts and sends nothing. */
+static PyObject *
+look_write_buffer_size(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    TlsObject *self = (TlsObject *)op;
+    return PyLong_FromSsize_t(relaxed_load(&self->pieces.size) + relaxed_load(&self->outgoing_size));
+}
+
+PyObject *
+tls_look_extra_info(TlsObject *self, PyObject *name, PyObject *fallback)
+{
+    PyObject *extra = section_get((PyObject *)self, &self->extra);
+    if (extra != NULL) {
+        PyObject *value = PyObject_GetItem(extra, name);
+        Py_DECREF(extra);
+        if (value != NULL || !PyErr_ExceptionMatches(PyExc_KeyError)) {
+            return value;
+        }
+        PyErr_Clear();
+    }
+    PyObject *wire = section_get((PyObject *)self, &self->wire.transport);
+    if (wire == NULL) {
+        return Py_NewRef(fallback);
+    }
+    PyObject *value = PyObject_CallMethod(wire, "get_extra_info", "OO", name, fallback);
+    Py_DECREF(wire);
+    return value;
+}
+
+PyObject *
+tls_look_wire_closing(TlsObject *self)
+{
+    PyObject *wire = section_get((PyObject *)self, &self->wire.transport);
+    if (wire == NULL) {
+        return PyObject_CallMethod((PyObject *)self, "_is_transport_closing", NULL);
+    }
+    PyObject *closing = PyObject_CallMethod(wire, "is_closing", NULL);
+    Py_DECREF(wire);
+    return closing;
+}
+
+#endif
 
 PyObject *
 tls_extra_info(TlsObject *self, PyObject *name, PyObject *fallback)
@@ -485,7 +530,33 @@ static PyType_Spec protocol_spec = {
     .slots = protocol_slots,
 };
 
-static const GuardRules protocol_rules = {loop_of, NULL};
+#ifdef Py_GIL_DISABLED
+
+static PyObject *
+look_extra_info(PyObject *op, PyObject *args)
+{
+    PyObject *name, *fallback = Py_None;
+    return PyArg_ParseTuple(args, "O|O:_get_extra_info", &name, &fallback)
+               ? tls_look_extra_info((TlsObject *)op, name, fallback)
+               : NULL;
+}
+
+static PyMethodDef protocol_looks[] = {
+    {"_get_extra_info", look_extra_info, METH_VARARGS, NULL},
+    {"_get_write_buffer_size", look_write_buffer_size, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+#endif
+
+/* What asyncio's methods use that look at a connection. C code that writes these does so in the critical section. */
+static const char *const open_names[] = {
+    "_app_protocol",        "_app_reading_paused", "_app_transport", "_extra", "_loop",
+    "_outgoing_high_water", "_outgoing_low_water", "_state",         "_transport", NULL,
+};
+
+static const GuardRules protocol_rules = {
+    loop_of, .open_names = open_names, .looks = GUARD_LOOKS(protocol_looks)};
 
 int
 tls_protocol_type_init(PyObject *module)

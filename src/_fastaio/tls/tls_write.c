@@ -63,6 +63,9 @@ tls_control_writing(TlsObject *self)
     if (size < 0) {
         return -1;
     }
+#ifdef Py_GIL_DISABLED
+    relaxed_store(&self->outgoing_size, size);
+#endif
     size += self->pieces.size;
     if (size >= self->outgoing_high && !self->app.writing_paused) {
         self->app.writing_paused = true;

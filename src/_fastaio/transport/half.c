@@ -41,10 +41,10 @@ transport_clear(PyObject *op)
         Py_CLEAR(self->base_room[i]);
     }
     self->native = NULL;
-    Py_CLEAR(self->loop);
-    Py_CLEAR(self->protocol);
+    section_set(op, &self->loop, NULL);
+    section_set(op, &self->protocol, NULL);
     Py_CLEAR(self->file);
-    Py_CLEAR(self->buffer);
+    section_set(op, &self->buffer, NULL);
     return 0;
 }
 
@@ -59,6 +59,11 @@ transport_dealloc(PyObject *op)
     type->tp_free(op);
     Py_DECREF(type);
 }
+
+const char *const transport_open_names[] = {
+    "_buffer_size", "_closing",    "_conn_lost", "_fileno", "_high_water",
+    "_loop",        "_low_water", "_paused",    "_protocol", "_protocol_paused", NULL,
+};
 
 PyObject *
 transport_loop_of(PyObject *op)

@@ -45,6 +45,9 @@ int transport_clear(PyObject *op);
 void transport_dealloc(PyObject *op);
 /* Return the loop whose claim guards the transport, borrowed; NULL: none yet. */
 PyObject *transport_loop_of(PyObject *op);
+/* The attributes that any thread may read: asyncio's methods that look at a transport use these. C code that writes
+   the fields does so in the critical section. For GuardRules. */
+extern const char *const transport_open_names[];
 
 /* Get and set `file`. Setting clears `inspected`. */
 PyObject *transport_get_file(PyObject *op, void *closure);

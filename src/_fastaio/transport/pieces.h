@@ -88,7 +88,7 @@ pieces_try_push(Pieces *pieces, PyObject *piece, unsigned fork_count)
         pieces->fork_count = fork_count;
     }
     pieces->items[pieces->head + pieces->count++] = piece;
-    pieces->size += PyBytes_GET_SIZE(piece);
+    relaxed_add(&pieces->size, PyBytes_GET_SIZE(piece));
     return true;
 }
 
@@ -109,7 +109,7 @@ static inline void
 pieces_pop(Pieces *pieces)
 {
     PyObject *piece = pieces->items[pieces->head++];
-    pieces->size -= PyBytes_GET_SIZE(piece) - (Py_ssize_t)pieces->offset;
+    relaxed_add(&pieces->size, (Py_ssize_t)pieces->offset - PyBytes_GET_SIZE(piece));
     pieces->offset = 0;
     if (--pieces->count == 0) {
         pieces->head = 0;
@@ -128,7 +128,7 @@ pieces_advance(Pieces *pieces, size_t size)
         size_t left = (size_t)PyBytes_GET_SIZE(pieces_at(pieces, 0)) - pieces->offset;
         if (size < left) {
             pieces->offset += size;
-            pieces->size -= (Py_ssize_t)size;
+            relaxed_add(&pieces->size, -(Py_ssize_t)size);
             return;
         }
         size -= left;

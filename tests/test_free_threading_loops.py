@@ -502,6 +502,29 @@ fastaio.run(main())
     assert done.stdout.split() == ["3", "RuntimeError"], done.stderr
 
 
+def test_a_call_that_closes_its_loop_is_not_refused(loop_factory):
+    """Its thread may see the closed loop before call_soon_threadsafe() returns."""
+    for _ in range(200):
+        loop, ready, called = loop_factory(), threading.Event(), []
+        future = loop.create_future()
+
+        def run(loop=loop, ready=ready, future=future):
+            loop.call_soon(ready.set)
+            loop.run_until_complete(future)
+            loop.close()
+
+        def call(future=future, called=called):
+            called.append(True)
+            future.set_result(None)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert ready.wait(GUARD)
+        loop.call_soon_threadsafe(call)
+        thread.join(GUARD)
+        assert called == [True]
+
+
 # What any thread may do
 
 

@@ -15,7 +15,8 @@ check_callback(LoopObject *loop, PyObject *callback, const char *method)
 
 /* ---- call_soon and its kin ------------------------------------------------------------------- */
 
-/* Queue a handle, with a new reference. Return 0, or -1 with MemoryError. */
+/* Queue a handle, with a new reference. Return 0, or -1 with MemoryError; without a GIL also with RuntimeError, if
+   another thread has closed the loop meanwhile. */
 static int
 push_handle(LoopObject *loop, HandleObject *handle)
 {
@@ -147,19 +148,6 @@ let_loop_run(LoopObject *loop)
     gil_offer(&share, &now_ns);
 }
 
-/* Without a GIL another thread may have closed the loop since it was found open, and may have emptied the inbox
-   before this thread pushed a handle there. Then the call will not run: cancel it. Return 0, or -1 with asyncio's
-   RuntimeError. */
-static int
-check_not_lost(LoopObject *loop, HandleObject *handle)
-{
-    if (HAS_GIL || claim_is_mine(&loop->claim) || !shared_load(&loop->closed)) {
-        return 0;
-    }
-    PyObject *cancelled = PyObject_CallMethod((PyObject *)handle, "cancel", NULL);
-    return drop_result(cancelled) < 0 ? -1 : loop_check_closed(loop);
-}
-
 PyDoc_STRVAR(call_soon_threadsafe_doc,
 "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
 "As call_soon(), from any thread: a waiting loop wakes up.");
@@ -179,7 +167,7 @@ loop_call_soon_threadsafe(LoopObject *loop, PyObject *const *args, Py_ssize_t co
     handle_guard(loop->st, handle);
     /* The GIL guards the queue. There is one queue, so callbacks run in the order of the calls,
        whichever threads make them. */
-    if (push_handle(loop, handle) < 0 || loop_wake(loop) < 0 || check_not_lost(loop, handle) < 0) {
+    if (push_handle(loop, handle) < 0 || loop_wake(loop) < 0) {
         Py_CLEAR(handle);
     }
     else {

@@ -7,13 +7,14 @@ int
 inbox_push(Inbox *inbox, const ReadyEntry *entry)
 {
     mutex_lock(&inbox->lock);
-    ReadyEntry *place = ready_push(&inbox->queue);
+    bool refused = inbox->closed && entry->kind == READY_HANDLE;
+    ReadyEntry *place = refused ? NULL : ready_push(&inbox->queue);
     if (place != NULL) {
         *place = *entry;
         atomic_store(&inbox->size, ready_len(&inbox->queue));
     }
     mutex_unlock(&inbox->lock);
-    return place != NULL ? 0 : -1;
+    return refused ? 1 : place != NULL ? 0 : -1;
 }
 
 int
@@ -36,12 +37,13 @@ inbox_collect(Inbox *inbox, ReadyQueue *ready)
 }
 
 void
-inbox_clear(Inbox *inbox)
+inbox_close(Inbox *inbox)
 {
     ReadyQueue dropped;
     mutex_lock(&inbox->lock);
     dropped = inbox->queue;
     inbox->queue = (ReadyQueue){0};
+    inbox->closed = true;
     atomic_store(&inbox->size, 0);
     mutex_unlock(&inbox->lock);
     ready_clear(&dropped); /* runs code */

@@ -8,10 +8,11 @@ int
 loop_push_foreign(LoopObject *loop, const ReadyEntry *entry)
 {
     ready_entry_take(entry);
-    if (inbox_push(&loop->inbox, entry) < 0) {
+    int pushed = inbox_push(&loop->inbox, entry);
+    if (pushed != 0) {
         ReadyEntry dropped = *entry;
         ready_drop(&dropped);
-        return -1;
+        return pushed < 0 ? -1 : loop_check_closed(loop);
     }
     if (loop_claim_wake(loop)) {
         loop_wake_claimed(loop);

@@ -283,7 +283,7 @@ clear_queues(LoopObject *loop)
     endings_run(loop);
     ready_clear(&loop->ready);
 #ifdef Py_GIL_DISABLED
-    inbox_clear(&loop->inbox);
+    inbox_close(&loop->inbox);
 #endif
     ready_clear(&loop->bulk.queue);
     timers_clear(&loop->timers);

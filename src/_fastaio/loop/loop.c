@@ -106,6 +106,20 @@ loop_flush_now(LoopObject *loop)
 }
 
 int
+loop_flush_in_any_thread(LoopObject *loop)
+{
+    if (claim_is_mine(&loop->claim)) {
+        return loop_flush_now(loop);
+    }
+    if (!claim_as_guest(&loop->claim)) {
+        return 0;
+    }
+    int result = loop_flush_now(loop);
+    claim_end_as_guest(&loop->claim);
+    return result;
+}
+
+int
 loop_flush_through(LoopObject *loop, FlushNode *node)
 {
     if (relaxed_load(&loop->thread_id) != PyThread_get_thread_ident()) {

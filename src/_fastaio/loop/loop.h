@@ -313,6 +313,9 @@ void loop_flush_later(LoopObject *loop, FlushNode *node);
 void loop_flush_cancel(FlushNode *node);
 /* Flush all listed transports, in order. Return 0, or -1 with what must leave the loop. */
 int loop_flush_now(LoopObject *loop);
+/* The same for a thread that may not have the claim, before it sends a signal to a child. While another thread has the
+   claim, that one sends the output soon. */
+int loop_flush_in_any_thread(LoopObject *loop);
 /* Flush the list up to and including `node`; the whole list if `node` is NULL or not listed. For output
    that is sent immediately and must not overtake queued output. Does nothing in another thread than the
    loop's. Return 0, or -1 with what must leave the loop. */

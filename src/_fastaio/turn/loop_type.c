@@ -222,20 +222,10 @@ loop_write_to_self(LoopObject *loop, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* A signal to a child comes after the output that was written before. Any thread may send one: while another
-   thread has the loop, that one sends the output soon. */
 static PyObject *
 loop_flush_transports(LoopObject *loop, PyObject *Py_UNUSED(ignored))
 {
-    int result = 0;
-    if (claim_is_mine(&loop->claim)) {
-        result = loop_flush_now(loop);
-    }
-    else if (claim_as_guest(&loop->claim)) {
-        result = loop_flush_now(loop);
-        claim_end_as_guest(&loop->claim);
-    }
-    if (result < 0) {
+    if (loop_flush_in_any_thread(loop) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -29,15 +29,30 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import fastaio
 
 #: An answer that takes longer is lost.
 PATIENCE = 60.0
 
+T = TypeVar("T")
+
 
 class Lost(Exception):
     """Something was handed over and did not arrive."""
+
+
+def hand_over(
+    coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop
+) -> concurrent.futures.Future[T] | None:
+    """Run a coroutine in another loop. Return its future; None if the loop has been closed."""
+    try:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError:
+        coroutine.close()
+        return None
 
 
 @functools.cache
@@ -197,11 +212,8 @@ class Actors:
             if loop is None:
                 return await asyncio.sleep(0.001)
             number = self.rng.randrange(1000)
-            coroutine = answer(number)
-            try:
-                future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-            except RuntimeError:  # it has been closed
-                coroutine.close()
+            future = hand_over(answer(number), loop)
+            if future is None:
                 return None
             if await self.arrives(future, loop) and future.result() != number + 1:
                 raise Lost("the answer is another one's")
@@ -293,11 +305,8 @@ class Actors:
                 ours.close()
                 theirs.close()
                 return await asyncio.sleep(0.001)
-            coroutine = echo(theirs)
-            try:
-                future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-            except RuntimeError:
-                coroutine.close()
+            future = hand_over(echo(theirs), loop)
+            if future is None:
                 ours.close()
                 theirs.close()
                 return None
@@ -344,11 +353,8 @@ class Actors:
                         return await asyncio.sleep(0.001)
                     data = self.rng.randbytes(self.rng.randrange(1, 1000))
                     await loop.sock_sendall(ours, data)
-                    coroutine = answer(theirs)
-                    try:
-                        future = asyncio.run_coroutine_threadsafe(coroutine, other)
-                    except RuntimeError:
-                        coroutine.close()
+                    future = hand_over(answer(theirs), other)
+                    if future is None:
                         return None
                     if not await self.arrives(future, other):
                         return None
@@ -428,11 +434,8 @@ class Actors:
             server = await asyncio.start_server(echo, "127.0.0.1", 0)
             async with server:
                 data = self.rng.randbytes(self.rng.randrange(1, 5000))
-                coroutine = ask(server.sockets[0].getsockname(), data)
-                try:
-                    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-                except RuntimeError:
-                    coroutine.close()
+                future = hand_over(ask(server.sockets[0].getsockname(), data), loop)
+                if future is None:
                     return None
                 if await self.arrives(future, loop) and future.result() != data:
                     raise Lost("a server's echo is wrong")
@@ -456,11 +459,8 @@ class Actors:
                 ours.close()
                 theirs.close()
                 return await asyncio.sleep(0.001)
-            coroutine = accept(theirs)
-            try:
-                future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-            except RuntimeError:
-                coroutine.close()
+            future = hand_over(accept(theirs), loop)
+            if future is None:
                 ours.close()
                 theirs.close()
                 return None

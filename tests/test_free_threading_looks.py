@@ -65,11 +65,17 @@ class Datagrams(asyncio.DatagramProtocol):
     pass
 
 
+async def connected():
+    """A transport, and the socket at the other end."""
+    ours, theirs = socket.socketpair()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    return transport, theirs
+
+
 @contextlib.asynccontextmanager
 async def connection():
     """Looks at a connection whose kernel has taken all output."""
-    ours, theirs = socket.socketpair()
-    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    transport, theirs = await connected()
     with theirs:
         yield of_stream(transport)
         transport.abort()
@@ -77,8 +83,7 @@ async def connection():
 
 @contextlib.asynccontextmanager
 async def paused_connection():
-    ours, theirs = socket.socketpair()
-    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    transport, theirs = await connected()
     transport.pause_reading()
     transport.set_write_buffer_limits(1000, 10)
     with theirs:
@@ -89,8 +94,7 @@ async def paused_connection():
 @contextlib.asynccontextmanager
 async def full_connection():
     """Looks at a connection whose kernel takes no more output."""
-    ours, theirs = socket.socketpair()
-    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    transport, theirs = await connected()
     transport.write(b"x" * 10_000_000)
     await asyncio.sleep(0)
     size = transport.get_write_buffer_size()
@@ -132,8 +136,7 @@ async def full_pipe():
 
 @contextlib.asynccontextmanager
 async def closing_connection():
-    ours, theirs = socket.socketpair()
-    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    transport, theirs = await connected()
     transport.close()
     with theirs:
         looks = of_stream(transport)
@@ -143,8 +146,7 @@ async def closing_connection():
 
 @contextlib.asynccontextmanager
 async def closed_connection():
-    ours, theirs = socket.socketpair()
-    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    transport, theirs = await connected()
     transport.abort()
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -64,6 +64,9 @@ look_at_create_task(Traits *traits, PyObject *loop_type)
     return 0;
 }
 
+/* In 3.15 a failed start is silent in asyncio's Python, and reported by its C. */
+#define START_IS_ALIKE (PY_VERSION_HEX < 0x030F0000)
+
 /* Look at Task.__init__() of asyncio's tasks in Python, which checks what those in C check. Return 0, or -1 with an
    exception. */
 static int
@@ -75,12 +78,13 @@ look_at_task(Traits *traits)
     if (code != NULL) {
         traits->task_checks_context = has_name(code->co_names, "Context");
         /* It has one `try`, around the first step. */
-        traits->failed_start_is_silent = PyObject_Size(code->co_exceptiontable) > 0;
+        traits->failed_start_is_silent =
+            START_IS_ALIKE && PyObject_Size(code->co_exceptiontable) > 0;
     }
     else if (tasks != NULL && type == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
         traits->task_checks_context = PY_VERSION_HEX >= 0x030F0000;
-        traits->failed_start_is_silent = PY_VERSION_HEX >= 0x030E0000;
+        traits->failed_start_is_silent = START_IS_ALIKE && PY_VERSION_HEX >= 0x030E0000;
     }
     Py_XDECREF(code);
     Py_XDECREF(type);

@@ -71,14 +71,6 @@ wake_first(fastaio_state *st, PyObject *self)
 
 static const OpSpec aenter_spec;
 
-/* End acquire(), which returns True, or __aenter__(), which returns None. */
-static Outcome
-finish_acquire(const Op *op, PyObject **result)
-{
-    *result = Py_NewRef(op->coro.kind == &aenter_spec.coro ? Py_None : Py_True);
-    return DONE;
-}
-
 static Outcome
 start_acquire(Op *op, PyObject **result)
 {
@@ -86,7 +78,7 @@ start_acquire(Op *op, PyObject **result)
     if (outcome == WAIT) {
         return line_join_new(op, &((LockObject *)op->self)->waiters);
     }
-    return outcome == DONE ? finish_acquire(op, result) : FAILED;
+    return outcome == DONE ? line_acquired(op, &aenter_spec, result) : FAILED;
 }
 
 /* A cancelled waiter that had already been woken passes the wake-up on: if the lock is free, wake the next
@@ -112,7 +104,7 @@ resume_acquire(Op *op, PyObject *value, PyObject **result)
         return FAILED;
     }
     primitive_set(&lock->locked, Py_True);
-    return finish_acquire(op, result);
+    return line_acquired(op, &aenter_spec, result);
 }
 
 static const OpSpec acquire_spec = {OP_KIND("Lock"), "acquire", start_acquire, resume_acquire};

@@ -125,14 +125,6 @@ semaphore_wake_up_next(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static const OpSpec aenter_spec;
 
-/* End acquire(), which returns True, or __aenter__(), which returns None. */
-static Outcome
-finish_acquire(const Op *op, PyObject **result)
-{
-    *result = Py_NewRef(op->coro.kind == &aenter_spec.coro ? Py_None : Py_True);
-    return DONE;
-}
-
 static Outcome
 start_acquire(Op *op, PyObject **result)
 {
@@ -140,7 +132,7 @@ start_acquire(Op *op, PyObject **result)
     if (locked > 0) {
         return line_join_new(op, &((SemaphoreObject *)op->self)->waiters);
     }
-    return locked < 0 || step_value(op->self, -1) < 0 ? FAILED : finish_acquire(op, result);
+    return locked < 0 || step_value(op->self, -1) < 0 ? FAILED : line_acquired(op, &aenter_spec, result);
 }
 
 /* A cancelled waiter that had already been woken gives back what it got. Return 0, or -1 with an exception. */
@@ -191,7 +183,7 @@ resume_acquire(Op *op, PyObject *value, PyObject **result)
     else if (SEMAPHORE_WAKES_ALL || (failed == 0 && cleanup.exc == NULL)) {
         failed = wake_others(op);
     }
-    return cleanup_end(&cleanup, failed) < 0 ? FAILED : finish_acquire(op, result);
+    return cleanup_end(&cleanup, failed) < 0 ? FAILED : line_acquired(op, &aenter_spec, result);
 }
 
 static const OpSpec acquire_spec = {OP_KIND("Semaphore"), "acquire", start_acquire, resume_acquire};

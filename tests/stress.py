@@ -47,7 +47,10 @@ class Lost(Exception):
 def hand_over(
     coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop
 ) -> concurrent.futures.Future[T] | None:
-    """Run a coroutine in another loop. Return its future; None if the loop has been closed."""
+    """Run a coroutine in another loop. Return its future; None if the loop has been closed.
+
+    The caller keeps the coroutine until then: nobody else may have a reference to its task.
+    """
     try:
         return asyncio.run_coroutine_threadsafe(coroutine, loop)
     except RuntimeError:
@@ -212,7 +215,8 @@ class Actors:
             if loop is None:
                 return await asyncio.sleep(0.001)
             number = self.rng.randrange(1000)
-            future = hand_over(answer(number), loop)
+            coroutine = answer(number)
+            future = hand_over(coroutine, loop)
             if future is None:
                 return None
             if await self.arrives(future, loop) and future.result() != number + 1:
@@ -305,7 +309,8 @@ class Actors:
                 ours.close()
                 theirs.close()
                 return await asyncio.sleep(0.001)
-            future = hand_over(echo(theirs), loop)
+            coroutine = echo(theirs)
+            future = hand_over(coroutine, loop)
             if future is None:
                 ours.close()
                 theirs.close()
@@ -353,7 +358,8 @@ class Actors:
                         return await asyncio.sleep(0.001)
                     data = self.rng.randbytes(self.rng.randrange(1, 1000))
                     await loop.sock_sendall(ours, data)
-                    future = hand_over(answer(theirs), other)
+                    coroutine = answer(theirs)
+                    future = hand_over(coroutine, other)
                     if future is None:
                         return None
                     if not await self.arrives(future, other):
@@ -434,7 +440,8 @@ class Actors:
             server = await asyncio.start_server(echo, "127.0.0.1", 0)
             async with server:
                 data = self.rng.randbytes(self.rng.randrange(1, 5000))
-                future = hand_over(ask(server.sockets[0].getsockname(), data), loop)
+                coroutine = ask(server.sockets[0].getsockname(), data)
+                future = hand_over(coroutine, loop)
                 if future is None:
                     return None
                 if await self.arrives(future, loop) and future.result() != data:
@@ -459,7 +466,8 @@ class Actors:
                 ours.close()
                 theirs.close()
                 return await asyncio.sleep(0.001)
-            future = hand_over(accept(theirs), loop)
+            coroutine = accept(theirs)
+            future = hand_over(coroutine, loop)
             if future is None:
                 ours.close()
                 theirs.close()

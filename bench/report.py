@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bench.cells import FAMILIES, LIMIT
+from bench.gauge import STEADY
 from bench.loops import NO_SPIN, VARIANTS
 from bench.units import figure, median, spread
 
@@ -274,12 +275,13 @@ def load_warning(machine: dict[str, Any]) -> str | None:
 def warnings(document: dict[str, Any]) -> list[str]:
     """Return the reasons for which the figures are not to be believed."""
     busy = load_warning(document["machine"])
-    uneven, count = [], 0
+    uneven, count, slow = [], 0, 0
     for name, cell in document["cells"].items():
         if cell["varies"]:
             continue  # shows what varies, so it may
         for loop, entry in cell["loops"].items():
             values = [sample["value"] for sample in entry.get("rounds", ())]
+            slow += any(sample.get("slowness", 1.0) > STEADY for sample in entry.get("rounds", ()))
             if len(values) < 2:
                 continue
             count += 1
@@ -288,6 +290,11 @@ def warnings(document: dict[str, Any]) -> list[str]:
                 extremes = spread([min(values), max(values)], cell["unit"])
                 uneven.append((differ, f"{name} on {loop}: {extremes}"))
     found = [busy] if busy else []
+    if slow:
+        found.append(
+            "WARNING: the machine was more than "
+            f"{STEADY - 1:.0%} slower than at its best in all rounds of {slow} of the figures."
+        )
     if uneven:
         worst = "; ".join(line for _, line in sorted(uneven, reverse=True)[:3])
         found.append(

@@ -1,7 +1,9 @@
 """Runs cells: a fresh process for every measurement, all loops in turn, round after round.
 
 Interleaving matters more than anything else here: the machine is never as fast as it was a minute
-ago, so loops are compared within a round. The tables show the median of the rounds.
+ago, so loops are compared within a round. The tables show the median of the rounds. What was
+measured while the machine was slow (gauge.py) is measured again. It counts only where there is
+nothing else.
 """
 
 from __future__ import annotations
@@ -23,10 +25,14 @@ from typing import Any
 
 from bench import native, system
 from bench.cells import LIMIT, Cell, Sample, Served, Settings
+from bench.gauge import STEADY, Gauge
 from bench.loops import LOOPS
 from bench.units import median
 
 _CHILD = str(Path(__file__).with_name("child.py"))
+
+#: So often a measurement is tried, until the machine is as fast as it can be.
+_ATTEMPTS = 4
 
 
 class Failure(Exception):
@@ -206,17 +212,28 @@ def summary(samples: Sequence[Sample]) -> Sample:
     return {key: median(sample[key] for sample in samples) for key in keys}
 
 
+def steady(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return the samples of a machine at its best; all of them where there is none."""
+    return [sample for sample in samples if sample.get("slowness", 1.0) <= STEADY] or samples
+
+
 class Run:
     """One interleaved run over cells and loops; `results` grows while it goes on. Each cell says
-    how many rounds it has, unless a number is given."""
+    how many rounds it has, unless a number is given. Without a gauge every measurement counts."""
 
     def __init__(
-        self, cells: Sequence[Cell], loops: Sequence[str], rounds: int | None, settings: Settings
+        self,
+        cells: Sequence[Cell],
+        loops: Sequence[str],
+        rounds: int | None,
+        settings: Settings,
+        gauge: Gauge | None = None,
     ) -> None:
         self.cells = cells
         self.loops = list(loops)
         self.rounds = rounds
         self.settings = settings
+        self.gauge = gauge
         self.samples: dict[str, dict[str, list[Sample]]] = {cell.name: {} for cell in cells}
         self.errors: dict[str, dict[str, str]] = {cell.name: {} for cell in cells}
 
@@ -246,11 +263,22 @@ class Run:
         if loop in errors and loop not in samples:
             return  # it has never worked; do not wait for it every round
         try:
-            samples.setdefault(loop, []).append(measure(cell, loop, self.settings))
+            samples.setdefault(loop, []).append(self._steadily(cell, loop))
         except Failure as failure:
             errors[loop] = str(failure)
             if not samples[loop]:
                 del samples[loop]
+
+    def _steadily(self, cell: Cell, loop: str) -> Sample:
+        """Measure until the machine was at its best before and after it, or else some times."""
+        if self.gauge is None:
+            return measure(cell, loop, self.settings)
+        found: list[Sample] = []
+        while len(found) < _ATTEMPTS and not (found and found[-1]["slowness"] <= STEADY):
+            before = self.gauge.slowness()
+            sample = measure(cell, loop, self.settings)
+            found.append(sample | {"slowness": max(before, self.gauge.slowness())})
+        return min(found, key=lambda sample: sample["slowness"])
 
     def results(self) -> dict[str, Any]:
         """Everything as plain data, for JSON and for the tables."""
@@ -261,7 +289,8 @@ class Run:
                 samples = self.samples[cell.name].get(loop, [])
                 entry: dict[str, Any] = {}
                 if samples:
-                    entry = {"shown": summary(samples), "rounds": samples}
+                    counted = steady(samples)
+                    entry = {"shown": summary(counted), "rounds": counted}
                 if loop in self.errors[cell.name]:
                     entry["error"] = self.errors[cell.name][loop]
                 if entry:

@@ -1,6 +1,7 @@
 """The benchmark: figures, summaries, tables and warnings, and what its C programs count."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from bench import __main__ as command_line
 from bench import figures, native, plot, report, runner, units
 from bench.cells import LIMIT, Figure, Load, Served, Settings, Work, all_cells
+from bench.gauge import Gauge, cpu_of_fixed_work
 from bench.loops import NO_SPIN, VARIANTS, WATCHED, has_variants
 from bench.workloads.scheduling import percentiles
 
@@ -128,10 +130,10 @@ def test_a_cell_may_have_a_shorter_window_and_its_own_rounds():
     assert runner.Run([cell], ["asyncio"], 5, Settings()).total() == 5
 
 
-def run(cells, samples, rounds):
+def run(cells, samples, rounds, gauge=None):
     """Return the document of a run that measured samples[loop]: a sample a round, or an error."""
     loops = [loop for loop in samples if loop != LIMIT and not loop.endswith(tuple(VARIANTS))]
-    made = runner.Run(cells, loops, rounds, Settings())
+    made = runner.Run(cells, loops, rounds, Settings(), gauge)
     turns = dict.fromkeys(samples, 0)
 
     def measure(cell, loop, settings):
@@ -203,6 +205,41 @@ def test_several_rounds_are_shown_and_uneven_ones_warned_of():
     assert row(tails, "x") == ["41.0/41.0/41.0 us", "41.0/41.0/41.0 us"]
     assert "rounds differ by more than 15% in 1 of 2 figures" in text
     assert "echo/x on fastaio: 4.0/6.0 us" in text
+
+
+def gauge_of(*readings):
+    """Return a gauge whose work takes 1.0 s at best, now as long as is given, then 1.0 s again."""
+    left = [1.0, *readings]
+    return Gauge(lambda: left.pop(0) if left else 1.0, readings=1)
+
+
+def test_what_a_slow_machine_measured_is_measured_again():
+    samples = {"fastaio": [{"value": 8e-6}, {"value": 9e-6}, {"value": 4e-6}]}
+    document = run([work()], samples, 1, gauge_of(2.0, 1.0, 1.0, 1.5, 1.0, 1.05))
+    rounds = document["cells"]["sched/x"]["loops"]["fastaio"]["rounds"]
+    assert rounds == [{"value": 4e-6, "slowness": 1.05}]
+    assert report.warnings(document) == []
+
+
+def test_a_slow_round_counts_only_where_there_is_no_other():
+    samples = {"fastaio": [{"value": float(n)} for n in range(1, 6)]}
+    slow = [1.4, 1.4, 1.2, 1.0, 1.3, 1.3, 1.5, 1.0]  # four attempts
+    document = run([work()], samples, 1, gauge_of(*slow))
+    rounds = document["cells"]["sched/x"]["loops"]["fastaio"]["rounds"]
+    assert rounds == [{"value": 2.0, "slowness": 1.2}]
+    assert "10% slower than at its best in all rounds of 1 of the figures" in report.text(document)
+
+    document = run([work()], samples, 2, gauge_of(*slow))
+    rounds = document["cells"]["sched/x"]["loops"]["fastaio"]["rounds"]
+    assert rounds == [{"value": 5.0, "slowness": 1.0}]
+    assert report.warnings(document) == []
+
+
+def test_the_gauge_works_and_leaves_the_process_on_its_cores():
+    cores = os.sched_getaffinity(0)
+    assert 0 < cpu_of_fixed_work() < 1
+    assert os.sched_getaffinity(0) == cores
+    assert Gauge(readings=3).slowness() >= 1.0
 
 
 def test_a_scheduling_cell_may_have_percentiles():

@@ -31,7 +31,7 @@ from bench.units import median
 
 _CHILD = str(Path(__file__).with_name("child.py"))
 
-#: So often a measurement is tried, until the machine is as fast as it can be.
+#: So often a figure without a steady sample is measured within a round.
 _ATTEMPTS = 4
 
 
@@ -212,9 +212,19 @@ def summary(samples: Sequence[Sample]) -> Sample:
     return {key: median(sample[key] for sample in samples) for key in keys}
 
 
-def steady(samples: Sequence[Sample]) -> Sequence[Sample]:
+def is_steady(sample: Sample) -> bool:
+    """Return whether the machine was at its best while this was measured, as far as is known."""
+    return sample.get("slowness", 1.0) <= STEADY
+
+
+def has_steady(samples: Sequence[Sample]) -> bool:
+    """Return whether one of the samples is that of a machine at its best."""
+    return any(map(is_steady, samples))
+
+
+def counted(samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples of a machine at its best; all of them where there is none."""
-    return [sample for sample in samples if sample.get("slowness", 1.0) <= STEADY] or samples
+    return [sample for sample in samples if is_steady(sample)] or list(samples)
 
 
 class Run:
@@ -263,18 +273,19 @@ class Run:
         if loop in errors and loop not in samples:
             return  # it has never worked; do not wait for it every round
         try:
-            samples.setdefault(loop, []).append(self._steadily(cell, loop))
+            earlier = samples.setdefault(loop, [])
+            earlier.append(self._steadily(cell, loop, 1 if has_steady(earlier) else _ATTEMPTS))
         except Failure as failure:
             errors[loop] = str(failure)
             if not samples[loop]:
                 del samples[loop]
 
-    def _steadily(self, cell: Cell, loop: str) -> Sample:
-        """Measure until the machine was at its best before and after it, or else some times."""
+    def _steadily(self, cell: Cell, loop: str, attempts: int) -> Sample:
+        """Measure until the machine was at its best before and after it, or else so many times."""
         if self.gauge is None:
             return measure(cell, loop, self.settings)
         found: list[Sample] = []
-        while len(found) < _ATTEMPTS and not (found and found[-1]["slowness"] <= STEADY):
+        while len(found) < attempts and not has_steady(found):
             before = self.gauge.slowness()
             sample = measure(cell, loop, self.settings)
             found.append(sample | {"slowness": max(before, self.gauge.slowness())})
@@ -289,8 +300,8 @@ class Run:
                 samples = self.samples[cell.name].get(loop, [])
                 entry: dict[str, Any] = {}
                 if samples:
-                    counted = steady(samples)
-                    entry = {"shown": summary(counted), "rounds": counted}
+                    rounds = counted(samples)
+                    entry = {"shown": summary(rounds), "rounds": rounds}
                 if loop in self.errors[cell.name]:
                     entry["error"] = self.errors[cell.name][loop]
                 if entry:

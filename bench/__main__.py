@@ -12,7 +12,6 @@ from typing import Any
 
 from bench import figures, native, plot, report, system
 from bench.cells import Cell, Served, Settings, all_cells, select
-from bench.gauge import Gauge
 from bench.loops import LOOPS
 from bench.progress import Progress
 from bench.runner import Run, missing, probe
@@ -110,8 +109,7 @@ def measure(cells: Sequence[Cell], options: argparse.Namespace) -> dict[str, Any
     machine = system.describe()  # before the run, which is a load itself
     if busy := report.load_warning(machine):
         print(busy, file=sys.stderr)
-    settings = Settings.quick() if options.quick else Settings()
-    run = Run(cells, list(present), rounds, settings, None if options.quick else Gauge())
+    run = Run(cells, list(present), rounds, Settings.quick() if options.quick else Settings())
     progress = Progress(run.total())
     try:
         run.go(

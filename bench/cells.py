@@ -47,9 +47,12 @@ _MODULES = {"sched": "scheduling"}
 class Settings:
     """How long one measurement takes."""
 
-    batch_seconds: float = 0.04
-    batches: int = 4
+    batch_seconds: float = 0.02
+    #: At least and at most so many batches: see best.py.
+    batches: int = 5
+    most_batches: int = 50
     warmup_seconds: float = 0.15
+    #: At least so long; up to four times, until the least CPU time per request is certain.
     load_seconds: float = 0.4
     idle_seconds: float = 1.5
     scale: float = 1.0
@@ -59,7 +62,7 @@ class Settings:
     @staticmethod
     def quick() -> Settings:
         """Short ones, to see that everything works and where things stand roughly."""
-        return Settings(0.01, 2, 0.08, 0.12, 0.5, 0.2, 0.6)
+        return Settings(0.01, 2, 2, 0.08, 0.12, 0.5, 0.2, 0.6)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ class Cell:
     #: Figures that share the field of the value.
     beside: tuple[Figure, ...] = field(default=(), kw_only=True)
     more_is_better: bool = field(default=False, kw_only=True)
-    #: Whether the figure shows what goes wrong now and then, so that its rounds may differ.
+    #: Whether the figure shows what goes wrong now and then, so that its rounds may differ and none
+    #: is the best.
     varies: bool = field(default=False, kw_only=True)
     #: Whether --quick has it too, even where nobody asks for this very cell.
     quick: bool = field(default=True, kw_only=True)
@@ -194,6 +198,8 @@ class Served(Cell):
     servers: int = field(default=1, kw_only=True)
     #: Makes the value of what the load generator has measured.
     value: Callable[[Sample], float] = field(default=cpu_per_request, kw_only=True)
+    #: Whether the whole window counts, and not its best parts: the cell shows what goes on in time.
+    whole: bool = field(default=False, kw_only=True)
     #: What the server's process finds in its environment.
     environment: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 

@@ -131,16 +131,16 @@ def ratios(document: Document, wanted: Sequence[str] = tuple(ROWS)) -> str | Non
     )
 
 
-_SPREAD = (
-    "Spread: the greatest difference between the rounds of one loop, in per cent of its median."
-)
+_SPREAD = "Spread: how far the two best rounds of one loop differ at most, in per cent of the best."
 
 
 def _spread(cell: Results, names: Sequence[str]) -> str:
-    """Return the greatest difference between the rounds of one loop, in per cent of its median."""
+    """Return how far the two best rounds of one loop differ at most, in per cent of the best."""
     entries = (cell["loops"].get(name, {}) for name in names)
     rounds = [[sample["value"] for sample in entry.get("rounds", ())] for entry in entries]
-    return f"{max((report.difference(values) for values in rounds if values), default=0):.0%}"
+    more = cell["more_is_better"]
+    differ = (report.difference(values, more) for values in rounds if values)
+    return f"{max(differ, default=0):.0%}"
 
 
 def served(document: Document) -> str | None:
@@ -180,7 +180,7 @@ def facts(document: Document) -> str | None:
     return "\n".join(
         [
             f"- Command: `python -m bench --rounds {rounds}`, on {machine['date'][:10]}. "
-            f"Each figure is the median of {rounds} rounds.",
+            f"Each CPU time and rate is the best of {rounds} rounds, each latency the median.",
             f"- Machine: {machine['cpus']} CPUs ({machine['cpu_model']}), "
             f"Linux {machine['kernel']}, loopback.",
             f"- Versions: CPython {machine['python']}, {loops}.",
@@ -193,7 +193,7 @@ def conditions(document: Document) -> str | None:
     machine = document["machine"]
     return (
         f"CPython {machine['python']}, uvloop {document['loops'].get('uvloop', 'absent')}, "
-        f"{machine['cpus']} CPUs, medians of {_rounds(document)} rounds. {_SPREAD}"
+        f"{machine['cpus']} CPUs, the best of {_rounds(document)} rounds. {_SPREAD}"
     )
 
 

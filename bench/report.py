@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bench.cells import FAMILIES, LIMIT
-from bench.gauge import STEADY
 from bench.loops import NO_SPIN, VARIANTS
 from bench.units import figure, median, spread
 
@@ -15,7 +14,7 @@ Row = list[str]
 #: Makes the field of a cell and a loop.
 Show = Callable[[Results, str], str]
 
-#: Rounds that differ by more than this share of their median were disturbed.
+#: If the two best rounds differ by more than this share, both may be far from the best.
 BELIEVABLE_SPREAD = 0.15
 
 #: By table: a family, or a family and the group of its cells.
@@ -51,9 +50,10 @@ def ratio(cell: Results, loop: str, key: str = "value") -> float | None:
     return float(entry[key] / base[key] if more else base[key] / entry[key])
 
 
-def difference(values: Sequence[float]) -> float:
-    """Return the difference of the greatest and the least round, as a share of their median."""
-    return (max(values) - min(values)) / (median(values) or 1.0)
+def difference(values: Sequence[float], more_is_better: bool) -> float:
+    """Return how far the two best rounds differ, as a share of the best one; 0 if there is one."""
+    best, *others = sorted(values, reverse=more_is_better)
+    return abs(others[0] - best) / (abs(best) or 1.0) if others else 0.0
 
 
 def failure(error: str) -> str:
@@ -223,7 +223,8 @@ def _heading(section: str, cells: dict[str, Results], loops: Sequence[str]) -> s
     counts = [len(e.get("rounds", ())) for cell in cells.values() for e in cell["loops"].values()]
     heading = _HEADINGS[section]
     if max(counts, default=0) > 1:
-        heading += f" (median of {max(counts)} rounds)"
+        way = "median" if all(cell["varies"] for cell in cells.values()) else "best"
+        heading += f" ({way} of {max(counts)} rounds)"
     if first["baseline"] in loops:
         heading += f"; ratio to {first['baseline']}, higher is better"
     if section in _LIMITS and any(LIMIT in cell["loops"] for cell in cells.values()):
@@ -275,31 +276,25 @@ def load_warning(machine: dict[str, Any]) -> str | None:
 def warnings(document: dict[str, Any]) -> list[str]:
     """Return the reasons for which the figures are not to be believed."""
     busy = load_warning(document["machine"])
-    uneven, count, slow = [], 0, 0
+    uneven, count = [], 0
     for name, cell in document["cells"].items():
         if cell["varies"]:
             continue  # shows what varies, so it may
         for loop, entry in cell["loops"].items():
             values = [sample["value"] for sample in entry.get("rounds", ())]
-            slow += any(sample.get("slowness", 1.0) > STEADY for sample in entry.get("rounds", ()))
             if len(values) < 2:
                 continue
             count += 1
-            differ = difference(values)
+            differ = difference(values, cell["more_is_better"])
             if differ > BELIEVABLE_SPREAD:
                 extremes = spread([min(values), max(values)], cell["unit"])
                 uneven.append((differ, f"{name} on {loop}: {extremes}"))
     found = [busy] if busy else []
-    if slow:
-        found.append(
-            "WARNING: the machine was more than "
-            f"{STEADY - 1:.0%} slower than at its best in all rounds of {slow} of the figures."
-        )
     if uneven:
         worst = "; ".join(line for _, line in sorted(uneven, reverse=True)[:3])
         found.append(
-            f"WARNING: rounds differ by more than {BELIEVABLE_SPREAD:.0%} in {len(uneven)} of "
-            f"{count} figures (most: {worst}). The machine was not quiet."
+            f"WARNING: the two best rounds differ by more than {BELIEVABLE_SPREAD:.0%} "
+            f"in {len(uneven)} of {count} figures (most: {worst}). The machine was not quiet."
         )
     return found
 

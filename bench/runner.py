@@ -1,9 +1,8 @@
 """Runs cells: a fresh process for every measurement, all loops in turn, round after round.
 
 Interleaving matters more than anything else here: the machine is never as fast as it was a minute
-ago, so loops are compared within a round. The tables show the median of the rounds. What was
-measured while the machine was slow (gauge.py) is measured again. It counts only where there is
-nothing else.
+ago, so loops are compared within a round. The tables show the best of the rounds where other work
+on the machine can only make a figure worse, and else the median.
 """
 
 from __future__ import annotations
@@ -19,20 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import native, system
 from bench.cells import LIMIT, Cell, Sample, Served, Settings
-from bench.gauge import STEADY, Gauge
 from bench.loops import LOOPS
 from bench.units import median
 
 _CHILD = str(Path(__file__).with_name("child.py"))
-
-#: So often a figure without a steady sample is measured within a round.
-_ATTEMPTS = 4
 
 
 class Failure(Exception):
@@ -185,8 +180,8 @@ def _client(cell: Served, server: Measured, port: int, settings: Settings) -> Me
         generator = native.program("load", tls=load.tls)
     except native.BuildError as error:
         raise Failure(str(error)) from None
-    cubic = ["--cubic"] if load.cubic else []
-    client = Measured([generator, *arguments, *cubic], cell.patience * settings.patience)
+    switches = ["--cubic"] * load.cubic + ["--whole"] * cell.whole
+    client = Measured([generator, *arguments, *switches], cell.patience * settings.patience)
     system.pin(system.cores()[1], client.pid)
     return client
 
@@ -206,44 +201,38 @@ def together(answers: Sequence[Sample], connections: int) -> Sample:
     return sample
 
 
-def summary(samples: Sequence[Sample]) -> Sample:
-    """Return what the tables show of several rounds: the median of each figure that all have."""
+#: Figures that other work on the machine makes greater, and those that it makes smaller.
+_COSTS = ("wall", "cpu")
+_RATES = ("rps", "times")
+
+
+def _of_rounds(cell: Cell, key: str) -> Callable[[Iterable[float]], float]:
+    """Return how one figure is made of those of the rounds."""
+    if cell.varies:
+        return median
+    if key in _RATES or (key == "value" and cell.more_is_better):
+        return max
+    return min if key in ("value", *_COSTS) else median
+
+
+def summary(cell: Cell, samples: Sequence[Sample]) -> Sample:
+    """Return what the tables show of several rounds, of each figure that all have: the best of CPU
+    times and rates, and the median of latencies and shares, which tell of what goes wrong."""
     keys = [key for key in samples[0] if all(key in sample for sample in samples)]
-    return {key: median(sample[key] for sample in samples) for key in keys}
-
-
-def is_steady(sample: Sample) -> bool:
-    """Return whether the machine was at its best while this was measured, as far as is known."""
-    return sample.get("slowness", 1.0) <= STEADY
-
-
-def has_steady(samples: Sequence[Sample]) -> bool:
-    """Return whether one of the samples is that of a machine at its best."""
-    return any(map(is_steady, samples))
-
-
-def counted(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples of a machine at its best; all of them where there is none."""
-    return [sample for sample in samples if is_steady(sample)] or list(samples)
+    return {key: _of_rounds(cell, key)(sample[key] for sample in samples) for key in keys}
 
 
 class Run:
     """One interleaved run over cells and loops; `results` grows while it goes on. Each cell says
-    how many rounds it has, unless a number is given. Without a gauge every measurement counts."""
+    how many rounds it has, unless a number is given."""
 
     def __init__(
-        self,
-        cells: Sequence[Cell],
-        loops: Sequence[str],
-        rounds: int | None,
-        settings: Settings,
-        gauge: Gauge | None = None,
+        self, cells: Sequence[Cell], loops: Sequence[str], rounds: int | None, settings: Settings
     ) -> None:
         self.cells = cells
         self.loops = list(loops)
         self.rounds = rounds
         self.settings = settings
-        self.gauge = gauge
         self.samples: dict[str, dict[str, list[Sample]]] = {cell.name: {} for cell in cells}
         self.errors: dict[str, dict[str, str]] = {cell.name: {} for cell in cells}
 
@@ -273,23 +262,11 @@ class Run:
         if loop in errors and loop not in samples:
             return  # it has never worked; do not wait for it every round
         try:
-            earlier = samples.setdefault(loop, [])
-            earlier.append(self._steadily(cell, loop, 1 if has_steady(earlier) else _ATTEMPTS))
+            samples.setdefault(loop, []).append(measure(cell, loop, self.settings))
         except Failure as failure:
             errors[loop] = str(failure)
             if not samples[loop]:
                 del samples[loop]
-
-    def _steadily(self, cell: Cell, loop: str, attempts: int) -> Sample:
-        """Measure until the machine was at its best before and after it, or else so many times."""
-        if self.gauge is None:
-            return measure(cell, loop, self.settings)
-        found: list[Sample] = []
-        while len(found) < attempts and not has_steady(found):
-            before = self.gauge.slowness()
-            sample = measure(cell, loop, self.settings)
-            found.append(sample | {"slowness": max(before, self.gauge.slowness())})
-        return min(found, key=lambda sample: sample["slowness"])
 
     def results(self) -> dict[str, Any]:
         """Everything as plain data, for JSON and for the tables."""
@@ -300,8 +277,7 @@ class Run:
                 samples = self.samples[cell.name].get(loop, [])
                 entry: dict[str, Any] = {}
                 if samples:
-                    rounds = counted(samples)
-                    entry = {"shown": summary(rounds), "rounds": rounds}
+                    entry = {"shown": summary(cell, samples), "rounds": samples}
                 if loop in self.errors[cell.name]:
                     entry["error"] = self.errors[cell.name][loop]
                 if entry:

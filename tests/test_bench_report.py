@@ -1,7 +1,6 @@
 """The benchmark: figures, summaries, tables and warnings, and what its C programs count."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -13,8 +12,8 @@ import pytest
 
 from bench import __main__ as command_line
 from bench import figures, native, plot, report, runner, units
+from bench.best import Best
 from bench.cells import LIMIT, Figure, Load, Served, Settings, Work, all_cells
-from bench.gauge import Gauge, cpu_of_fixed_work
 from bench.loops import NO_SPIN, VARIANTS, WATCHED, has_variants
 from bench.workloads.scheduling import percentiles
 
@@ -77,9 +76,35 @@ SAMPLES = [
 ]
 
 
-def test_a_summary_has_the_median_of_each_figure_that_all_rounds_have():
-    assert runner.summary(SAMPLES) == {"value": 3.0, "rps": 20.0, "share": 0.5, "p99_us": 8.0}
-    assert runner.summary(SAMPLES[2:])["syscalls"] == 1.0
+def test_a_summary_has_the_best_of_costs_and_rates_and_the_median_of_the_rest():
+    best = {"value": 1.0, "rps": 30.0, "share": 0.5, "p99_us": 8.0}
+    assert runner.summary(work(), SAMPLES) == best
+    assert runner.summary(work(more_is_better=True), SAMPLES) == best | {"value": 8.0}
+    medians = {"value": 3.0, "rps": 20.0, "share": 0.5, "p99_us": 8.0}
+    assert runner.summary(work(varies=True), SAMPLES) == medians
+    assert runner.summary(work(), SAMPLES[2:])["syscalls"] == 1.0
+
+
+def test_rounds_differ_as_far_as_the_two_best():
+    assert report.difference([3.0, 2.0, 9.0], more_is_better=False) == 0.5
+    assert report.difference([3.0, 2.0, 4.0], more_is_better=True) == 0.25
+    assert report.difference([3.0], more_is_better=True) == 0.0
+
+
+def batches(costs, settings):
+    """Return how many batches are measured that cost so much, and the best one."""
+    best, left = Best(settings), list(costs)
+    while best.wants_more():
+        best.add({"value": left.pop(0), "wall": 1.0})
+    return len(costs) - len(left), best.sample["value"]
+
+
+def test_batches_are_repeated_until_the_best_ones_are_alike():
+    settings = Settings(batches=4, most_batches=8)
+    assert batches([1.0, 1.02, 5.0, 1.01, 0.0], settings) == (4, 1.0)
+    assert batches([3.0, 3.0, 3.0, 1.0, 3.0, 1.0, 1.02], settings) == (7, 1.0)
+    assert batches([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0], settings) == (8, 2.0)
+    assert batches([9.0, 8.0], Settings(batches=2, most_batches=2)) == (2, 8.0)
 
 
 def test_servers_side_by_side_are_one_sample():
@@ -130,10 +155,10 @@ def test_a_cell_may_have_a_shorter_window_and_its_own_rounds():
     assert runner.Run([cell], ["asyncio"], 5, Settings()).total() == 5
 
 
-def run(cells, samples, rounds, gauge=None):
+def run(cells, samples, rounds):
     """Return the document of a run that measured samples[loop]: a sample a round, or an error."""
     loops = [loop for loop in samples if loop != LIMIT and not loop.endswith(tuple(VARIANTS))]
-    made = runner.Run(cells, loops, rounds, Settings(), gauge)
+    made = runner.Run(cells, loops, rounds, Settings())
     turns = dict.fromkeys(samples, 0)
 
     def measure(cell, loop, settings):
@@ -197,49 +222,14 @@ def test_several_rounds_are_shown_and_uneven_ones_warned_of():
         2,
     )
     text = report.text(document)
-    assert "median of 2 rounds" in text
-    assert row(text, "x") == ["10.2 us", "2.05"]
+    assert "best of 2 rounds" in text
+    assert row(text, "x") == ["10.0 us", "2.50"]
     rounds = text[text.index("the rounds") :]
     assert row(rounds, "x") == ["10.0/10.2/10.5 us", "4.0/5.0/6.0 us"]
     tails = rounds[rounds.index("p99 of the rounds") :]
     assert row(tails, "x") == ["41.0/41.0/41.0 us", "41.0/41.0/41.0 us"]
-    assert "rounds differ by more than 15% in 1 of 2 figures" in text
+    assert "the two best rounds differ by more than 15% in 1 of 2 figures" in text
     assert "echo/x on fastaio: 4.0/6.0 us" in text
-
-
-def gauge_of(*readings):
-    """Return a gauge whose work takes 1.0 s at best, now as long as is given, then 1.0 s again."""
-    left = [1.0, *readings]
-    return Gauge(lambda: left.pop(0) if left else 1.0, readings=1)
-
-
-def test_what_a_slow_machine_measured_is_measured_again():
-    samples = {"fastaio": [{"value": 8e-6}, {"value": 9e-6}, {"value": 4e-6}]}
-    document = run([work()], samples, 1, gauge_of(2.0, 1.0, 1.0, 1.5, 1.0, 1.05))
-    rounds = document["cells"]["sched/x"]["loops"]["fastaio"]["rounds"]
-    assert rounds == [{"value": 4e-6, "slowness": 1.05}]
-    assert report.warnings(document) == []
-
-
-def test_a_slow_round_counts_only_where_there_is_no_other():
-    samples = {"fastaio": [{"value": float(n)} for n in range(1, 6)]}
-    slow = [1.4, 1.4, 1.2, 1.0, 1.3, 1.3, 1.5, 1.0]  # four attempts
-    document = run([work()], samples, 1, gauge_of(*slow))
-    rounds = document["cells"]["sched/x"]["loops"]["fastaio"]["rounds"]
-    assert rounds == [{"value": 2.0, "slowness": 1.2}]
-    assert "10% slower than at its best in all rounds of 1 of the figures" in report.text(document)
-
-    document = run([work()], samples, 2, gauge_of(*slow))
-    rounds = document["cells"]["sched/x"]["loops"]["fastaio"]["rounds"]
-    assert rounds == [{"value": 5.0, "slowness": 1.0}]
-    assert report.warnings(document) == []
-
-
-def test_the_gauge_works_and_leaves_the_process_on_its_cores():
-    cores = os.sched_getaffinity(0)
-    assert 0 < cpu_of_fixed_work() < 1
-    assert os.sched_getaffinity(0) == cores
-    assert Gauge(readings=3).slowness() >= 1.0
 
 
 def test_a_scheduling_cell_may_have_percentiles():
@@ -367,7 +357,7 @@ def test_a_whole_run_makes_every_block():
 def test_a_row_says_how_far_its_rounds_differ():
     samples = {"uvloop": [{"value": 9e-6}, {"value": 11e-6}], "fastaio": [{"value": 5e-6}]}
     cell = Work("sched/sleep0", "x", run=lambda context: {})
-    assert row(figures.ratios(run([cell], samples, 2)), "`await sleep(0)`")[-1] == "20%"
+    assert row(figures.ratios(run([cell], samples, 2)), "`await sleep(0)`")[-1] == "22%"
 
 
 def test_servers_have_requests_and_their_latency():

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from bench.best import Best
 from bench.cells import Cell, Context, Sample, Work
 from bench.workloads.scheduling import Body, measure_async
 
@@ -137,11 +138,10 @@ async def _receive(count: int) -> Sample:
 def _receiving(context: Context) -> Sample:
     loop = context.new_loop()
     loop.run_until_complete(_receive(20))
-    runs = [
-        loop.run_until_complete(_receive(max(int(200 * context.settings.scale), 20)))
-        for _ in range(context.settings.batches)
-    ]
-    return min(runs, key=lambda sample: sample["value"])
+    best = Best(context.settings)
+    while best.wants_more():
+        best.add(loop.run_until_complete(_receive(max(int(100 * context.settings.scale), 20))))
+    return best.sample
 
 
 CELLS.append(Work("channels/udp-receive", "UDP, receipt of a datagram", run=_receiving))

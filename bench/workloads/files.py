@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import native
+from bench.best import Best
 from bench.cells import Cell, Context, Sample, Work
 from bench.workloads.scheduling import measure_async
 
@@ -58,18 +59,17 @@ def _place(small: bool) -> Iterator[Path]:
 
 def _limit(context: Context, path: Path, mode: str, depth: int, size: int) -> Sample:
     """The C program, as often as other cells are measured."""
-    best: Sample = {}
+    best = Best(context.settings)
     count = max(
         int(context.settings.batch_seconds * 1.5e9) // (1000 if size == BLOCK else 60_000), 64
     )
     count = count // depth * depth if mode == "ring" else count
     command = [native.program("file_limit"), mode, str(path), str(count), str(depth), str(size)]
-    for _ in range(context.settings.batches):
+    while best.wants_more():
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         cpu, wall = map(float, done.stdout.split())
-        if not best or cpu < best["value"]:
-            best = {"value": cpu, "wall": wall, "ops": float(count)}
-    return best
+        best.add({"value": cpu, "wall": wall, "ops": float(count)})
+    return best.sample
 
 
 def _cell(

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench import loops, system
+from bench.best import Best
 from bench.cells import Cell, Context, Sample, Work
 
 Body = Callable[[int], Awaitable[object]]
@@ -81,7 +82,7 @@ class _Clock:
         self._settings = context.settings
         self._unit = unit
         self.count = unit
-        self.best: Sample = {}
+        self.best = Best(context.settings)
 
     def start(self) -> None:
         self._wall = time.perf_counter()
@@ -91,9 +92,9 @@ class _Clock:
         """End a batch; returns the seconds that it took."""
         cpu = time.process_time() - self._cpu
         wall = time.perf_counter() - self._wall
-        sample = {"value": cpu / self.count, "wall": wall / self.count, "ops": float(self.count)}
-        if not self.best or sample["value"] < self.best["value"]:
-            self.best = sample
+        self.best.add(
+            {"value": cpu / self.count, "wall": wall / self.count, "ops": float(self.count)}
+        )
         return max(cpu, 1e-9)
 
     def grow(self, took: float) -> bool:
@@ -103,12 +104,8 @@ class _Clock:
             return False
         factor = min(wanted / took, 10.0)
         self.count = max(int(self.count / self._unit * factor), 1) * self._unit
-        self.best = {}
+        self.best = Best(self._settings)
         return factor > 1.3
-
-    def batches(self) -> range:
-        """The batches that count, after those that only found the length."""
-        return range(self._settings.batches)
 
 
 async def place_workers(loop: asyncio.AbstractEventLoop, core: int) -> None:
@@ -133,11 +130,11 @@ async def measure_async(context: Context, body: Body, unit: int) -> Sample:
         await body(clock.count)
         if not clock.grow(clock.stop()):
             break
-    for _ in clock.batches():
+    while clock.best.wants_more():
         clock.start()
         await body(clock.count)
         clock.stop()
-    return clock.best
+    return clock.best.sample
 
 
 def percentiles(seconds: list[float]) -> Sample:

@@ -5,8 +5,8 @@ loop alone does, and how many times the CPU time of an operation is that of one 
 GIL, N loops do what one does. Without one, N loops on N CPUs should do N times as much, at the same
 CPU time per operation.
 
-One loop and N loops are measured in turn in the same process, since a processor that is busy on all
-cores may be slower on each.
+One loop and N loops are measured in turn in the same process, and the best batches of each are
+compared, since a processor that is busy on all cores may be slower on each.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable
 
 from bench import loops
+from bench.best import Best
 from bench.cells import Cell, Context, Figure, Sample, Work
-from bench.units import median
 from bench.workloads import scheduling
 from bench.workloads.echo import EchoProtocol
 from bench.workloads.tls import server_context
@@ -104,13 +104,17 @@ def measure(context: Context, body: scheduling.Body, unit: int) -> Sample:
     gc.freeze()
     count = _batch(one, unit, context.settings.batch_seconds * 2)
     all_.run(count)
-    pairs = [(one.run(count), all_.run(count)) for _ in range(context.settings.batches * 2)]
+    alone, together = Best(context.settings), Best(context.settings)
+    while alone.wants_more() or together.wants_more():
+        for crew, best in ((one, alone), (all_, together)):
+            wall, cpu = crew.run(count)
+            best.add({"value": wall, "cpu": cpu})
     one.stop()
     all_.stop()
     return {
-        "value": max(LOOPS * count / wall for _, (wall, _) in pairs),
-        "times": median(LOOPS * single / wall for (single, _), (wall, _) in pairs),
-        "cpu": median(cpu / LOOPS / single for (_, single), (_, cpu) in pairs),
+        "value": LOOPS * count / together.least("value"),
+        "times": LOOPS * alone.least("value") / together.least("value"),
+        "cpu": together.least("cpu") / LOOPS / alone.least("cpu"),
     }
 
 

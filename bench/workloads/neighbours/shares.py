@@ -183,6 +183,7 @@ def _answers() -> Cell:
         serve=serve_protocol,
         load=Load(connections=10, size=102400, tls=True),
         value=lambda sample: sample["p50_us"] * 1e-6,
+        whole=True,
         beside=(Figure("p99_us", "us"), Figure("share", "share")),
         varies=True,
         rounds=ROUNDS,

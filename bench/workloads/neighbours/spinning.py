@@ -42,6 +42,8 @@ def _served(
         serve=serve,
         load=load,
         servers=servers,
+        whole=True,
+        varies=True,
         quick=quick,
         beside=(_RATE,),
         group=GROUP,

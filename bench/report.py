@@ -36,6 +36,7 @@ _HEADINGS = {
 #: What the column `limit` is.
 _LIMITS = {
     "sched": "the same code without a loop",
+    "threads": "the same code, or the same system calls, without a loop",
     "echo": "C server, epoll, no spinning",
 }
 

@@ -167,11 +167,11 @@ def _drive(coroutine: Any) -> None:
     collections.deque(coroutine.__await__(), maxlen=0)
 
 
-def _floor_sleep0(count: int) -> None:
+def floor_sleep0(count: int) -> None:
     _drive(sleep0(count))
 
 
-@cell("sleep0", "await sleep(0)", floor=_floor_sleep0)
+@cell("sleep0", "await sleep(0)", floor=floor_sleep0)
 async def sleep0(count: int) -> None:
     sleep = loops.primitives().sleep
     for _ in range(count):
@@ -183,7 +183,11 @@ async def _await_nops(count: int) -> None:
         await nop()
 
 
-@cell("create-task", "await create_task(nop())", floor=lambda count: _drive(_await_nops(count)))
+def floor_create_task(count: int) -> None:
+    _drive(_await_nops(count))
+
+
+@cell("create-task", "await create_task(nop())", floor=floor_create_task)
 async def create_task(count: int) -> None:
     create = asyncio.get_running_loop().create_task
     for _ in range(count):

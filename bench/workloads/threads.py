@@ -12,9 +12,11 @@ compared, since a processor that is busy on all cores may be slower on each.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import gc
 import os
+import socket
 import ssl
 import threading
 import time
@@ -118,10 +120,46 @@ def measure(context: Context, body: scheduling.Body, unit: int) -> Sample:
     }
 
 
+def _without_loop(floor: scheduling.Floor) -> scheduling.Body:
+    async def body(count: int) -> None:
+        floor(count)
+
+    return body
+
+
+def _floor_echo(count: int) -> None:
+    """The system calls of an echo, which never have to wait."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        server, _ = listening.accept()
+    data = b"x" * 64
+    with client, server:
+        for sock in (client, server):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(count):
+            client.send(data)
+            server.send(server.recv(65536))
+            client.recv(65536)
+
+
+#: What the interpreter and the kernel alone make of several threads.
+_FLOORS = {
+    "sleep0": scheduling.floor_sleep0,
+    "task": scheduling.floor_create_task,
+    "echo": _floor_echo,
+}
+
+
 def _add(
     name: str, title: str, body: scheduling.Body, unit: int = 1, needs: tuple[str, ...] = ()
 ) -> None:
+    floor = _FLOORS.get(name)
+
     def run(context: Context) -> Sample:
+        if context.is_limit:
+            assert floor is not None
+            plain = dataclasses.replace(context, loop="asyncio")
+            return measure(plain, _without_loop(floor), unit)
         return measure(context, body, unit)
 
     CELLS.append(
@@ -134,6 +172,7 @@ def _add(
             more_is_better=True,
             beside=(Figure("times", "times"), Figure("cpu", "times")),
             patience=60.0,
+            limited=floor is not None,
             needs=needs,
         )
     )

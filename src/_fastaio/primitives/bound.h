@@ -73,17 +73,22 @@ bool primitive_look(PrimitiveClass *cls);
 /* Return true if an attribute in the object's __dict__ hides one of the class. Keeps the raised exception. */
 bool primitive_hides_attribute(const PrimitiveClass *cls, PyObject *self);
 
+/* Return true if no attribute of the class has been replaced. Keeps the raised exception. */
+static inline bool
+primitive_is_intact(PrimitiveClass *cls)
+{
+    uint64_t look = shared_load(&cls->look);
+    return look >> 1 == compat_type_tag(cls->type) ? look & 1 : primitive_look(cls);
+}
+
 /* Return true if `self` is of the exact class, and neither class nor object has had a method replaced. Then
    a native method may do the work of another one without calling it by name. */
 static inline bool
 primitive_is_plain(PrimitiveClass *cls, PyObject *self)
 {
-    if (!Py_IS_TYPE(self, cls->type)
-        || !(compat_has_no_attributes(self) || !primitive_hides_attribute(cls, self))) {
-        return false;
-    }
-    uint64_t look = shared_load(&cls->look);
-    return look >> 1 == compat_type_tag(cls->type) ? look & 1 : primitive_look(cls);
+    return Py_IS_TYPE(self, cls->type)
+           && (compat_has_no_attributes(self) || !primitive_hides_attribute(cls, self))
+           && primitive_is_intact(cls);
 }
 
 /* Return the state of the module for an object of one of the classes. */

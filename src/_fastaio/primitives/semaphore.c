@@ -232,6 +232,27 @@ semaphore_release(PyObject *self, PyObject *Py_UNUSED(ignored))
     return st == NULL || release(st, self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+/* Return true if super() of a bounded semaphore leads to Semaphore, which has its own methods. */
+static bool
+has_plain_super(const fastaio_state *st, PyObject *self)
+{
+    return primitive_is_plain(&st->primitives->BoundedSemaphore, self)
+           && primitive_is_intact(&st->primitives->Semaphore);
+}
+
+/* Call super().<name>() of BoundedSemaphore, with an argument unless that is NULL. Return 0, or -1 with an exception. */
+static int
+call_super(const fastaio_state *st, PyObject *self, const char *name, PyObject *argument)
+{
+    PyObject *type = (PyObject *)st->primitives->BoundedSemaphore.type;
+    PyObject *super = PyObject_CallFunctionObjArgs((PyObject *)&PySuper_Type, type, self, NULL);
+    PyObject *method = super ? PyObject_GetAttrString(super, name) : NULL;
+    PyObject *result = method ? PyObject_CallFunctionObjArgs(method, argument, NULL) : NULL;
+    Py_XDECREF(super);
+    Py_XDECREF(method);
+    return drop_result(result);
+}
+
 /* Do BoundedSemaphore.release(). Return 0, or -1 with an exception. */
 static int
 release_bounded(fastaio_state *st, PyObject *self)
@@ -247,7 +268,9 @@ release_bounded(fastaio_state *st, PyObject *self)
     if (full > 0) {
         PyErr_SetString(PyExc_ValueError, "BoundedSemaphore released too many times");
     }
-    return full != 0 ? -1 : release(st, self);
+    return full != 0                    ? -1
+           : has_plain_super(st, self) ? release(st, self)
+                                       : call_super(st, self, "release", NULL);
 }
 
 PyDoc_STRVAR(release_bounded_doc, "release($self, /)\n--\n\n"
@@ -341,7 +364,8 @@ bounded_init(PyObject *self, PyObject *args, PyObject *kwargs)
     int result;
     if (value != NULL) {
         primitive_set(&((BoundedSemaphoreObject *)self)->bound_value, value);
-        result = init_value(self, value);
+        result = has_plain_super(st, self) ? init_value(self, value)
+                                           : call_super(st, self, "__init__", value);
     }
     else {
         result = primitive_base_init(&st->primitives->BoundedSemaphore, self, args, kwargs);

@@ -485,10 +485,11 @@ def test_a_plain_group_has_native_callbacks():
 
 @both
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of TaskGroup's end
+@pytest.mark.parametrize("factory", [fastaio.new_event_loop, asyncio.SelectorEventLoop])
 @pytest.mark.parametrize("name", ["timeout", "TaskGroup", "Lock"])
-def test_a_task_that_waits_within_async_with_is_collected(aio, name):
+def test_a_task_that_waits_within_async_with_is_collected(aio, name, factory):
     """Nothing outside of the task keeps what __aenter__() has returned."""
-    loop = fastaio.new_event_loop()
+    loop = factory()
     reports = []
     loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
 

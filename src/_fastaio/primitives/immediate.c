@@ -13,9 +13,9 @@ typedef struct {
 } ImmediateObject;
 
 /* Return the result, and forget it; NULL with an exception: of `fn`, or RuntimeError if the result has been given
-   before. */
+   before. Unless `in_step` is NULL, set *in_step to what `fn` returns, 0 without one. */
 static PyObject *
-take_result(ImmediateObject *self)
+take_result(ImmediateObject *self, int *in_step)
 {
     immediate_fn fn = self->fn;
     PyObject *result = shared_clear(&self->result);
@@ -23,9 +23,13 @@ take_result(ImmediateObject *self)
         PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
         return NULL;
     }
-    if (fn != NULL && fn(self->st, result) < 0) {
+    int done = fn != NULL ? fn(self->st, result) : 0;
+    if (done < 0) {
         Py_CLEAR(result);
         return NULL;
+    }
+    if (in_step != NULL) {
+        *in_step = done;
     }
     return result;
 }
@@ -98,7 +102,7 @@ aexit_exception(const char *owner, PyObject *const *args, Py_ssize_t count, PyOb
 static PySendResult
 immediate_am_send(PyObject *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
-    *result = take_result((ImmediateObject *)self);
+    *result = take_result((ImmediateObject *)self, NULL);
     return *result ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
@@ -106,18 +110,19 @@ static PyObject *
 immediate_iternext(PyObject *obj)
 {
     ImmediateObject *self = (ImmediateObject *)obj;
-    PyObject *result = take_result(self);
+    int in_step = 0;
+    PyObject *result = take_result(self, &in_step);
     if (result == NULL || result == Py_None) {
         Py_XDECREF(result);
         return NULL;
     }
-    return coro_stop_for_interpreter(self->st, result);
+    return in_step ? coro_stop_for_interpreter(self->st, result) : coro_stop(result);
 }
 
 static PyObject *
 immediate_send(PyObject *self, PyObject *Py_UNUSED(value))
 {
-    PyObject *result = take_result((ImmediateObject *)self);
+    PyObject *result = take_result((ImmediateObject *)self, NULL);
     return result ? coro_stop(result) : NULL;
 }
 

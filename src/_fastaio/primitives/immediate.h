@@ -12,7 +12,8 @@
 /* Return an awaitable with a result; NULL with MemoryError. */
 PyObject *immediate_new(fastaio_state *st, PyObject *result);
 
-/* What is done when an awaitable is awaited. Return 0, or -1 with an exception. */
+/* What is done when an awaitable is awaited. Return 1 in a step of a native task, which makes the interpreter forget the
+   result at its end (coro_end_step()); 0; or -1 with an exception. */
 typedef int (*immediate_fn)(fastaio_state *st, PyObject *obj);
 
 /* Return an awaitable that calls fn(st, obj) when it is awaited, and whose result is obj. */

@@ -294,6 +294,21 @@ timeout_exit(fastaio_state *st, PyObject *obj, PyObject *exc)
     return entered ? result : exit_by_asyncio(st, obj, exc);
 }
 
+/* Enter a timeout whose __aenter__() is awaited: an immediate_fn. */
+static int
+enter_awaited(fastaio_state *st, PyObject *obj)
+{
+    if (timeout_enter(st, obj) < 0) {
+        return -1;
+    }
+    int in_step;
+    Py_BEGIN_CRITICAL_SECTION(obj);
+    PyObject *task = ((TimeoutObject *)obj)->task;
+    in_step = task != NULL && PyObject_TypeCheck(task, st->TaskType);
+    Py_END_CRITICAL_SECTION();
+    return in_step;
+}
+
 static PyObject *
 timeout_aenter(fastaio_state *st, PyObject *self, PyObject *const *Py_UNUSED(args),
                Py_ssize_t count, PyObject *keywords)
@@ -302,7 +317,7 @@ timeout_aenter(fastaio_state *st, PyObject *self, PyObject *const *Py_UNUSED(arg
         PyErr_SetString(PyExc_TypeError, "Timeout.__aenter__() takes no arguments");
         return NULL;
     }
-    return immediate_call(st, timeout_enter, self);
+    return immediate_call(st, enter_awaited, self);
 }
 
 static PyObject *

@@ -10,6 +10,7 @@ import pytest
 from . import primutil
 from .ioutil import turns
 from .primutil import settle, spawn
+from .support import PYTHON_312
 
 
 class Case:
@@ -178,6 +179,37 @@ def test_stepped_too_early(same, case):
         log(*state(it))
         coro.close()
         log(*state(it))
+
+    same(scenario)
+
+
+@each_case
+def test_stepped_too_early_by_who_has_taken_note(same, case):
+    """A task resets the flag of the future that it gets. Then the future is yielded again."""
+
+    async def scenario(aio, log):
+        it = await case.make(aio)
+        coro = case.wait(it)
+        future = coro.send(None)
+        for _ in range(2):
+            future._asyncio_future_blocking = False
+            log(coro.send(None) is future, future._asyncio_future_blocking)
+        coro.close()
+        log(*state(it))
+
+    same(scenario)
+
+
+@pytest.mark.skipif(not PYTHON_312, reason="wait_for() does not await the future itself")
+def test_a_future_that_somebody_else_has_yielded(same):
+    async def scenario(aio, log):
+        future = asyncio.get_running_loop().create_future()
+        next(iter(future))
+        for awaitable in (aio.wait_for(future, None), aio.wait_for(future, 10)):
+            with pytest.raises(RuntimeError, match="await wasn't used with future"):
+                await awaitable
+        future.set_result("late")
+        log(await aio.wait_for(future, None))
 
     same(scenario)
 
@@ -486,6 +518,38 @@ def test_subclasses_of_bounded_semaphores(same):
         del own._bound_value
         with pytest.raises(AttributeError):
             own.release()
+
+    same(scenario)
+
+
+def test_what_bounded_semaphores_do_by_super(same):
+    async def scenario(aio, log):
+        class Between(aio.Semaphore):
+            def __init__(self, value=1):
+                log("__init__", value, self._bound_value)
+                super().__init__(value)
+
+            def release(self):
+                log("release", self._value)
+                super().release()
+
+        class Own(aio.BoundedSemaphore, Between):
+            pass
+
+        own = Own(2)
+        async with own:
+            log(*state(own))
+        with pytest.raises(ValueError, match="too many"):
+            own.release()
+        original = aio.Semaphore.release
+        aio.Semaphore.release = lambda self: log("patched", self._value) or original(self)
+        try:
+            bounded = aio.BoundedSemaphore()
+            async with bounded:
+                log(*state(bounded))
+            log(*state(bounded))
+        finally:
+            aio.Semaphore.release = original
 
     same(scenario)
 

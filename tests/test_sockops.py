@@ -54,6 +54,25 @@ def test_recv_of_what_is_there(run):
     run(main)
 
 
+def test_a_recv_resumed_too_early(run):
+    """It yields its future again if the first one to get that has taken note, as a task does."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (a, b):
+            operation = loop.sock_recv(a, 100)
+            future = operation.send(None)
+            future._asyncio_future_blocking = False
+            assert operation.send(None) is future
+            with pytest.raises(RuntimeError, match="await wasn't used with future"):
+                operation.send(None)
+            operation.close()
+            b.send(b"data")
+            assert await loop.sock_recv(a, 100) == b"data"
+
+    run(main)
+
+
 def test_recv_waits(run):
     async def main():
         loop = asyncio.get_running_loop()

@@ -678,6 +678,23 @@ def test_a_cancelled_read_loses_nothing(run, method, args):
     run(main)
 
 
+def test_a_read_resumed_too_early(run):
+    async def main():
+        async with linked() as (reader, _, peer):
+            read = reader.read(10)
+            future = read.send(None)
+            future._asyncio_future_blocking = False
+            assert read.send(None) is future
+            future._asyncio_future_blocking = False
+            peer.send(b"data")
+            await until(future.done)
+            with pytest.raises(StopIteration) as caught:
+                read.send(None)
+            assert caught.value.value == b"data"
+
+    run(main)
+
+
 def test_time_limits_between_messages(run):
     async def main():
         async with linked() as (reader, _, peer):

@@ -250,7 +250,11 @@ error:
 static PySendResult
 op_resume(SockOp *op, PyObject **result)
 {
-    *result = coro_future_result(future_core(op->loop->st, op->future));
+    FutureCore *future = future_core(op->loop->st, op->future);
+    if (coro_yield_future(future, result)) { /* somebody has resumed the coroutine too early */
+        return PYGEN_NEXT;
+    }
+    *result = coro_future_result(future);
     if (*result == NULL) {
         coro_end(&op->coro);
         return PYGEN_ERROR;

@@ -140,6 +140,19 @@ native_result(Op *op)
     return value;
 }
 
+/* Do a step of an iterator that is awaited. The interpreter counts how deep its own coroutines await each other, and
+   not those in C. Return like am_send. */
+static PySendResult
+step_iterator(PyObject *iterator, PyObject *sent_value, PyObject **value)
+{
+    if (Py_EnterRecursiveCall(" while awaiting an object")) {
+        return PYGEN_ERROR;
+    }
+    PySendResult sent = PyIter_Send(iterator, sent_value, value);
+    Py_LeaveRecursiveCall();
+    return sent;
+}
+
 /* Begin or continue the wait for op->awaited. Return true with *result if the coroutine yields. Else the wait
    is over: *value is its value, or NULL with an exception. */
 static bool
@@ -151,16 +164,14 @@ wait_yields(Op *op, PyObject *sent_value, PyObject **value, PyObject **result)
     }
     if (op->awaits_native) {
         FutureCore *core = &((FutureObject *)op->awaited)->core;
-        if (future_is_initialized(core) && future_is_pending(core)) {
-            core->blocking = true;
-            *result = Py_NewRef(op->awaited);
+        if (future_is_initialized(core) && coro_yield_future(core, result)) {
             return true;
         }
         *value = future_ensure_initialized(core) < 0 ? NULL : native_result(op);
         return false;
     }
     PyObject *iterator = Py_NewRef(op->awaited);
-    PySendResult sent = PyIter_Send(iterator, sent_value, value);
+    PySendResult sent = step_iterator(iterator, sent_value, value);
     Py_DECREF(iterator);
     if (sent == PYGEN_NEXT) {
         *result = *value;
@@ -230,9 +241,6 @@ resume(Op *op, PyObject *sent_value, PyObject **result)
     PyObject *value;
     if (op->awaited == NULL) { /* behind a bare yield */
         value = Py_NewRef(Py_None);
-    }
-    else if (op->awaits_native) {
-        value = native_result(op);
     }
     else if (wait_yields(op, sent_value, &value, result)) {
         return PYGEN_NEXT;

@@ -354,6 +354,9 @@ op_resume(ReadOp *op, PyObject **result)
 {
     fastaio_state *st = op->core->st;
     FutureCore *core = future_core(st, op->future);
+    if (core != NULL && coro_yield_future(core, result)) { /* somebody has resumed the coroutine too early */
+        return PYGEN_NEXT;
+    }
     PyObject *value = core != NULL ? coro_future_result(core) : foreign_result(st, op->future);
     if (value == NULL) {
         return op_fail(op);

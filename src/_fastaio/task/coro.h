@@ -111,7 +111,20 @@ coro_enter(Coro *coro, PyObject *value, PyObject **result)
     return 0;
 }
 
-/* Return the result of the native future that the last step yielded; NULL with the exception of
+/* Yield a native future if it is pending, as `await` does: return true with a new reference in *result. Return false
+   if the future is done, or has been yielded and nobody has taken note of that. */
+static inline bool
+coro_yield_future(FutureCore *future, PyObject **result)
+{
+    if (!future_is_pending(future) || shared_load(&future->blocking)) {
+        return false;
+    }
+    shared_store(&future->blocking, true);
+    *result = Py_NewRef(future_object(future));
+    return true;
+}
+
+/* Return the result of the native future that coro_yield_future() does not yield; NULL with the exception of
    the future, or with RuntimeError if the future is pending: something else has resumed the
    coroutine. */
 static inline PyObject *

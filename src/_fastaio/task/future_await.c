@@ -17,18 +17,11 @@
 static PySendResult
 core_send(FutureCore *core, PyObject **result)
 {
-    *result = NULL;
-    if (!future_is_pending(core)) {
-        *result = future_get_result(core);
-        return *result ? PYGEN_RETURN : PYGEN_ERROR;
+    if (coro_yield_future(core, result)) {
+        return PYGEN_NEXT;
     }
-    if (shared_load(&core->blocking)) {
-        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
-        return PYGEN_ERROR;
-    }
-    shared_store(&core->blocking, true);
-    *result = Py_NewRef(future_object(core));
-    return PYGEN_NEXT;
+    *result = coro_future_result(core);
+    return *result ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
 PyObject *

@@ -247,6 +247,44 @@ def test_a_subclass_that_overrides_what_a_task_calls(loop, future_type):
     assert {"add_done_callback", "cancel"} <= set(calls)
 
 
+@pytest.mark.parametrize("end", ["result", "exception", "cancellation"])
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_subclass_that_overrides_result(same_outcome, end, raises):
+    """A task asks for the result when it is woken."""
+
+    def scenario(env):
+        seen = []
+
+        class Watched(env.Future):
+            def result(self):
+                seen.append("asked")
+                if raises:
+                    raise KeyError("from result()")
+                return super().result()
+
+        async def main():
+            fut = Watched(loop=env.loop)
+            task = asyncio.ensure_future(wait_for(fut))
+            await asyncio.sleep(0)
+            if end == "result":
+                fut.set_result(1)
+            elif end == "exception":
+                fut.set_exception(ValueError("from set_exception()"))
+                fut.exception()
+            else:
+                fut.cancel()
+            await asyncio.wait([task])
+            return seen, task.cancelled() or task.exception()
+
+        async def wait_for(fut):
+            seen.append(await fut)
+
+        return env.run(main())
+
+    (_, (seen, _)), _ = same_outcome(scenario)
+    assert seen[0] == "asked"
+
+
 # Reports
 
 

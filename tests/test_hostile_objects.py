@@ -16,6 +16,7 @@ import warnings
 import pytest
 
 from .hardship import quiet_loop, survives, turn
+from .support import PYTHON_312
 
 pytestmark = [
     pytest.mark.fastaio_only,
@@ -250,6 +251,15 @@ def failed(loop, value):
     return fut
 
 
+def cancelled(loop, value):
+    """Several futures: one level takes little of the stack."""
+    for _ in range(5):
+        fut = loop.create_future()
+        fut.cancel(msg=value)
+        value = fut
+    return value
+
+
 def with_attribute(loop, value):
     fut = loop.create_future()
     fut.value = value
@@ -291,7 +301,17 @@ def subclass():
 
 @pytest.mark.parametrize(
     "link",
-    [finished, failed, with_attribute, with_callback, iterator, handle, operation, subclassed],
+    [
+        finished,
+        failed,
+        cancelled,
+        with_attribute,
+        with_callback,
+        iterator,
+        handle,
+        operation,
+        subclassed,
+    ],
 )
 def test_a_long_chain_is_freed(link):
     def action():
@@ -330,6 +350,27 @@ def test_a_long_chain_of_tasks_is_freed(by):
 
         task = loop.run_until_complete(main())
         del task
+        loop.close()
+
+    survives(action)
+
+
+@pytest.mark.skipif(not PYTHON_312, reason="wait_for() makes a task of each coroutine")
+def test_a_long_chain_of_coroutines_that_await_each_other():
+    def action():
+        import fastaio
+
+        warnings.simplefilter("ignore")
+        loop = quiet_loop()
+
+        async def main():
+            coro = fastaio.sleep(0)
+            for _ in range(LENGTH):
+                coro = fastaio.wait_for(coro, None)
+            with pytest.raises(RecursionError):
+                await coro
+
+        loop.run_until_complete(main())
         loop.close()
 
     survives(action)

@@ -80,6 +80,34 @@ def test_kept_tasks_go_with_the_loop_and_with_the_switch(loop_factory):
         loop.close()
 
 
+def test_a_hash_that_turns_the_switch(loop, task_type):
+    others = []
+
+    class Meddling(task_type):
+        meddles = False
+
+        def __hash__(self):
+            if Meddling.meddles:
+                Meddling.meddles = False
+                loop.keep_tasks = False
+                others.extend(set() for _ in range(100))
+            return 1
+
+    async def work():
+        pass
+
+    async def main():
+        loop.keep_tasks = Meddling.meddles = True
+        task = Meddling(work(), loop=loop)
+        assert not Meddling.meddles
+        loop.keep_tasks = Meddling.meddles = True
+        await task
+        assert not Meddling.meddles
+
+    loop.run_until_complete(main())
+    assert not any(others)
+
+
 def test_a_loop_that_keeps_tasks_is_collected(loop_factory):
     loop = loop_factory()
     loop.set_exception_handler(lambda *_: None)

@@ -444,6 +444,29 @@ def test_the_waited_future_may_refuse(run, future_type):
     run(main)
 
 
+def test_the_waited_future_has_a_cancel_of_its_own(run):
+    async def main():
+        fut = asyncio.get_running_loop().create_future()
+        messages = []
+
+        async def body():
+            await fut
+
+        def cancel(msg=None):
+            messages.append(msg)
+            return type(fut).cancel(fut, msg)
+
+        task = asyncio.create_task(body())
+        await asyncio.sleep(0)
+        fut.cancel = cancel
+        assert task.cancel("message")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert messages == ["message"]
+
+    run(main)
+
+
 def test_a_settled_future_and_a_cancellation_in_one_turn(same_outcome):
     def scenario(env):
         async def body(fut):

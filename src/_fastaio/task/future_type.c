@@ -148,7 +148,8 @@ static inline bool
 holds_containers(const FutureCore *core)
 {
     return (core->result != NULL && core->result != Py_None) || core->exception != NULL
-           || core->callback != NULL || core->callbacks != NULL || core->cancelled_exc != NULL;
+           || core->callback != NULL || core->callbacks != NULL || core->cancelled_exc != NULL
+           || (core->cancel_message != NULL && core->cancel_message != Py_None);
 }
 
 static void

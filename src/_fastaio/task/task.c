@@ -66,13 +66,15 @@ static PyObject *
 task_wakeup_method(PyObject *self, PyObject *future)
 {
     TaskObject *task = (TaskObject *)self;
-    FutureCore *core = future_core(task->core.st, future);
+    fastaio_state *st = task->core.st;
+    /* A subclass may have a result() of its own. */
+    FutureCore *core = future_is_exact(st, future) ? future_core(st, future) : NULL;
     PyObject *result = NULL, *exc = NULL;
     if (core != NULL && future_is_initialized(core) && future_has_failed(core)) {
         exc = future_get_exception(core);
     }
     else {
-        result = core ? core_result(core) : PyObject_CallMethod(future, "result", NULL);
+        result = core ? core_result(core) : PyObject_CallMethodNoArgs(future, st->str_result);
         Py_XDECREF(result);
     }
     if (result == NULL && exc == NULL) {
@@ -344,8 +346,12 @@ end_in_loop(TaskObject *task, bool cancelled)
         return;
     }
     relaxed_add(&loop->metrics.tasks_ended, 1);
-    if (loop->kept_tasks != NULL && PySet_Discard(loop->kept_tasks, (PyObject *)task) < 0) {
-        PyErr_WriteUnraisable((PyObject *)task);
+    if (loop->kept_tasks != NULL) {
+        PyObject *tasks = Py_NewRef(loop->kept_tasks); /* the task's __hash__() may change the field */
+        if (PySet_Discard(tasks, (PyObject *)task) < 0) {
+            PyErr_WriteUnraisable((PyObject *)task);
+        }
+        Py_DECREF(tasks);
     }
     if (GROUP_UNCANCELS && relaxed_load(&loop->watchdog.debug) && shared_load(&task->cancels_requested) > 0
         && !cancelled) {

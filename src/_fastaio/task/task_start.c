@@ -183,8 +183,13 @@ static int
 keep_alive(TaskObject *task)
 {
     LoopObject *loop = task->core.native_loop;
-    return loop != NULL && loop->kept_tasks != NULL && future_is_pending(&task->core)
-               ? PySet_Add(loop->kept_tasks, (PyObject *)task) : 0;
+    if (loop == NULL || loop->kept_tasks == NULL || !future_is_pending(&task->core)) {
+        return 0;
+    }
+    PyObject *tasks = Py_NewRef(loop->kept_tasks); /* the task's __hash__() may change the field */
+    int result = PySet_Add(tasks, (PyObject *)task);
+    Py_DECREF(tasks);
+    return result;
 }
 
 /* Start a task whose fields are set, by a thread that has claimed its loop. Return 0, or -1 with an exception. */

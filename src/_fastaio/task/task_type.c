@@ -43,7 +43,7 @@ task_cancel_held(TaskObject *self, PyObject *message)
     if (self->fut_waiter != NULL) {
         fastaio_state *st = self->core.st;
         PyObject *waiter = Py_NewRef(self->fut_waiter), *answer;
-        if (Py_IS_TYPE(waiter, st->FutureType)) {
+        if (Py_IS_TYPE(waiter, st->FutureType) && !compat_may_have_attributes(waiter)) {
             int done = future_cancel(&((FutureObject *)waiter)->core, message);
             answer = done < 0 ? NULL : PyBool_FromLong(done);
         }

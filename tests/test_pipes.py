@@ -6,12 +6,14 @@ import errno
 import gc
 import os
 import pty
+import signal
 import socket
 import tty
 import weakref
 
 import pytest
 
+from .hardship import survives
 from .ioutil import Recorder, Reports, asyncio_log, no_new_descriptors, pattern, turns, until
 from .support import GUARD
 
@@ -303,6 +305,41 @@ def test_what_is_written_can_change_afterwards(run):
             assert await asyncio.to_thread(read_exactly, fd, 6) == b"before"
 
     run(main)
+
+
+def never_blocks(fd):
+    """Return whether this kernel can write to a pipe in blocking mode without blocking."""
+    try:
+        return os.pwritev(fd, [b"."], -1, os.RWF_NOWAIT) == 1
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return False
+        raise
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_pipe_in_blocking_mode(loop_factory):
+    """A child that shares the open file may have changed it.
+
+    In a forked child of ours: a thread that blocks may hold the GIL.
+    """
+
+    async def main():
+        async with writing() as (transport, _, fd):
+            os.set_blocking(transport.get_extra_info("pipe").fileno(), True)
+            if not never_blocks(transport.get_extra_info("pipe").fileno()):
+                return
+            reading = asyncio.create_task(asyncio.to_thread(read_exactly, fd, 1_000_001))
+            await turns()
+            transport.write(bytes(1_000_000))
+            assert len(await reading) == 1_000_001
+
+    def child():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
+
+    survives(child)
 
 
 def test_writes_are_there_when_somebody_looks(run):

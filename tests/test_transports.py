@@ -4,6 +4,7 @@ import array
 import asyncio
 import gc
 import re
+import signal
 import socket
 import time
 import weakref
@@ -11,6 +12,7 @@ from asyncio import selector_events
 
 import pytest
 
+from .hardship import survives
 from .ioutil import (
     Echo,
     HalfOpen,
@@ -295,6 +297,30 @@ def test_writelines_of_what_is_not_bytes(run, bad):
                 transport.writelines(bad)
 
     run(main)
+
+
+def test_refused_writelines_say_why(same_outcome):
+    def scenario(env):
+        async def main():
+            said = []
+            ours, theirs = socket.socketpair()
+            transport, protocol = await env.loop.create_connection(Recorder, sock=ours)
+            for bad in ([b"x", "text"], [5], [b"x", b"y", [b"z"]]):
+                with pytest.raises(TypeError) as caught:
+                    transport.writelines(bad)
+                said.append(str(caught.value))
+            transport.write_eof()
+            for method, data in (("write", b"x"), ("writelines", [b"x"])):
+                with pytest.raises(RuntimeError) as caught:
+                    getattr(transport, method)(data)
+                said.append(str(caught.value))
+            theirs.close()
+            await protocol.lost
+            return said
+
+        return env.run(main())
+
+    same_outcome(scenario)
 
 
 def test_head_and_body_apart(run):
@@ -790,6 +816,71 @@ def test_a_view_with_gaps_ends_the_connection(same_outcome, write):
 @writes_gaps
 def test_a_view_with_gaps_behind_output_that_waits(same_outcome, write):
     same_outcome(lambda env: failing_writes(env, write, waiting=2_000_000))
+
+
+def in_blocking_mode(loop_factory, action, kind=socket.SOCK_STREAM):
+    """Run `action(transport, protocol, peer)` while others have put the socket into blocking mode.
+
+    In a forked child: a thread that blocks may hold the GIL.
+    """
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(type=kind)
+        ours.setblocking(False)
+        theirs.settimeout(GUARD)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
+        protocol = Recorder()
+        transport = loop._make_socket_transport(ours, protocol)
+        await turns()
+        with theirs, ours.dup() as other:
+            other.setblocking(True)
+            await action(transport, protocol, theirs)
+            transport.abort()
+            await protocol.lost
+
+    def child():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
+
+    survives(child)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [(socket.SOCK_STREAM, 256 * 1024), (socket.SOCK_SEQPACKET, 10)],
+    ids=["all that one read returns", "message"],
+)
+def test_reading_from_a_socket_in_blocking_mode(loop_factory, kind, size):
+    async def action(transport, protocol, peer):
+        transport.pause_reading()
+        assert peer.send(bytes(size)) == size
+        transport.resume_reading()
+        await protocol.wait_bytes(size)
+        await turns(10)
+        peer.send(b"more")
+        await protocol.wait_bytes(size + 4)
+
+    in_blocking_mode(loop_factory, action, kind)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("make", [bytes, bytearray])
+def test_writing_to_a_socket_in_blocking_mode(loop_factory, make):
+    async def action(transport, protocol, peer):
+        def receive():
+            count = 0
+            while count < 3_000_000:
+                count += len(peer.recv(65536))
+
+        receiving = asyncio.create_task(asyncio.to_thread(receive))
+        await turns()
+        transport.write(make(3_000_000))
+        await receiving
+
+    in_blocking_mode(loop_factory, action)
 
 
 def test_many_idle_connections_and_a_busy_one(run):

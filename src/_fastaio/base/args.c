@@ -48,3 +48,21 @@ parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, Py
     }
     return 0;
 }
+
+int
+parse_limit(PyObject *obj, Py_ssize_t *limit)
+{
+    if (PyFloat_Check(obj)) {
+        double value = PyFloat_AS_DOUBLE(obj);
+        *limit = value >= (double)PY_SSIZE_T_MAX ? PY_SSIZE_T_MAX
+                 : value >= 0                    ? (Py_ssize_t)value
+                                                 : -1; /* NaN, too */
+        return 0;
+    }
+    Py_ssize_t value = PyNumber_AsSsize_t(obj, NULL);
+    if (value == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    *limit = value;
+    return 0;
+}

@@ -52,4 +52,8 @@ only_argument(const char *method, const char *name, PyObject *const *args, Py_ss
 int parse_extra_info(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **name,
                      PyObject **fallback);
 
+/* Store a limit of flow control in bytes. asyncio takes any number: one above PY_SSIZE_T_MAX becomes that, a
+   fraction is cut off. Return 0, or -1 with an exception. */
+int parse_limit(PyObject *obj, Py_ssize_t *limit);
+
 #endif

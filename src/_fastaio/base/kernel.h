@@ -26,6 +26,10 @@
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
+/* The same of a constant. */
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x00000008
+#endif
 
 #if defined(SYS_recvfrom) && defined(SYS_sendto) && defined(SYS_sendmsg) && defined(SYS_epoll_pwait)   \
     && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -131,6 +135,20 @@ kernel_preadv2(int fd, const struct iovec *parts, int count, int64_t offset, int
 #else
     return preadv2(fd, parts, count, offset, flags);
 #endif
+}
+
+/* The same for pwritev2(). */
+static inline ssize_t
+kernel_pwritev2(int fd, const struct iovec *parts, int count, int64_t offset, int flags)
+{
+#if ENTERS_KERNEL || !defined(__GLIBC__)
+    ssize_t written =
+        syscall(SYS_pwritev2, fd, parts, (long)count, (long)offset, (long)(offset >> 32), flags);
+#else
+    ssize_t written = pwritev2(fd, parts, count, offset, flags);
+#endif
+    PROBE2(send, fd, written);
+    return written;
 }
 
 static inline int

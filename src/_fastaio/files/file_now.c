@@ -12,9 +12,6 @@
 #include "base/kernel.h"
 
 /* Constants of the kernel, whose headers may be older than the kernel itself. */
-#ifndef RWF_NOWAIT
-#define RWF_NOWAIT 0x00000008
-#endif
 #define RESOLVE_ONLY_CACHED 0x20
 #define MAGIC_TMPFS         0x01021994
 #define MAGIC_RAMFS         0x858458f6

@@ -42,7 +42,7 @@ int
 stream_maybe_pause(StreamObject *self)
 {
     if (self->out.pieces.size <= self->out.high_water || self->out.protocol_paused ||
-        self->sink.protocol == NULL) {
+        self->sink.protocol == NULL || self->loop == NULL) {
         return 0;
     }
     self->out.protocol_paused = true;

@@ -34,7 +34,8 @@ enum { READ_ERROR = -1, READ_NOTHING = 0, READ_DONE = 1 };
 
 /* ---- the system call ------------------------------------------------------------------------- */
 
-/* Receive up to `size` bytes. Set *cut where ancillary data may have ended the read. */
+/* Receive up to `size` bytes without blocking, whatever mode the socket is in: others who share the
+   open file may have changed it. Set *cut where ancillary data may have ended the read. */
 static ssize_t
 receive(StreamObject *self, void *buffer, size_t size, bool *cut)
 {
@@ -43,14 +44,14 @@ receive(StreamObject *self, void *buffer, size_t size, bool *cut)
     *cut = false;
     if (self->sock.kind != SOCKET_UNIX) {
         do {
-            count = kernel_recv(fd, buffer, size, 0);
+            count = kernel_recv(fd, buffer, size, MSG_DONTWAIT);
         } while (count < 0 && errno == EINTR);
         return count;
     }
     struct iovec vector = {.iov_base = buffer, .iov_len = size};
     struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
     do {
-        count = recvmsg(fd, &message, 0);
+        count = recvmsg(fd, &message, MSG_DONTWAIT);
     } while (count < 0 && errno == EINTR);
     PROBE2(receive, fd, count);
     *cut = count >= 0 && (message.msg_flags & MSG_CTRUNC);
@@ -323,6 +324,9 @@ recv_into_foreign(StreamObject *self, PyObject *buffer, Py_ssize_t *count)
             PyErr_SetString(PyExc_ValueError, "recv_into() returned a negative count");
         }
         return READ_ERROR;
+    }
+    if (self->loop == NULL) { /* an object that stands for the count has ended the connection */
+        return READ_NOTHING;
     }
     conclude_read(self, *count, false, false);
     return READ_DONE;

@@ -28,8 +28,9 @@ note_sent(StreamObject *self, size_t count)
 /* Send the queue without its first `skip` bytes, as much as one call takes. Store the size offered
    to the kernel in *asked. Return the count of bytes sent, or -1 with errno. Needs no GIL. */
 static ssize_t
-send_vector(const Pieces *pieces, size_t skip, int fd, int flags, size_t *asked)
+send_vector(const Pieces *pieces, size_t skip, int fd, size_t *asked)
 {
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT; /* the socket may be in blocking mode: see stream_read.c */
     struct iovec vectors[PIECES_VECTORS];
     *asked = 0;
     size_t count = pieces_gather(pieces, skip, vectors, 0, asked);
@@ -52,7 +53,7 @@ send_native(StreamObject *self)
 {
     while (self->out.pieces.count) {
         size_t asked;
-        ssize_t sent = send_vector(&self->out.pieces, 0, stream_fd(self), MSG_NOSIGNAL, &asked);
+        ssize_t sent = send_vector(&self->out.pieces, 0, stream_fd(self), &asked);
         if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
             PyErr_SetFromErrno(PyExc_OSError);
             return -1;
@@ -213,8 +214,7 @@ stream_keep(FlushNode *node)
     }
     while (left > 0 && !node->kept_full && !node->kept_error) {
         size_t asked;
-        ssize_t sent = send_vector(&self->out.pieces, node->kept_size, fd,
-                                   MSG_NOSIGNAL | MSG_DONTWAIT, &asked);
+        ssize_t sent = send_vector(&self->out.pieces, node->kept_size, fd, &asked);
         node->kept_sends++;
         if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
             node->kept_error = errno;

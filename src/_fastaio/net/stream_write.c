@@ -1,6 +1,7 @@
 /* stream_write.c: write(), writelines() and the limits of flow control. */
 #include "net/stream_write.h"
 
+#include "base/args.h"
 #include "base/kernel.h"
 #include "net/stream_base.h"
 #include "net/stream_flush.h"
@@ -117,6 +118,9 @@ admit_write(StreamObject *self)
     return 0;
 }
 
+#define EOF_ERROR(method)      "Cannot call " method "() after write_eof()"
+#define SENDFILE_ERROR(method) "unable to " method "; sendfile is in progress"
+
 static int
 check_may_write(StreamObject *self, const char *eof_error, const char *sendfile_error)
 {
@@ -146,7 +150,8 @@ send_large(StreamObject *self, PyObject *data)
     int rc = 1;
     if (view.len >= STREAM_LARGE) {
         do {
-            sent = kernel_send(stream_fd(self), view.buf, (size_t)view.len, MSG_NOSIGNAL);
+            sent = kernel_send(stream_fd(self), view.buf, (size_t)view.len,
+                               MSG_NOSIGNAL | MSG_DONTWAIT);
         } while (sent < 0 && errno == EINTR);
     }
     if (sent < 0) {
@@ -222,8 +227,7 @@ stream_write(PyObject *op, PyObject *data)
     else {
         return refuse_to_write(op, data);
     }
-    if (check_may_write(self, "Cannot call write() after write_eof()",
-                        "unable to write; sendfile is in progress") < 0) {
+    if (check_may_write(self, EOF_ERROR("write"), SENDFILE_ERROR("write")) < 0) {
         return NULL;
     }
     if (size == 0) {
@@ -260,35 +264,43 @@ stream_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
-/* Return the bytes of one item of writelines(), or NULL with TypeError for an item that is no
+/* Raise what bytes.join() raises, by which asyncio's writelines() joined the items before 3.12. Return NULL. */
+static PyObject *
+refuse_to_join(Py_ssize_t index, PyObject *item)
+{
+    return PyErr_Format(PyExc_TypeError,
+                        "sequence item %zd: expected a bytes-like object, %.80s found", index,
+                        Py_TYPE(item)->tp_name);
+}
+
+/* Return the bytes of an item of writelines(), or NULL with TypeError for an item that is no
    buffer. Set *scattered to whether the item has gaps. */
 static PyObject *
-get_piece(PyObject *data, bool *scattered)
+get_piece(PyObject *data, Py_ssize_t index, bool *scattered)
 {
     *scattered = false;
     if (PyBytes_CheckExact(data)) {
         return Py_NewRef(data);
+    }
+    if (PY_VERSION_HEX < 0x030C0000 && !PyObject_CheckBuffer(data)) {
+        return refuse_to_join(index, data);
     }
     PyObject *view = PyMemoryView_FromObject(data);
     if (view == NULL) {
         return NULL;
     }
     *scattered = is_scattered(view);
-    PyObject *piece = piece_from(view);
+    PyObject *piece = PY_VERSION_HEX < 0x030C0000 && *scattered ? refuse_to_join(index, data)
+                                                                : piece_from(view);
     Py_DECREF(view);
     return piece;
 }
 
-/* Fail as asyncio's writelines() does for the item at `index`, which has gaps. Before 3.12 asyncio
-   joins the items; since then one sendmsg() gets all of them. Return 0, or -1 with an exception. */
+/* Fail as asyncio's writelines() does for an item with gaps: one sendmsg() gets all items. Return 0, or -1 with
+   an exception. */
 static int
-writelines_scattered(StreamObject *self, Py_ssize_t index)
+writelines_scattered(StreamObject *self)
 {
-    if (PY_VERSION_HEX < 0x030C0000) {
-        PyErr_Format(PyExc_TypeError,
-                     "sequence item %zd: expected a bytes-like object, memoryview found", index);
-        return -1;
-    }
     int alive = stream_flush(self) < 0 ? -1 : admit_write(self);
     return alive > 0 ? stream_fail_scattered(self) : alive;
 }
@@ -297,8 +309,10 @@ static PyObject *
 stream_writelines(PyObject *op, PyObject *lines)
 {
     StreamObject *self = (StreamObject *)op;
-    if (check_may_write(self, "Cannot call writelines() after write_eof()",
-                        "unable to writelines; sendfile is in progress") < 0) {
+    /* Before 3.12 asyncio's writelines() calls write(). */
+    if (PY_VERSION_HEX < 0x030C0000
+            ? check_may_write(self, EOF_ERROR("write"), SENDFILE_ERROR("write")) < 0
+            : check_may_write(self, EOF_ERROR("writelines"), SENDFILE_ERROR("writelines")) < 0) {
         return NULL;
     }
     int some = PyObject_IsTrue(lines);
@@ -318,22 +332,25 @@ stream_writelines(PyObject *op, PyObject *lines)
         return NULL;
     }
     Py_ssize_t count = PyList_GET_SIZE(list);
-    Py_ssize_t first_scattered = count;
+    bool any_scattered = false;
     for (Py_ssize_t i = 0; i < count; i++) {
         bool scattered;
-        PyObject *piece = get_piece(PyList_GET_ITEM(list, i), &scattered);
+        PyObject *piece = get_piece(PyList_GET_ITEM(list, i), i, &scattered);
         if (piece == NULL) {
             Py_DECREF(list);
             return NULL;
         }
         PyList_SetItem(list, i, piece);
-        if (scattered && first_scattered == count) {
-            first_scattered = i;
-        }
+        any_scattered = any_scattered || scattered;
     }
-    if (first_scattered < count) {
+    if (any_scattered) {
         Py_DECREF(list);
-        return writelines_scattered(self, first_scattered) < 0 ? NULL : Py_NewRef(Py_None);
+        return writelines_scattered(self) < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    alive = admit_write(self); /* an item's own __buffer__() may have ended the connection */
+    if (alive <= 0) {
+        Py_DECREF(list);
+        return alive < 0 ? NULL : Py_NewRef(Py_None);
     }
     int rc = 0;
     for (Py_ssize_t i = 0; i < count && rc == 0 && self->loop != NULL; i++) {
@@ -391,22 +408,6 @@ stream_get_write_buffer_limits(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     StreamObject *self = (StreamObject *)op;
     return Py_BuildValue("(nn)", self->out.low_water, self->out.high_water);
-}
-
-/* Store a limit in bytes. A number above PY_SSIZE_T_MAX becomes PY_SSIZE_T_MAX. Return 0, or -1
-   with an exception. */
-static int
-parse_limit(PyObject *obj, Py_ssize_t *limit)
-{
-    if (PyFloat_Check(obj)) {
-        double value = PyFloat_AS_DOUBLE(obj);
-        *limit = value >= (double)PY_SSIZE_T_MAX ? PY_SSIZE_T_MAX
-                 : value < 0                     ? -1
-                                                 : (Py_ssize_t)value;
-        return 0;
-    }
-    *limit = PyNumber_AsSsize_t(obj, NULL);
-    return *limit == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
 static int

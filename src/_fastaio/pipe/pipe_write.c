@@ -20,7 +20,8 @@ typedef struct {
     PyObject *high_water;
     PyObject *low_water;
     bool protocol_paused;
-    bool waiting; /* the kernel has refused output: the loop watches for room */
+    bool waiting;   /* the kernel has refused output: the loop watches for room */
+    bool may_block; /* the kernel cannot write here without blocking: write_vectors() */
 } WritePipeObject;
 
 static const char write_error[] = "Fatal write error on pipe transport";
@@ -71,6 +72,27 @@ fill_buffer(WritePipeObject *self)
 
 /* ---- the system call ------------------------------------------------------------------------- */
 
+/* Write without blocking, whatever mode the pipe is in: a child that shares the open file may have changed it.
+   Where the kernel cannot do that (terminals; pipes before Linux 6.4), a pipe in blocking mode blocks. Return the
+   count of bytes written, or -1 with errno. */
+static ssize_t
+write_vectors(WritePipeObject *self, const struct iovec *vectors, size_t count)
+{
+    if (!self->may_block) {
+        ssize_t written = kernel_pwritev2(self->core.fd, vectors, (int)count, -1, RWF_NOWAIT);
+        if (written >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EPERM)) {
+            return written;
+        }
+        self->may_block = true; /* EPERM, ENOSYS: a sandbox forbids this call */
+    }
+    if (count == 1) {
+        return kernel_write(self->core.fd, vectors[0].iov_base, vectors[0].iov_len);
+    }
+    ssize_t written = writev(self->core.fd, vectors, (int)count);
+    PROBE2(send, self->core.fd, written);
+    return written;
+}
+
 /* Write core.buffer and the pieces, as much as one call takes. Store the size offered to the kernel
    in *asked. Return the count of bytes written, or -1 with errno. */
 static ssize_t
@@ -84,12 +106,7 @@ write_vector(WritePipeObject *self, size_t *asked)
         vectors[count++].iov_len = *asked;
     }
     count = pieces_gather(&self->pieces, 0, vectors, count, asked);
-    if (count == 1) {
-        return kernel_write(self->core.fd, vectors[0].iov_base, vectors[0].iov_len);
-    }
-    ssize_t written = writev(self->core.fd, vectors, (int)count);
-    PROBE2(send, self->core.fd, written);
-    return written;
+    return write_vectors(self, vectors, count);
 }
 
 /* Remove the first `count` bytes of core.buffer. Runs no Python code, also for a subclass of
@@ -237,7 +254,8 @@ write_bytes(PyObject *op, LoopObject *loop, PyObject *data)
         return 0;
     }
     loop_io_happened(loop);
-    ssize_t written = kernel_write(self->core.fd, PyBytes_AS_STRING(data), size);
+    struct iovec vector = {.iov_base = PyBytes_AS_STRING(data), .iov_len = size};
+    ssize_t written = write_vectors(self, &vector, 1);
     if (written < 0) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
             PyErr_SetFromErrno(PyExc_OSError);
@@ -256,6 +274,14 @@ write_bytes(PyObject *op, LoopObject *loop, PyObject *data)
     return watch_room(op, st, true) < 0 ? fail_write(op, st) : 0;
 }
 
+/* Return whether the pipe takes output. */
+static inline bool
+is_open(const WritePipeObject *self)
+{
+    return self->core.loop != NULL && !self->core.conn_lost && !self->core.closing &&
+           self->core.fd >= 0;
+}
+
 /* Queue data of any type behind what is queued, then write the queue. Return 0, or -1 with what leaves
    the loop. */
 static int
@@ -265,6 +291,11 @@ write_behind(PyObject *op, PyObject *data)
     fastaio_state *st = self->core.st;
     /* Exactly bytes: dropping it runs no code. */
     PyObject *piece = piece_from(data);
+    if (piece != NULL && !is_open(self)) { /* the object's own __buffer__() has closed the pipe */
+        self->core.conn_lost++;
+        Py_DECREF(piece);
+        return 0;
+    }
     if (piece != NULL && PyBytes_GET_SIZE(piece) == 0) {
         Py_DECREF(piece);
         return 0;
@@ -281,8 +312,7 @@ pipe_write(PyObject *op, PyObject *data)
     if (loop != NULL && loop_flush_before(loop) < 0) {
         return NULL;
     }
-    if (loop == NULL || self->core.loop == NULL || self->core.conn_lost || self->core.closing ||
-        self->core.fd < 0 || !is_plain_data(data)) {
+    if (loop == NULL || !is_open(self) || !is_plain_data(data)) {
         return transport_call_base(st->asyncio_WritePipeTransport, st->str_write, op, &data, 1);
     }
     bool empty = get_queued_size(self) == 0 && !self->waiting;

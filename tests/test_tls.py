@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -267,22 +268,38 @@ def test_a_buffered_protocol_set_while_much_is_waiting(run):
     run(main)
 
 
-@pytest.mark.parametrize("room", [b"read-only", 5], ids=["bytes", "int"])
-def test_get_buffer_that_gives_none(run, room):
+WRONG_ROOMS = {
+    "bytes": b"read-only",
+    "read-only": memoryview(b"read-only"),
+    "gaps": memoryview(bytearray(10))[::2],
+    "str": "text",
+    "list": [1],
+    "int": 5,
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("room", WRONG_ROOMS.values(), ids=WRONG_ROOMS)
+def test_get_buffer_that_gives_none(same_outcome, room):
     class Wrong(Buffered):
         def get_buffer(self, sizehint):
             return room
 
-    async def main():
-        reports = Reports()
-        async with secured() as (transport, _, peer):
-            protocol = Wrong(1)
-            transport.set_protocol(protocol)
-            await peer.send(b"data")
-            assert isinstance(await protocol.lost, Exception)
-            assert reports.messages == ["Fatal error on SSL protocol"]
+    def scenario(env):
+        async def main():
+            reports = Reports()
+            async with secured() as (transport, _, peer):
+                protocol = Wrong(1)
+                transport.set_protocol(protocol)
+                await peer.send(b"data")
+                return await protocol.lost, reports.messages
 
-    run(main)
+        return env.run(main())
+
+    (how, told), _ = same_outcome(scenario)
+    assert how == "returned"
+    assert "TypeError" in repr(told)
+    assert "Fatal error on SSL protocol" in repr(told)
 
 
 # The transport
@@ -443,6 +460,30 @@ def test_flow_control_of_a_writer(run):
             await protocol.wait(lambda: "resume" in protocol.events)
             await until(lambda: transport.get_write_buffer_size() == 0)
             assert protocol.calls == ["made", "pause", "resume"]
+
+    run(main)
+
+
+def test_limits_of_any_number(run):
+    async def main():
+        async with secured() as (transport, protocol, peer):
+            for name in ("write", "read"):
+                set_limits = getattr(transport, f"set_{name}_buffer_limits")
+                limits = getattr(transport, f"get_{name}_buffer_limits")
+                set_limits(high=1000.5, low=10)
+                low, high = limits()
+                assert (low, int(high)) == (10, 1000)
+                set_limits(high=2**70, low=2.5)
+                low, high = limits()
+                assert int(low) == 2
+                assert high >= sys.maxsize
+                with pytest.raises(TypeError):
+                    set_limits(high="many")
+                assert limits() == (low, high)
+                set_limits()
+            transport.write(b"data")
+            assert await peer.recv_exactly(4) == b"data"
+            assert protocol.calls == ["made"]
 
     run(main)
 

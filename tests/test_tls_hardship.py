@@ -14,7 +14,7 @@ import pytest
 
 import fastaio.tls
 
-from .hardship import Refusal, poke, quiet_loop, survives, turn, wait_for
+from .hardship import Refusal, connect, poke, quiet_loop, survives, turn, wait_for
 from .support import GUARD, run_python
 from .tlsutil import HOST, cipher, client_context, server_context  # noqa: F401 - a fixture
 
@@ -395,6 +395,42 @@ def test_reading_that_gives_too_much():
             loop.reports.clear()
             far.abort()
             turn(loop, 3)
+        loop.close()
+
+    survives(action)
+
+
+def test_a_choice_of_the_cipher_that_pauses_reading():
+    """What arrives is kept, although other data comes into the loop's receive buffer meanwhile."""
+
+    def action():
+        quiet()
+        loop = quiet_loop()
+        protocol = Heard()
+        near, far = ends(loop, protocol)
+        data = os.urandom(100_000)
+
+        def direct(self):
+            near.pause_reading()
+            return True
+
+        fastaio.tls.SSLProtocol.direct = property(direct)
+        near._ssl_protocol._sslobj = near._ssl_protocol._sslobj  # it is chosen at the next use
+        far.write(data)
+        turn(loop, 5)
+        assert not near.is_reading()
+        assert near._ssl_protocol._cipher == "openssl"
+        plain, _, theirs = connect(loop)
+        theirs.send(bytes(200_000))
+        turn(loop, 3)
+        far.write(b"more")
+        turn(loop, 3)
+        near.resume_reading()
+        wait_for(loop, lambda: len(protocol.data) == len(data) + 4)
+        assert protocol.data == data + b"more"
+        for transport in (near, far, plain):
+            transport.abort()
+        turn(loop, 3)
         loop.close()
 
     survives(action)

@@ -703,9 +703,8 @@ cipher_feed(TlsObject *self, const char *data, Py_ssize_t size)
 int
 cipher_lend(TlsObject *self, const char *data, Py_ssize_t size)
 {
-    if (ensure_bound(self) < 0) {
-        return -1;
-    }
+    cipher_wait(self);
+    /* Binding runs Python code, which may pause reading. */
     return self->cipher.kind == CIPHER_OPENSSL ? openssl_lend(self, data, size) : 0;
 }
 

@@ -25,9 +25,9 @@ int cipher_write(TlsObject *self, const char *data, Py_ssize_t size, Py_ssize_t 
 
 /* Append a copy of what has arrived to the input. */
 int cipher_feed(TlsObject *self, const char *data, Py_ssize_t size);
-/* Let OpenSSL read what has arrived from the caller's memory, without a copy. Return 1, 0 if that
-   is not possible (nothing has happened), or -1 with an exception. After 1 the caller calls
-   cipher_settle() before any Python code runs and before `data` is freed. */
+/* Let OpenSSL read what has arrived from the caller's memory, without a copy. Return 1, or 0 if that
+   is not possible: nothing has happened. Runs no Python code. After 1 the caller calls cipher_settle()
+   before any Python code runs and before `data` is freed. */
 int cipher_lend(TlsObject *self, const char *data, Py_ssize_t size);
 /* Copy the rest of what was lent, if anything was. */
 int cipher_settle(TlsObject *self);

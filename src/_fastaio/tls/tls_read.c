@@ -54,6 +54,26 @@ ask_for_buffer(TlsObject *self)
     return buffer;
 }
 
+/* Get the memory of what get_buffer() has returned. Return 0, or -1 with what asyncio raises: len() comes first,
+   then the method of ssl that takes the object as its second argument. */
+static int
+get_room(PyObject *buffer, Py_buffer *view)
+{
+    if (PyObject_Size(buffer) < 0) {
+        return -1;
+    }
+    if (PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) == 0) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_BufferError)) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_TypeError,
+                     "read() argument 2 must be read-write bytes-like object, not %.50s",
+                     Py_TYPE(buffer)->tp_name);
+    }
+    return -1;
+}
+
 static int
 tell_updated(TlsObject *self, Py_ssize_t count)
 {
@@ -78,7 +98,7 @@ read_buffered(TlsObject *self)
     PyObject *buffer = ask_for_buffer(self);
     Py_buffer view;
     Py_ssize_t count = 0;
-    if (buffer == NULL || PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) < 0) {
+    if (buffer == NULL || get_room(buffer, &view) < 0) {
         Py_XDECREF(buffer);
         return PyErr_Occurred() ? -1
                                 : 0; /* 0: cipher_incoming() ran code that set another protocol */

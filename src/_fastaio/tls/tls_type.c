@@ -5,6 +5,7 @@
  */
 #include "tls/tls_type.h"
 
+#include "base/args.h"
 #include "loop/ending.h"
 #include "tls/tls_cipher.h"
 #include "tls/tls_read.h"
@@ -442,6 +443,31 @@ set_app_protocol(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return check_ready(self) < 0 ? -1 : tls_use_protocol(self, value != NULL ? value : Py_None);
 }
 
+/* Get and set a limit of flow control; `closure` is the field's offset. */
+static PyObject *
+get_limit(PyObject *op, void *closure)
+{
+    return PyLong_FromSsize_t(*(Py_ssize_t *)field(op, closure));
+}
+
+static int
+set_limit(PyObject *op, PyObject *value, void *closure)
+{
+    Py_ssize_t limit;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "a limit cannot be deleted");
+        return -1;
+    }
+    if (parse_limit(value, &limit) < 0) {
+        return -1;
+    }
+    Section section;
+    section_begin(&section, op); /* other threads may look at it */
+    *(Py_ssize_t *)field(op, closure) = limit;
+    section_end(&section);
+    return 0;
+}
+
 static PyObject *
 get_is_buffer(PyObject *op, void *Py_UNUSED(closure))
 {
@@ -489,6 +515,10 @@ static PyGetSetDef protocol_getset[] = {
     {"_sslobj", get_field, set_cipher_field, NULL, FIELD(cipher.sslobj)},
     {"_incoming", get_field, set_cipher_field, NULL, FIELD(cipher.incoming)},
     {"_outgoing", get_field, set_cipher_field, NULL, FIELD(cipher.outgoing)},
+    {"_incoming_high_water", get_limit, set_limit, NULL, FIELD(incoming_high)},
+    {"_incoming_low_water", get_limit, set_limit, NULL, FIELD(incoming_low)},
+    {"_outgoing_high_water", get_limit, set_limit, NULL, FIELD(outgoing_high)},
+    {"_outgoing_low_water", get_limit, set_limit, NULL, FIELD(outgoing_low)},
     {"_write_backlog", get_backlog, ignore, NULL, NULL},
     {"_write_buffer_size", get_queued, ignore, NULL, NULL},
     {"_cipher", get_cipher, NULL,
@@ -500,10 +530,6 @@ static PyGetSetDef protocol_getset[] = {
 
 static PyMemberDef protocol_members[] = {
     {"_conn_lost", T_INT, offsetof(TlsObject, conn_lost), 0, NULL},
-    {"_incoming_high_water", T_PYSSIZET, offsetof(TlsObject, incoming_high), 0, NULL},
-    {"_incoming_low_water", T_PYSSIZET, offsetof(TlsObject, incoming_low), 0, NULL},
-    {"_outgoing_high_water", T_PYSSIZET, offsetof(TlsObject, outgoing_high), 0, NULL},
-    {"_outgoing_low_water", T_PYSSIZET, offsetof(TlsObject, outgoing_low), 0, NULL},
     {"_ssl_writing_paused", T_BOOL, offsetof(TlsObject, wire.writing_paused), 0, NULL},
     {"_ssl_reading_paused", T_BOOL, offsetof(TlsObject, wire.reading_paused), 0, NULL},
     {"_app_reading_paused", T_BOOL, offsetof(TlsObject, app.reading_paused), 0, NULL},

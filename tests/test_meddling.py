@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import io
+import os
 import socket
 import sys
 import warnings
@@ -388,6 +389,36 @@ def test_a_waiter_that_is_taken_away_while_it_is_made():
     survives(action)
 
 
+@pytest.mark.parametrize("what", MEDDLING.values(), ids=MEDDLING)
+def test_a_count_of_a_socket_that_changes_the_transport(what):
+    def action():
+        warnings.simplefilter("ignore")
+        sys.stderr = io.StringIO()
+
+        class Count:
+            def __index__(self):
+                what(transport)
+                return 4
+
+        class Counting(socket.socket):
+            def recv_into(self, *args):
+                super().recv_into(*args)
+                return Count()
+
+        loop = quiet_loop()
+        first, theirs = socket.socketpair()
+        ours = Counting(first.family, first.type, fileno=first.detach())
+        with contextlib.suppress(RuntimeError):
+            transport, _, _ = connect(loop, MeddlingBuffered("never", None), (ours, theirs))
+            theirs.send(b"data")
+            turn(loop, 3)
+            transport.abort()
+            turn(loop, 3)
+        loop.close()
+
+    survives(action)
+
+
 @pytest.mark.skipif(not PYTHON_312, reason="__buffer__() is new in 3.12")
 @pytest.mark.parametrize("what", MEDDLING.values(), ids=MEDDLING)
 def test_large_buffers_that_change_the_transport(what):
@@ -412,6 +443,152 @@ def test_large_buffers_that_change_the_transport(what):
             turn(loop, 2)
         loop.close()
         theirs.close()
+
+    survives(action)
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """Does something to its transport with each datagram."""
+
+    def __init__(self, what=lambda transport: None):
+        self.what = what
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        self.what(self.transport)
+
+
+def endpoint(loop, protocol=None, **options):
+    """A datagram transport, and a socket that sends to it."""
+    ours = socket.socket(type=socket.SOCK_DGRAM)
+    ours.bind(("127.0.0.1", 0))
+    theirs = socket.socket(type=socket.SOCK_DGRAM)
+    theirs.bind(("127.0.0.1", 0))
+    theirs.connect(ours.getsockname())
+    ours.setblocking(False)
+    transport = loop._make_datagram_transport(ours, protocol or Datagrams(), **options)
+    turn(loop, 2)
+    return transport, theirs
+
+
+def set_socket(sock):
+    def set_socket(transport):
+        transport._sock = sock
+
+    return set_socket
+
+
+def forget_address(transport):
+    transport._address = None
+    transport._extra = {}
+    gc.collect()
+
+
+DATAGRAM_MEDDLING = {
+    "abort": lambda transport: transport.abort(),
+    "close": lambda transport: transport.close(),
+    "lose": lose_now,
+    "send": lambda transport: transport.sendto(b"more", ("127.0.0.1", 9)),
+    "no socket": set_socket(None),
+    "no real socket": set_socket(object()),
+    "no address": forget_address,
+    "fail": lambda transport: 1 // 0,
+}
+
+
+@pytest.mark.skipif(not PYTHON_312, reason="__buffer__() is new in 3.12")
+@pytest.mark.parametrize("known", [False, True], ids=["any", "peer"])
+@pytest.mark.parametrize("what", DATAGRAM_MEDDLING.values(), ids=DATAGRAM_MEDDLING)
+def test_buffers_that_change_the_datagram_transport(what, known):
+    def action():
+        warnings.simplefilter("ignore")
+        sys.stderr = io.StringIO()
+
+        class Data(bytearray):
+            def __buffer__(self, flags):
+                what(transport)
+                return memoryview(b"0123456789")
+
+        def peer():
+            return "127.0.0.1", theirs.getsockname()[1]
+
+        for _ in range(2):  # the second time the address is one that has been used
+            loop = quiet_loop()
+            transport, theirs = endpoint(loop)
+            if known:
+                transport._address = peer()
+            for _ in range(3):
+                with contextlib.suppress(AttributeError, ZeroDivisionError):
+                    transport.sendto(Data(10), None if known else peer())
+            with contextlib.suppress(AttributeError):
+                turn(loop, 3)
+                transport.abort()
+                turn(loop)
+            loop.close()
+            theirs.close()
+
+    survives(action)
+
+
+@pytest.mark.parametrize("what", DATAGRAM_MEDDLING.values(), ids=DATAGRAM_MEDDLING)
+def test_datagram_transports_changed_by_their_own_callbacks(what):
+    def action():
+        warnings.simplefilter("ignore")
+        sys.stderr = io.StringIO()
+
+        def meddle(transport):
+            nonlocal count
+            count += 1
+            if count % 7 == 0:
+                loop.call_soon(list)  # so that the next datagram waits for the next turn
+                what(transport)
+
+        count = 0
+        loop = quiet_loop()
+        for number in range(20):
+            transport, theirs = endpoint(loop, Datagrams(meddle))
+            with contextlib.suppress(OSError):
+                for _ in range(number):
+                    for _ in range(number):
+                        theirs.send(b"data")
+                    turn(loop)
+            with contextlib.suppress(AttributeError):
+                transport.abort()
+                turn(loop)
+            theirs.close()
+        loop.close()
+        assert count > 100
+
+    survives(action)
+
+
+@pytest.mark.skipif(not PYTHON_312, reason="__buffer__() is new in 3.12")
+@pytest.mark.parametrize("method", ["abort", "close"])
+def test_a_buffer_that_closes_the_pipe(method):
+    """Nothing of it is written any more, and nobody waits for room."""
+
+    def action():
+        warnings.simplefilter("ignore")
+
+        class Data(bytearray):
+            def __buffer__(self, flags):
+                getattr(transport, method)()
+                return memoryview(bytes(1_000_000))
+
+        loop = quiet_loop()
+        out, into = os.pipe()
+        file = os.fdopen(into, "wb", 0)
+        transport = loop._make_write_pipe_transport(file, asyncio.Protocol())
+        turn(loop, 2)
+        transport.write(Data(10))
+        assert transport.get_write_buffer_size() == 0
+        turn(loop, 2)
+        assert file.closed
+        assert os.read(out, 10) == b""
+        assert not loop._watched(into)
+        loop.close()
 
     survives(action)
 

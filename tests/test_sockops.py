@@ -259,6 +259,34 @@ def test_sendall_of_much(run, kind):
     run(main)
 
 
+@pytest.mark.parametrize(("claimed", "length"), [(-5, 10), (50, 100)])
+def test_a_patched_send_that_claims_nonsense(same_outcome, monkeypatch, claimed, length):
+    """Nothing is sent that does not belong to the data."""
+
+    class Data(bytearray):
+        def __len__(self):
+            return length
+
+    def scenario(env):
+        async def main():
+            def send(self, data):
+                patch.undo()
+                return claimed
+
+            with pair() as (a, b), monkeypatch.context() as patch:
+                patch.setattr(socket.socket, "send", send, raising=False)
+                task = asyncio.create_task(env.loop.sock_sendall(a, Data(b"0123456789")))
+                await turns(10)
+                done = task.done()
+                task.cancel()
+                await asyncio.wait([task])
+                return done, drain(b)
+
+        return env.run(main())
+
+    same_outcome(scenario)
+
+
 def test_sendall_and_recv_of_one_socket_at_once(run):
     data = pattern(1_000_000)
 

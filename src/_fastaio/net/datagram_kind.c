@@ -122,10 +122,21 @@ datagram_report_errno(DatagramObject *self, fastaio_state *st)
     return drop_result(result);
 }
 
+static bool
+has_plain_socket(const DatagramObject *self, fastaio_state *st)
+{
+    PyObject *sock = self->core.file;
+    return sock != NULL && Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
+}
+
+int
+datagram_fd(const DatagramObject *self, fastaio_state *st)
+{
+    return has_plain_socket(self, st) ? *compat_socket_fd(self->core.file) : -1;
+}
+
 bool
 datagram_is_detached(const DatagramObject *self, fastaio_state *st)
 {
-    PyObject *sock = self->core.file;
-    return sock != NULL && Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type) &&
-           *compat_socket_fd(sock) < 0;
+    return has_plain_socket(self, st) && *compat_socket_fd(self->core.file) < 0;
 }

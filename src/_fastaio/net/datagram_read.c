@@ -99,7 +99,8 @@ postpone(DatagramObject *self, LoopObject *loop)
 {
     PyObject *raised = PyErr_GetRaisedException();
     self->batch.turn = loop->metrics.iterations;
-    if (watch_queue_reader(loop, *compat_socket_fd(self->core.file)) < 0) {
+    /* Not found if a callback has set another socket: the poller reports the datagrams again. */
+    if (watch_queue_reader(loop, datagram_fd(self, self->core.st)) < 0) {
         PyErr_WriteUnraisable((PyObject *)self); /* the next event goes on */
     }
     if (raised != NULL) {

@@ -54,44 +54,27 @@ report_hook_error(DatagramObject *self, fastaio_state *st)
     return drop_result(result);
 }
 
-/* Raise the audit event of sock.sendto(). Return 0, or -1 with the exception of a hook. */
+/* Send a datagram to an address that the caller keeps; size 0: to the peer of `sock`. Return 1 if it is sent,
+   or refused and reported; 0 if asyncio's method is to send it; -1 with an exception. */
 static int
-audit_sendto(DatagramObject *self, PyObject *address)
+send_to(DatagramObject *self, fastaio_state *st, PyObject *sock, PyObject *data, PyObject *address,
+        const SockAddr *to, socklen_t size)
 {
-    PyObject *sock = Py_NewRef(self->core.file); /* a hook may close the transport */
-    Py_INCREF(address);
-    int rc = PySys_Audit("socket.sendto", "OO", sock, address);
-    Py_DECREF(address);
-    Py_DECREF(sock);
-    return rc;
-}
-
-/* Send a datagram. Return 1 if it is sent, or refused and reported; 0 if asyncio's method is to
-   send it; -1 with an exception. */
-static int
-send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *data,
-         PyObject *address)
-{
-    SockAddr to;
-    socklen_t size;
+    LoopObject *loop = self->core.native;
     Py_buffer view;
-    int fd = *compat_socket_fd(self->core.file);
-    if (fd < 0 || !find_target(self, &address, &to, &size)) {
-        return 0;
-    }
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         PyErr_Clear(); /* not contiguous */
         return 0;
     }
-    if (size != 0 && audit_sendto(self, address) < 0) { /* as in CPython, send() has no event */
+    /* As in CPython, send() has no event. */
+    if (size != 0 && PySys_Audit("socket.sendto", "OO", sock, address) < 0) {
         PyBuffer_Release(&view);
         return report_hook_error(self, st) < 0 ? -1 : 1;
     }
-    PyObject *sock = self->core.file;
-    bool same = sock != NULL && Py_IS_TYPE(sock, (PyTypeObject *)st->socket_type);
-    fd = same ? *compat_socket_fd(sock) : -1;
-    ssize_t sent =
-        kernel_sendto(fd, view.buf, (size_t)view.len, MSG_DONTWAIT, size ? &to.any : NULL, size);
+    /* A __buffer__() or a hook may have closed the transport. */
+    int fd = datagram_fd(self, st);
+    ssize_t sent = kernel_sendto(fd, view.buf, (size_t)view.len, MSG_DONTWAIT,
+                                 size ? &to->any : NULL, size);
     int error = errno;
     PyBuffer_Release(&view);
     if (sent >= 0) {
@@ -104,6 +87,25 @@ send_now(DatagramObject *self, fastaio_state *st, LoopObject *loop, PyObject *da
     }
     errno = error;
     return datagram_report_errno(self, st) < 0 ? -1 : 1;
+}
+
+/* Send a datagram. Return as send_to() does. */
+static int
+send_now(DatagramObject *self, fastaio_state *st, PyObject *data, PyObject *address)
+{
+    SockAddr to;
+    socklen_t size;
+    if (datagram_fd(self, st) < 0 || !find_target(self, &address, &to, &size)) {
+        return 0;
+    }
+    /* The data may have methods in Python, which may drop these. */
+    PyObject *loop = Py_NewRef(self->core.loop), *sock = Py_NewRef(self->core.file);
+    Py_INCREF(address);
+    int sent = send_to(self, st, sock, data, address, &to, size);
+    Py_DECREF(address);
+    Py_DECREF(sock);
+    Py_DECREF(loop);
+    return sent;
 }
 
 /* Return whether the transport is open, nothing is queued, and data is of a type that asyncio
@@ -139,8 +141,8 @@ datagram_send(PyObject *op, PyObject *data, PyObject *address)
     }
     if (may_send_now(self, data)) {
         int plain = datagram_check_plain(self, st);
-        LoopObject *loop = plain > 0 ? self->core.native : NULL;
-        int sent = loop != NULL ? send_now(self, st, loop, data, address) : plain < 0 ? -1 : 0;
+        bool native = plain > 0 && self->core.native != NULL;
+        int sent = native ? send_now(self, st, data, address) : plain < 0 ? -1 : 0;
         if (sent != 0) {
             return sent < 0 ? NULL : Py_NewRef(Py_None);
         }

@@ -262,7 +262,8 @@ static Outcome
 attempt_sendall(SockOp *op, PyObject **result)
 {
     if (op->view.obj == NULL) {
-        if (!is_method_native(op, op->loop->st->str_send)) {
+        /* A method that has since been put back may have claimed an impossible count. */
+        if (op->sent != 0 || !is_method_native(op, op->loop->st->str_send)) {
             return sendall_by_method(op, result);
         }
         if (PyObject_GetBuffer(op->args[1], &op->view, PyBUF_SIMPLE) < 0) {

@@ -427,6 +427,7 @@ PyObject *
 read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size, PyObject *separator)
 {
     fastaio_state *st = core->st;
+    bool debug = relaxed_load(&((LoopObject *)core->loop)->watchdog.debug);
     Py_INCREF(core); /* the allocation may start the collector, which runs code */
     ReadOp *op = (ReadOp *)pool_alloc(&st->read_op_pool, st->ReadOpType);
     if (op == NULL) {
@@ -440,7 +441,7 @@ read_op_new(ReaderCore *core, PyObject *reader, ReadKind kind, Py_ssize_t size, 
     op->separator = Py_XNewRef(separator);
     op->kind = (uint8_t)kind;
     op->size = size;
-    if (relaxed_load(&((LoopObject *)core->loop)->watchdog.debug) && coro_keep_origin(&op->coro) < 0) {
+    if (debug && coro_keep_origin(&op->coro) < 0) {
         coro_end(&op->coro); /* so that it does not warn that it was never awaited */
         Py_CLEAR(op);
     }

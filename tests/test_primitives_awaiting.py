@@ -75,6 +75,31 @@ def test_an_end_is_awaited_once(run, aio, name, method):
     run(main())
 
 
+def test_awaiting_under_a_trace_function(run, aio):
+    """On 3.11 `await` calls another function of an iterator while there is one: coverage.py has one."""
+
+    async def main():
+        lock, event, semaphore = aio.Lock(), aio.Event(), aio.Semaphore(2)
+        for _ in range(3):
+            assert await lock.acquire() is True
+            lock.release()
+            assert await semaphore.acquire() is True
+            semaphore.release()
+            await asyncio.sleep(0)
+        event.set()
+        assert await event.wait() is True
+        async with aio.timeout(10) as timeout, lock:
+            await asyncio.sleep(0)
+        assert not timeout.expired()
+
+    before = sys.gettrace()
+    sys.settrace(lambda *_: None)
+    try:
+        run(main())
+    finally:
+        sys.settrace(before)
+
+
 class Log:
     def __init__(self):
         self.seen = []

@@ -76,7 +76,7 @@ def test_an_end_is_awaited_once(run, aio, name, method):
 
 
 def test_awaiting_under_a_trace_function(run, aio):
-    """On 3.11 `await` calls another function of an iterator while there is one: coverage.py has one."""
+    """On 3.11 `await` then calls another function of an iterator. coverage.py traces, for one."""
 
     async def main():
         lock, event, semaphore = aio.Lock(), aio.Event(), aio.Semaphore(2)

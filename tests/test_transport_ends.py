@@ -378,6 +378,26 @@ def test_eof_received_true_keeps_the_other_way_open(run, family):
     run(main)
 
 
+def test_the_end_is_told_once_although_the_callback_resumes_reading(run):
+    class Resuming(HalfOpen):
+        def eof_received(self):
+            self.note("eof")
+            self.transport.pause_reading()
+            self.transport.resume_reading()
+            return self.events.count("eof") < 5
+
+    async def main():
+        async with connected(Resuming) as (transport, protocol, peer):
+            peer.shutdown()
+            await protocol.wait(lambda: "eof" in protocol.events)
+            await turns(10)
+            assert protocol.events.count("eof") == 1
+            transport.write(b"answer")
+            assert await peer.recv_exactly(6) == b"answer"
+
+    run(main)
+
+
 def test_a_half_open_connection_costs_no_processor_time(run):
     """An end that is always readable must not turn the loop."""
 

@@ -203,6 +203,9 @@ handle_eof(StreamObject *self)
     if (!keep_open) {
         return stream_close(self);
     }
+    /* As on asyncio nothing is read any more, also if the callback has paused and resumed reading. */
+    self->in.eof = true;
+    self->in.readable = false;
     stream_update_hold(self);
     return 0;
 }

@@ -655,6 +655,26 @@ assert calls.count("_real_close") >= 3, calls
 """
 
 
+def test_a_socket_whose_accept_returns_another_sequence(run):
+    class Listening(socket.socket):
+        def accept(self):
+            return list(super().accept())
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        sock = Listening()
+        sock.bind(("127.0.0.1", 0))
+        server = await loop.create_server(Echo, sock=sock)
+        transport, protocol = await loop.create_connection(Recorder, *sock.getsockname())
+        transport.write(b"data")
+        assert await protocol.wait_bytes(4) == b"data"
+        transport.close()
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
 def test_methods_of_sockets_that_have_been_replaced_are_called(loop_factory_source):
     run_python(PATCHED.format(factory=loop_factory_source))
 

@@ -108,6 +108,28 @@ accept_native(ListenerObject *self, PyObject **conn, PyObject **peer)
     return ACCEPT_DONE;
 }
 
+/* Store the two items of what accept() has returned, any iterable. Take over the reference to it. Return 0, or -1
+   with an exception. */
+static int
+unpack_pair(PyObject *pair, PyObject **conn, PyObject **peer)
+{
+    PyObject *items = PySequence_Fast(pair, "accept() did not return a connection and an address");
+    Py_DECREF(pair);
+    if (items == NULL) {
+        return -1;
+    }
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
+    if (count == 2) {
+        *conn = Py_NewRef(PySequence_Fast_GET_ITEM(items, 0));
+        *peer = Py_NewRef(PySequence_Fast_GET_ITEM(items, 1));
+    }
+    else {
+        PyErr_Format(PyExc_ValueError, "accept() returned %zd items in place of 2", count);
+    }
+    Py_DECREF(items);
+    return count == 2 ? 0 : -1;
+}
+
 /* Accept by the socket's own method. Return like accept_native(). */
 static int
 accept_foreign(ListenerObject *self, PyObject **conn, PyObject **peer)
@@ -126,14 +148,7 @@ accept_foreign(ListenerObject *self, PyObject **conn, PyObject **peer)
         }
         return ACCEPT_ERROR;
     }
-    int parsed = PyArg_ParseTuple(pair, "OO:accept", conn, peer);
-    if (parsed) {
-        Py_INCREF(*conn);
-        Py_INCREF(*peer);
-    }
-    Py_DECREF(pair);
-    if (!parsed) {
-        *conn = *peer = NULL;
+    if (unpack_pair(pair, conn, peer) < 0) {
         return ACCEPT_ERROR;
     }
     if (drop_result(PyObject_CallMethodOneArg(*conn, st->str_setblocking, Py_False)) < 0) {

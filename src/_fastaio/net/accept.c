@@ -13,7 +13,8 @@
 
 typedef struct {
     Coro coro;
-    LoopObject *loop;
+    LoopObject *loop; /* NULL once the coroutine has ended */
+    Home home;
     PyObject *factory; /* this one and the next three: the arguments */
     PyObject *conn;
     PyObject *extra;
@@ -102,7 +103,7 @@ make_transport(AcceptObject *self)
 static PyObject *
 loop_of(PyObject *op)
 {
-    return (PyObject *)((AcceptObject *)op)->loop;
+    return home_loop(&((AcceptObject *)op)->home);
 }
 
 GUARD_SEND(accept_send, loop_of)
@@ -166,6 +167,12 @@ accept_finish(Coro *coro)
     Py_CLEAR(self->loop);
 }
 
+static void
+accept_release(Coro *coro)
+{
+    home_drop(&((AcceptObject *)coro)->home);
+}
+
 static const CoroKind accept_coro = {
     .owner = "Loop",
     .name = accept_name,
@@ -173,6 +180,7 @@ static const CoroKind accept_coro = {
     .inner = accept_inner,
     .inner_sent = pass_wait,
     .loop_of = loop_of,
+    .release = accept_release,
 };
 
 PyObject *
@@ -185,6 +193,7 @@ accept_new(LoopObject *loop, PyObject *factory, PyObject *conn, PyObject *extra,
     memset((char *)self + sizeof(PyObject), 0, sizeof(*self) - sizeof(PyObject));
     self->coro.kind = &accept_coro;
     self->loop = (LoopObject *)Py_NewRef(loop);
+    home_set(&self->home, (PyObject *)loop);
     self->factory = Py_NewRef(factory);
     self->conn = Py_NewRef(conn);
     self->extra = Py_NewRef(extra);
@@ -206,6 +215,7 @@ accept_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     CORO_VISIT(&self->coro);
     Py_VISIT(self->loop);
+    HOME_VISIT(&self->home);
     Py_VISIT(self->factory);
     Py_VISIT(self->conn);
     Py_VISIT(self->extra);

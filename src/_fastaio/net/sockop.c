@@ -271,7 +271,7 @@ op_resume(SockOp *op, PyObject **result)
 static PyObject *
 loop_of(PyObject *self)
 {
-    return (PyObject *)((SockOp *)self)->loop;
+    return home_loop(&((SockOp *)self)->home);
 }
 
 GUARD_SEND(op_send, loop_of)
@@ -309,6 +309,12 @@ op_inner(const Coro *coro)
     return ((const SockOp *)coro)->lookup;
 }
 
+static void
+op_release(Coro *coro)
+{
+    home_drop(&((SockOp *)coro)->home);
+}
+
 static const CoroKind op_coro = {
     .owner = "Loop",
     .name = op_name,
@@ -316,6 +322,7 @@ static const CoroKind op_coro = {
     .inner = op_inner,
     .inner_sent = op_pass_lookup,
     .loop_of = loop_of,
+    .release = op_release,
 };
 
 /* ---- the type -------------------------------------------------------------------------------- */
@@ -330,6 +337,7 @@ sockop_new(LoopObject *loop, const OpKind *kind)
     memset((char *)op + sizeof(PyObject), 0, sizeof(*op) - sizeof(PyObject));
     op->coro.kind = &op_coro;
     op->loop = (LoopObject *)Py_NewRef(loop);
+    home_set(&op->home, (PyObject *)loop);
     op->kind = kind;
     op->fd = -1;
     return op;
@@ -342,6 +350,7 @@ op_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     CORO_VISIT(&op->coro);
     Py_VISIT(op->loop);
+    HOME_VISIT(&op->home);
     for (int i = 0; i < SOCKOP_MAX_ARGS; i++) {
         Py_VISIT(op->args[i]);
     }

@@ -33,7 +33,8 @@ typedef struct {
 
 struct SockOp {
     Coro coro;
-    LoopObject *loop;
+    LoopObject *loop; /* NULL once the operation has ended */
+    Home home;
     const OpKind *kind;
     PyObject *args[SOCKOP_MAX_ARGS]; /* the socket first; NULL: not given */
     PyObject *future;                /* yielded, while the operation waits; or NULL */

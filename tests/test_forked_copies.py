@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 import socket
 import warnings
 
@@ -182,3 +183,53 @@ def test_forking_in_a_loop_that_goes_on_in_the_child(loop):
     server.close()
     loop.run_until_complete(server.wait_closed())
     assert answer == b"answer of the child to question"
+
+
+def test_a_childs_copy_of_the_loop_does_not_hear_the_parents_signals(loop):
+    heard = []
+    loop.add_signal_handler(signal.SIGUSR1, lambda: heard.append(os.getpid()))
+    turn(loop)
+    received, sent = os.pipe()
+
+    def child():
+        os.read(received, 1)
+        turn(loop, 3)
+        return heard
+
+    os.kill(os.getpid(), signal.SIGUSR1)
+    os.write(sent, b"!")
+    assert survives(child) == "[]"
+    wait_for(loop, lambda: heard)
+    assert heard == [os.getpid()]
+    os.close(received)
+    os.close(sent)
+
+
+def test_a_parent_does_not_hear_the_signals_of_a_childs_copy(loop):
+    heard = []
+    loop.add_signal_handler(signal.SIGUSR1, lambda: heard.append("signal"))
+    turn(loop)
+
+    def child():
+        # The signal is in the pipe when the child ends, and the child's loop has not read it.
+        def callback():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            raise KeyboardInterrupt
+
+        loop.call_soon(callback)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        before = list(heard)
+        wait_for(loop, lambda: heard)
+        return before, heard
+
+    def dying_child():
+        turn(loop)  # the copy has its poller, and the process its pipe
+        loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+        loop.call_soon(os._exit, 0)
+        loop.run_forever()
+
+    assert survives(child) == "([], ['signal'])"
+    survives(dying_child)
+    turn(loop, 3)
+    assert heard == []

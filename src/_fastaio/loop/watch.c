@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "loop/loop.h"
 #include "poll/uring.h"
+#include "signals/signal_pipe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -236,6 +237,9 @@ rebuild(LoopObject *loop)
 int
 watch_adopt(LoopObject *loop)
 {
+    if (signal_pipes_renew(loop->st) < 0) { /* first: register_all() registers one */
+        return -1;
+    }
     int rc = loop->poller->methods->rebuild(loop->poller, true);
     if (rc < 0) {
         return raise_errno(-rc);

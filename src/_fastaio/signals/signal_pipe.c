@@ -8,6 +8,7 @@
  */
 #include "signals/signal_pipe.h"
 
+#include "base/error.h"
 #include "base/guard.h"
 #include "signals/wakeup_slot.h"
 
@@ -25,6 +26,7 @@ typedef struct SignalPipe {
     struct SignalPipe *previous;
     int reader; /* -1: closed */
     int writer;
+    unsigned fork_count; /* st->fork_count when the pipe was made */
     bool lent; /* the process may have the writer's number as its wakeup descriptor */
 } SignalPipeObject;
 
@@ -94,6 +96,65 @@ take_number_away(SignalPipeObject *self)
     return true;
 }
 
+/* ---- forks ----------------------------------------------------------------------------------- */
+
+/* Put a pipe of the child's own in the place of one that a forked child has inherited, under the same numbers.
+   Otherwise one of parent and child would read the signals of the other. The caller has the state's lock.
+   Return 0 or an errno. */
+static int
+renew_locked(SignalPipeObject *self, const fastaio_state *st)
+{
+    int fds[2];
+    if (self->fork_count == st->fork_count) {
+        return 0;
+    }
+    if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0) {
+        return errno;
+    }
+    int error = dup3(fds[0], self->reader, O_CLOEXEC) < 0 || dup3(fds[1], self->writer, O_CLOEXEC) < 0
+                    ? errno : 0;
+    close(fds[0]);
+    close(fds[1]);
+    if (error == 0) {
+        self->fork_count = st->fork_count;
+    }
+    return error;
+}
+
+/* Do renew_locked() before a use of the pipe. Return 0, or -1 with OSError. */
+static int
+renew(SignalPipeObject *self)
+{
+    fastaio_state *st = self->st;
+    int error = 0;
+    if (st != NULL) {
+        state_lock(st);
+        error = renew_locked(self, st);
+        state_unlock(st);
+    }
+    return error != 0 ? raise_errno(error) : 0;
+}
+
+int
+signal_pipes_renew(fastaio_state *st)
+{
+    int error = 0;
+    state_lock(st);
+    for (SignalPipeObject *pipe = st->signal_pipes; pipe != NULL && error == 0; pipe = pipe->next) {
+        error = renew_locked(pipe, st);
+    }
+    state_unlock(st);
+    return error != 0 ? raise_errno(error) : 0;
+}
+
+void
+signal_pipe_after_fork(fastaio_state *st)
+{
+    for (SignalPipeObject *pipe = st->signal_pipes; pipe != NULL; pipe = pipe->next) {
+        take_number_away(pipe);
+    }
+}
+
 /* ---- methods --------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -104,6 +165,9 @@ pipe_claim(PyObject *op, PyObject *Py_UNUSED(ignored))
     WakeupSlot before, after;
     if (st == NULL) {
         Py_RETURN_FALSE;
+    }
+    if (renew(self) < 0) {
+        return NULL;
     }
     bool readable = wakeup_slot_read(&before);
     if (relaxed_load(&st->wakeup_slot_proved) && before.fd != -1 && before.fd != self->writer) {
@@ -146,7 +210,7 @@ static PyObject *
 pipe_read(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     SignalPipeObject *self = (SignalPipeObject *)op;
-    PyObject *data = PyBytes_FromStringAndSize(NULL, READ_SIZE);
+    PyObject *data = renew(self) == 0 ? PyBytes_FromStringAndSize(NULL, READ_SIZE) : NULL;
     if (data == NULL) {
         return NULL;
     }
@@ -168,6 +232,9 @@ static PyObject *
 pipe_fileno(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     SignalPipeObject *self = (SignalPipeObject *)op;
+    if (renew(self) < 0) {
+        return NULL;
+    }
     /* The caller gives the number to the process. Only the main interpreter can. */
     if (self->st != NULL && PyInterpreterState_Get() == PyInterpreterState_Main()) {
         self->lent = true;
@@ -222,14 +289,6 @@ pipe_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-void
-signal_pipe_after_fork(fastaio_state *st)
-{
-    for (SignalPipeObject *pipe = st->signal_pipes; pipe != NULL; pipe = pipe->next) {
-        take_number_away(pipe);
-    }
-}
-
 /* ---- the type -------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -253,6 +312,7 @@ pipe_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->reader = fds[0];
     self->writer = fds[1];
+    self->fork_count = st->fork_count;
     self->st = st;
     state_lock(st);
     self->next = st->signal_pipes;

@@ -136,6 +136,36 @@ def test_a_list_with_something_else_ends_the_connection(run):
     run(main)
 
 
+def test_a_list_with_something_that_has_no_length_raises(run):
+    async def main():
+        async with secured() as (transport, _, _):
+            with pytest.raises(TypeError, match=r"object of type 'int' has no len\(\)"):
+                transport.writelines([b"bytes", 5])
+
+    run(main)
+
+
+@pytest.mark.fastaio_only
+def test_after_a_list_that_raises_the_connection_works_and_has_none_of_it(run):
+    class Closing(bytes):
+        def __len__(self):
+            transport.abort()
+            return super().__len__()
+
+    async def main():
+        nonlocal transport
+        async with secured() as (transport, protocol, peer):
+            with pytest.raises(TypeError):
+                transport.writelines([b"bytes", 5])
+            transport.write(b"more")
+            assert await peer.recv_exactly(4) == b"more"
+            transport.writelines([b"late", Closing(b"later")])  # as after abort()
+            assert await protocol.lost is None
+
+    transport = None
+    run(main)
+
+
 @pytest.mark.fastaio_only
 def test_the_records_of_one_turn_leave_together(run):
     """Each write is a record, as on asyncio; one system call sends them all."""

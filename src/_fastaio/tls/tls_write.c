@@ -336,6 +336,18 @@ tls_write_all(TlsObject *self, PyObject *iterable)
     if (list == NULL) {
         return -1;
     }
+    /* asyncio raises what len() raises. Before anything is queued, so that nothing is half written. */
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        if (PyObject_Size(PyList_GET_ITEM(list, i)) < 0) {
+            Py_DECREF(list);
+            return -1;
+        }
+    }
+    refused = refuse_write(self); /* a __len__() may have closed the connection */
+    if (refused) {
+        Py_DECREF(list);
+        return refused < 0 ? -1 : 0;
+    }
     int rc = 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list) && rc == 0; i++) {
         rc = tls_queue(self, PyList_GET_ITEM(list, i));

@@ -233,3 +233,22 @@ def test_a_parent_does_not_hear_the_signals_of_a_childs_copy(loop):
     survives(dying_child)
     turn(loop, 3)
     assert heard == []
+
+
+def test_what_a_child_has_opened_under_the_numbers_of_the_pipe_stays(loop):
+    heard = []
+    loop.add_signal_handler(signal.SIGUSR1, heard.append, "signal")
+    turn(loop)
+    numbers = [loop._ssock.fileno(), loop._csock.fileno()]
+
+    def child():
+        ours, theirs = socket.socketpair()
+        for number in numbers:
+            os.dup2(ours.fileno(), number)
+        turn(loop, 3)
+        expected = os.fstat(ours.fileno()).st_ino
+        return [os.fstat(number).st_ino == expected for number in numbers]
+
+    assert survives(child) == "[True, True]"
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    wait_for(loop, lambda: heard)

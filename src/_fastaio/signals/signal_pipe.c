@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Bytes of one read(): the default capacity of a pipe. */
@@ -26,6 +27,7 @@ typedef struct SignalPipe {
     struct SignalPipe *previous;
     int reader; /* -1: closed */
     int writer;
+    ino_t inode; /* of the pipe */
     unsigned fork_count; /* st->fork_count when the pipe was made */
     bool lent; /* the process may have the writer's number as its wakeup descriptor */
 } SignalPipeObject;
@@ -98,14 +100,25 @@ take_number_away(SignalPipeObject *self)
 
 /* ---- forks ----------------------------------------------------------------------------------- */
 
+static ino_t
+inode_of(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode) ? status.st_ino : 0;
+}
+
 /* Put a pipe of the child's own in the place of one that a forked child has inherited, under the same numbers.
-   Otherwise one of parent and child would read the signals of the other. The caller has the state's lock.
-   Return 0 or an errno. */
+   Otherwise one of parent and child would read the signals of the other. Numbers that the child has closed are left
+   alone: another file may have them. The caller has the state's lock. Return 0 or an errno. */
 static int
 renew_locked(SignalPipeObject *self, const fastaio_state *st)
 {
     int fds[2];
     if (self->fork_count == st->fork_count) {
+        return 0;
+    }
+    if (inode_of(self->reader) != self->inode || inode_of(self->writer) != self->inode) {
+        self->fork_count = st->fork_count;
         return 0;
     }
     if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0) {
@@ -116,6 +129,7 @@ renew_locked(SignalPipeObject *self, const fastaio_state *st)
     close(fds[0]);
     close(fds[1]);
     if (error == 0) {
+        self->inode = inode_of(self->reader);
         self->fork_count = st->fork_count;
     }
     return error;
@@ -312,6 +326,7 @@ pipe_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->reader = fds[0];
     self->writer = fds[1];
+    self->inode = inode_of(self->reader);
     self->fork_count = st->fork_count;
     self->st = st;
     state_lock(st);

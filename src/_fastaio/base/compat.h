@@ -79,6 +79,22 @@ compat_refuse_await_result(PyObject *obj, PyObject *result, bool coroutine)
 /* From 3.13 on queues have shutdown(). */
 #define QUEUE_HAS_SHUTDOWN (PY_VERSION_HEX >= 0x030D0000)
 
+/* From 3.12 on a task may run its first step when it is made. */
+#define TASK_HAS_EAGER_START (PY_VERSION_HEX >= 0x030C0000)
+
+/* From 3.13 on the last uncancel() takes back a cancellation that the task has not got yet. */
+#define UNCANCEL_TAKES_BACK (PY_VERSION_HEX >= 0x030D0000)
+
+/* From 3.12 on a stream transport keeps what is written as a list, and one sendmsg() sends it. Before, it is joined:
+   refused output in a bytearray, and the items of writelines() by bytes.join(), for write(). */
+#define OUTPUT_IS_GATHERED (PY_VERSION_HEX >= 0x030C0000)
+
+/* From 3.13 on a server is told which transport begins or ends. */
+#define SERVER_KNOWS_TRANSPORTS (PY_VERSION_HEX >= 0x030D0000)
+
+/* From 3.13 on an empty datagram is sent. */
+#define EMPTY_DATAGRAM_IS_SENT (PY_VERSION_HEX >= 0x030D0000)
+
 /* Run drop(self), the body of `dealloc`, unless deallocations are nested too deeply: then the
    interpreter calls `dealloc` again once the stack has unwound. `self` must be untracked. A subclass
    written in Python is bounded by its own dealloc, and from 3.14 on the interpreter bounds all. */

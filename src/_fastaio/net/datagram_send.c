@@ -119,12 +119,10 @@ may_send_now(DatagramObject *self, PyObject *data)
     if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
         return false;
     }
-#if PY_VERSION_HEX < 0x030D0000
-    if (PyObject_Size(data) <= 0) { /* from 3.13 on asyncio sends an empty datagram */
+    if (!EMPTY_DATAGRAM_IS_SENT && PyObject_Size(data) <= 0) {
         PyErr_Clear();
         return false;
     }
-#endif
     Py_ssize_t queued = PyObject_Size(self->core.buffer);
     PyErr_Clear();
     return queued == 0;

@@ -142,23 +142,17 @@ stream_drop_io_ref(StreamObject *self, fastaio_state *st, PyObject *sock)
 int
 stream_attach(StreamObject *self, fastaio_state *st, PyObject *server)
 {
-#if PY_VERSION_HEX >= 0x030D0000
-    return drop_result(PyObject_CallMethodOneArg(server, st->str__attach, (PyObject *)self));
-#else
-    (void)self;
-    return drop_result(PyObject_CallMethodNoArgs(server, st->str__attach));
-#endif
+    return drop_result(SERVER_KNOWS_TRANSPORTS
+                           ? PyObject_CallMethodOneArg(server, st->str__attach, (PyObject *)self)
+                           : PyObject_CallMethodNoArgs(server, st->str__attach));
 }
 
 int
 stream_detach(StreamObject *self, fastaio_state *st, PyObject *server)
 {
-#if PY_VERSION_HEX >= 0x030D0000
-    return drop_result(PyObject_CallMethodOneArg(server, st->str__detach, (PyObject *)self));
-#else
-    (void)self;
-    return drop_result(PyObject_CallMethodNoArgs(server, st->str__detach));
-#endif
+    return drop_result(SERVER_KNOWS_TRANSPORTS
+                           ? PyObject_CallMethodOneArg(server, st->str__detach, (PyObject *)self)
+                           : PyObject_CallMethodNoArgs(server, st->str__detach));
 }
 
 /* ---- the queue ------------------------------------------------------------------------------- */

@@ -115,7 +115,7 @@ call_send(StreamObject *self)
     fastaio_state *st = self->loop->st;
     PyObject *sock = Py_NewRef(self->sock.obj);
     PyObject *method = NULL, *data = NULL, *result = NULL;
-    bool all = self->out.leftover && PY_VERSION_HEX >= 0x030C0000;
+    bool all = self->out.leftover && OUTPUT_IS_GATHERED;
     if (all && PyObject_GetOptionalAttr(sock, st->str_sendmsg, &method) < 0) {
         goto done;
     }

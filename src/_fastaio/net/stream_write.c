@@ -176,14 +176,14 @@ is_scattered(PyObject *view)
     return !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(view), 'C');
 }
 
-/* Write a view with gaps. As on asyncio, write() ends the connection where it calls sock.send().
-   Where refused output waits, the next send ends it; before 3.12 write() raises TypeError there. Take the
+/* Write a view with gaps. As on asyncio, write() ends the connection where it calls sock.send(). Where refused
+   output waits, the next send ends it, or write() raises TypeError if output is not gathered. Take the
    reference to `copy`, the bytes of the view. Return 0, or -1 with an exception. */
 static int
 write_scattered(StreamObject *self, PyObject *copy)
 {
     int alive = stream_flush(self) < 0 ? -1 : admit_write(self);
-    if (alive > 0 && self->out.pieces.count != 0 && PY_VERSION_HEX < 0x030C0000) {
+    if (alive > 0 && self->out.pieces.count != 0 && !OUTPUT_IS_GATHERED) {
         PyErr_SetString(PyExc_TypeError, "can't set bytearray slice from memoryview");
         alive = -1;
     }
@@ -264,7 +264,8 @@ stream_write(PyObject *op, PyObject *data)
     Py_RETURN_NONE;
 }
 
-/* Raise what bytes.join() raises, by which asyncio's writelines() joined the items before 3.12. Return NULL. */
+/* Raise what bytes.join() raises, by which asyncio's writelines() joins the items where output is not gathered.
+   Return NULL. */
 static PyObject *
 refuse_to_join(Py_ssize_t index, PyObject *item)
 {
@@ -282,7 +283,7 @@ get_piece(PyObject *data, Py_ssize_t index, bool *scattered)
     if (PyBytes_CheckExact(data)) {
         return Py_NewRef(data);
     }
-    if (PY_VERSION_HEX < 0x030C0000 && !PyObject_CheckBuffer(data)) {
+    if (!OUTPUT_IS_GATHERED && !PyObject_CheckBuffer(data)) {
         return refuse_to_join(index, data);
     }
     PyObject *view = PyMemoryView_FromObject(data);
@@ -290,8 +291,8 @@ get_piece(PyObject *data, Py_ssize_t index, bool *scattered)
         return NULL;
     }
     *scattered = is_scattered(view);
-    PyObject *piece = PY_VERSION_HEX < 0x030C0000 && *scattered ? refuse_to_join(index, data)
-                                                                : piece_from(view);
+    PyObject *piece = *scattered && !OUTPUT_IS_GATHERED ? refuse_to_join(index, data)
+                                                        : piece_from(view);
     Py_DECREF(view);
     return piece;
 }
@@ -309,10 +310,9 @@ static PyObject *
 stream_writelines(PyObject *op, PyObject *lines)
 {
     StreamObject *self = (StreamObject *)op;
-    /* Before 3.12 asyncio's writelines() calls write(). */
-    if (PY_VERSION_HEX < 0x030C0000
-            ? check_may_write(self, EOF_ERROR("write"), SENDFILE_ERROR("write")) < 0
-            : check_may_write(self, EOF_ERROR("writelines"), SENDFILE_ERROR("writelines")) < 0) {
+    if (OUTPUT_IS_GATHERED
+            ? check_may_write(self, EOF_ERROR("writelines"), SENDFILE_ERROR("writelines")) < 0
+            : check_may_write(self, EOF_ERROR("write"), SENDFILE_ERROR("write")) < 0) {
         return NULL;
     }
     int some = PyObject_IsTrue(lines);

@@ -92,11 +92,9 @@ task_uncancel(TaskObject *self, PyObject *Py_UNUSED(ignored))
 {
     if (self->cancels_requested > 0) {
         shared_store(&self->cancels_requested, self->cancels_requested - 1);
-#if PY_VERSION_HEX >= 0x030D0000
-        if (self->cancels_requested == 0) {
+        if (UNCANCEL_TAKES_BACK && self->cancels_requested == 0) {
             shared_store(&self->must_cancel, false);
         }
-#endif
     }
     return PyLong_FromLong(self->cancels_requested);
 }
@@ -317,7 +315,7 @@ static int
 task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"coro", "loop", "name", "context",
-#if PY_VERSION_HEX >= 0x030C0000
+#if TASK_HAS_EAGER_START
                             "eager_start",
 #endif
                             NULL};

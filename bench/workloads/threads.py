@@ -34,6 +34,9 @@ CELLS: list[Cell] = []
 #: As many loops as there are CPUs, to the power of two below.
 LOOPS = 1 << (len(os.sched_getaffinity(0)).bit_length() - 1)
 
+#: At least so many messages go through a connection, or its handshake would be what is measured.
+MESSAGES = 2000
+
 
 class _Crew:
     """Threads with a loop each, which do the same number of operations at the same time."""
@@ -267,9 +270,9 @@ _BODIES: tuple[tuple[str, str, Callable[[int], object], int], ...] = (
     ("timers", "timers that fire", scheduling.timers, scheduling.TIMERS),
     ("gather", "gather of 100, per child", scheduling.gather, 100),
     ("queue", "queue, put and get", scheduling.queue, 1),
-    ("echo", "echo 64, protocols, both ends", echo, 1),
-    ("streams", "echo 64, streams, both ends", streams, 1),
-    ("tls", "echo 64, TLS, both ends", tls, 1),
+    ("echo", "echo 64, protocols, both ends", echo, MESSAGES),
+    ("streams", "echo 64, streams, both ends", streams, MESSAGES),
+    ("tls", "echo 64, TLS, both ends", tls, MESSAGES),
 )
 
 for _name, _title, _body, _unit in _BODIES:

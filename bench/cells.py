@@ -198,7 +198,7 @@ class Served(Cell):
     servers: int = field(default=1, kw_only=True)
     #: Makes the value of what the load generator has measured.
     value: Callable[[Sample], float] = field(default=cpu_per_request, kw_only=True)
-    #: Whether the whole window counts, and not its best parts: the cell shows what goes on in time.
+    #: Whether the whole window counts, and not only its best parts.
     whole: bool = field(default=False, kw_only=True)
     #: What the server's process finds in its environment.
     environment: Mapping[str, str] = field(default_factory=dict, kw_only=True)

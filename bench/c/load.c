@@ -542,7 +542,7 @@ struct slice {
     long slept;                /* context switches of the server */
 };
 
-/* Several slices with the least CPU time per answer, the least first. */
+/* The slices with the least CPU time per answer, the cheapest first. */
 static struct slice best[SLICES];
 
 static double slice_cost(const struct slice *slice)
@@ -550,6 +550,7 @@ static double slice_cost(const struct slice *slice)
     return (double)slice->cpu / (double)slice->answers;
 }
 
+/* Put a slice in its place among the best, and drop the most costly of them. */
 static void keep_if_best(struct slice slice)
 {
     for (int i = 0; i < SLICES; i++) {
@@ -614,7 +615,7 @@ static void run(struct conn *conns)
         now = read_clocks(clock);
         keep_if_best(since(last, now));
         last = now;
-        if (now.ns - first.ns >= limit && (whole || best_is_certain()))
+        if (now.ns - first.ns >= limit && best_is_certain())
             break;
     }
     now = read_clocks(clock);

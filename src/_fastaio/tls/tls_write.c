@@ -336,7 +336,7 @@ tls_write_all(TlsObject *self, PyObject *iterable)
     if (list == NULL) {
         return -1;
     }
-    /* asyncio raises what len() raises. Before anything is queued, so that nothing is half written. */
+    /* asyncio raises what len() raises. All items are asked before one is queued: nothing is half written. */
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
         if (PyObject_Size(PyList_GET_ITEM(list, i)) < 0) {
             Py_DECREF(list);

@@ -282,6 +282,51 @@ def test_asking_while_it_runs(loop_factory, name, count, fails):
     assert len(runs) == (count + 1 if name == "_run" else 1)
 
 
+@guarded
+@pytest.mark.parametrize("name", ["cancel", "cancelled", "_run"])
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_asking_while_its_exception_is_reported(loop_factory, name, debug):
+    steps, asking, begun = [], threading.Barrier(2), threading.Event()
+
+    def callback():
+        steps.append("run")
+        begun.set()
+        raise ValueError("it fails")
+
+    def report(loop, context):
+        if steps.count("report") == 0:
+            asking.wait(GUARD)
+            time.sleep(0.05)  # who does not wait is through by now
+        assert isinstance(context["exception"], ValueError)
+        steps.append("report")
+
+    with running(loop_factory) as loop:
+        loop.set_debug(debug)
+        loop.set_exception_handler(report)
+        handle = loop.call_soon_threadsafe(callback)
+        assert begun.wait(GUARD)
+        asking.wait(GUARD)
+        assert getattr(handle, name)() is (False if name == "cancelled" else None)
+        steps.append("asked")
+    again = ["run", "report"] if name == "_run" else []
+    assert steps == ["run", "report", *again, "asked"]
+
+
+@guarded
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_callback_that_ends_the_run_is_over(loop, error):
+    def callback():
+        raise error("out")
+
+    handle = loop.call_soon_threadsafe(callback)
+    with pytest.raises(error, match="out"):
+        loop.run_forever()
+    asking = threading.Thread(target=handle.cancel)
+    asking.start()
+    asking.join(GUARD)
+    assert not asking.is_alive() and handle.cancelled()
+
+
 def test_a_callback_that_cancels_itself(loop_factory):
     handles, seen = [], []
 

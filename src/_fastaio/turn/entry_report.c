@@ -68,7 +68,7 @@ done:
 
 int
 loop_run_timed(LoopObject *loop, ReadyEntry *entry,
-               int (*run)(LoopObject *loop, ReadyEntry *entry), bool reports)
+               int (*run)(LoopObject *loop, ReadyEntry *entry))
 {
     PyObject *self = (PyObject *)loop;
     PyObject *handle = entry->kind == READY_HANDLE ? entry->obj : Py_None;
@@ -83,17 +83,6 @@ loop_run_timed(LoopObject *loop, ReadyEntry *entry,
         relaxed_add(&loop->metrics.slow_callbacks, 1);
         if (warn_slow(loop, entry, spent) < 0) {
             PyErr_WriteUnraisable(self);
-        }
-    }
-    if (error != NULL && reports) {
-        PyErr_SetRaisedException(error);
-        if (loop_report_entry(loop, entry) < 0) {
-            result = -1;
-            error = PyErr_GetRaisedException();
-        }
-        else {
-            result = 0;
-            error = NULL;
         }
     }
     if (PyObject_SetAttrString(self, "_current_handle", Py_None) < 0) {

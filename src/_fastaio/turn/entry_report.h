@@ -7,10 +7,9 @@
 /* Report the exception that an entry raised to the exception handler. Return 0, or -1 with what leaves the
    loop. */
 int loop_report_entry(LoopObject *loop, ReadyEntry *entry);
-/* Do run(loop, entry), and log asyncio's warning if that takes slow_callback_duration or longer. An
-   exception is reported if `reports` is true. Return 0, or -1 with what leaves the loop. */
+/* Return run(loop, entry), and log asyncio's warning if that takes slow_callback_duration or longer. */
 int loop_run_timed(LoopObject *loop, ReadyEntry *entry,
-                   int (*run)(LoopObject *loop, ReadyEntry *entry), bool reports);
+                   int (*run)(LoopObject *loop, ReadyEntry *entry));
 
 /* Return true if the recorder has found that the code at work blocks the loop. */
 static inline bool

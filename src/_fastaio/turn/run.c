@@ -81,27 +81,12 @@ call_in_context(fastaio_state *st, HandleObject *handle)
     return 0;
 }
 
-/* Do handle_run() for a guarded handle that other threads may have. */
-static int
-handle_run_guarded(fastaio_state *st, HandleObject *handle)
+/* Return true if another thread may cancel or run this handle now. */
+static bool
+handle_is_shared(HandleObject *handle)
 {
-    int entered = handle_enter(handle);
-    int result = entered < 0 ? -1 : call_in_context(st, handle);
-    if (entered > 0) {
-        handle_leave(handle);
-    }
-    return result;
-}
-
-/* Run a handle. While a guarded one runs, cancel() and cancelled() in other threads wait. Return 0, or -1
-   with the callback's exception. */
-static int
-handle_run(fastaio_state *st, HandleObject *handle)
-{
-    /* No other thread can wait for a handle that only the loop has. Without a GIL the count is two words. */
-    bool shared = !HAS_GIL || Py_REFCNT(handle) > 1 || handle->weakrefs != NULL;
-    return handle->guarded && shared ? handle_run_guarded(st, handle)
-                                     : call_in_context(st, handle);
+    /* The loop alone has a handle that nobody else refers to. Without a GIL the count is two words. */
+    return handle->guarded && (!HAS_GIL || Py_REFCNT(handle) > 1 || handle->weakrefs != NULL);
 }
 
 /* ---- entries --------------------------------------------------------------------------------- */
@@ -194,18 +179,55 @@ run_entry(LoopObject *loop, ReadyEntry *entry)
     case READY_HANDLE:
         return set_current_task(loop, NULL) < 0
                    ? -1
-                   : handle_run(loop->st, (HandleObject *)entry->obj);
+                   : call_in_context(loop->st, (HandleObject *)entry->obj);
     case READY_NATIVE:
         return set_current_task(loop, NULL) < 0 ? -1 : run_native(loop, entry);
     }
     Py_UNREACHABLE();
 }
 
+/* Run an entry, report what it raises. Return 0, or -1 with what leaves the loop. */
+static inline int
+run_and_report(LoopObject *loop, ReadyEntry *entry)
+{
+    if (run_entry(loop, entry) == 0) {
+        return 0;
+    }
+    leave_task(loop);
+    return loop_report_entry(loop, entry);
+}
+
+/* Do run_and_report() for a handle that other threads may use. cancel(), cancelled() and _run() there wait
+   until the report is over, too: the exception handler runs in the handle's context. */
+static int
+run_shared_handle(LoopObject *loop, ReadyEntry *entry)
+{
+    HandleObject *handle = (HandleObject *)entry->obj;
+    int entered = handle_enter(handle);
+    if (entered < 0) {
+        leave_task(loop);
+        return loop_report_entry(loop, entry);
+    }
+    int result = run_and_report(loop, entry);
+    if (entered) {
+        handle_leave(handle);
+    }
+    return result;
+}
+
+/* Run an entry, report what it raises. Return 0, or -1 with what leaves the loop. */
+static inline int
+run_reported(LoopObject *loop, ReadyEntry *entry)
+{
+    bool shared = entry->kind == READY_HANDLE && handle_is_shared((HandleObject *)entry->obj);
+    return shared ? run_shared_handle(loop, entry) : run_and_report(loop, entry);
+}
+
 /* Run an entry that is timed: the code before and after it may ask for the current task. */
 static int
-run_entry_and_leave(LoopObject *loop, ReadyEntry *entry)
+run_reported_and_leave(LoopObject *loop, ReadyEntry *entry)
 {
-    int result = run_entry(loop, entry);
+    int result = run_reported(loop, entry);
     leave_task(loop);
     return result;
 }
@@ -217,23 +239,12 @@ run_traced(LoopObject *loop, ReadyEntry *entry)
     return set_current_task(loop, NULL) < 0 ? -1 : loop_run_traced(loop, entry);
 }
 
-/* Run an entry, report what it raises. Return 0, or -1 with what leaves the loop. */
-static int
-run_reported(LoopObject *loop, ReadyEntry *entry)
-{
-    if (run_entry(loop, entry) == 0) {
-        return 0;
-    }
-    leave_task(loop);
-    return loop_report_entry(loop, entry);
-}
-
 /* Run an entry that may be timed or traced. Return 0, or -1 with what leaves the loop. */
 static int
 run_timed_or_traced(LoopObject *loop, ReadyEntry *entry, bool traced)
 {
     if (relaxed_load(&loop->watchdog.timed)) {
-        return loop_run_timed(loop, entry, traced ? run_traced : run_entry_and_leave, !traced);
+        return loop_run_timed(loop, entry, traced ? run_traced : run_reported_and_leave);
     }
     return traced ? run_traced(loop, entry) : run_reported(loop, entry);
 }
@@ -286,9 +297,8 @@ run_batch(LoopObject *loop)
         if (relaxed_load(&loop->watchdog.observed) || traced) {
             result = run_observed(loop, &entry, traced);
         }
-        else if (run_entry(loop, &entry) < 0) {
-            leave_task(loop);
-            result = loop_report_entry(loop, &entry);
+        else {
+            result = run_reported(loop, &entry);
         }
         if (has_stalled(loop)) {
             leave_task(loop);

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import fractions
 import functools
+import gc
 import sys
 import weakref
 
@@ -333,6 +334,42 @@ def test_arguments_are_released_after_the_run(loop):
     turn(loop)
     collect()
     assert ref() is None
+
+
+CHANGES = {
+    "cancel": lambda handle: handle.cancel(),
+    "arguments": lambda handle: setattr(handle, "_args", ("other",)),
+    "callback": lambda handle: setattr(handle, "_callback", never),
+    "look": repr,
+}
+
+
+@pytest.mark.parametrize("count", [1, 9])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_callback_that_finds_its_handle_by_the_collector(loop, change, count):
+    class Thing:
+        alive = True
+
+        def __del__(self):
+            self.alive = False
+
+    found, things, context = [], [], contextvars.Context()
+
+    class Callback(Thing):
+        def __call__(self, *args):
+            for obj in gc.get_objects():
+                if isinstance(obj, asyncio.Handle) and obj._context is context:
+                    found.append(obj)
+                    change(obj)
+            assert self.alive and len(args) == count and all(thing.alive for thing in args)
+            things.extend(weakref.ref(thing) for thing in (self, *args))
+
+    loop.call_soon(Callback(), *(Thing() for _ in range(count)), context=context)
+    turn(loop)
+    assert len(found) == 1 and len(things) == count + 1
+    found.clear()
+    collect()
+    assert [ref() for ref in things] == [None] * (count + 1)
 
 
 def test_reference_counts_of_what_is_scheduled(loop):

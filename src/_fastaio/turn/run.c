@@ -37,6 +37,53 @@ run_set_result_unless_cancelled(fastaio_state *st, HandleObject *handle)
     return result;
 }
 
+/* The callback and the arguments of a handle that runs: it may cancel this very handle, which drops them. */
+typedef struct {
+    PyObject *callback;
+    PyObject *stack[1 + HANDLE_INLINE_ARGS]; /* the first is free for the callee */
+    int count;
+    bool packed;
+    bool moved; /* the references are the handle's own */
+} Call;
+
+/* Take the call of a handle. Where nobody else has the handle its references are moved, not copied: the counts of
+   a function that several threads use are slow to change. */
+static void
+call_take(Call *call, HandleObject *handle)
+{
+    call->moved = Py_REFCNT(handle) == 1 && handle->weakrefs == NULL && handle->callback != NULL;
+    call->count = handle->arg_count;
+    call->packed = handle->packed;
+    call->callback = handle->callback ? handle->callback : Py_None;
+    memcpy(call->stack + 1, handle->args, call->count * sizeof(PyObject *));
+    if (call->moved) {
+        handle->callback = NULL;
+        handle->arg_count = 0;
+        return;
+    }
+    Py_INCREF(call->callback);
+    for (int i = 1; i <= call->count; i++) {
+        Py_INCREF(call->stack[i]);
+    }
+}
+
+/* Give back, or drop, what call_take() has taken. */
+static void
+call_end(Call *call, HandleObject *handle)
+{
+    /* Who finds the handle by the collector may have changed it. */
+    if (call->moved && handle->callback == NULL && handle->arg_count == 0 && !handle->cancelled) {
+        handle->callback = call->callback;
+        memcpy(handle->args, call->stack + 1, call->count * sizeof(PyObject *));
+        handle->arg_count = (uint8_t)call->count;
+        return;
+    }
+    for (int i = 1; i <= call->count; i++) {
+        Py_DECREF(call->stack[i]);
+    }
+    Py_DECREF(call->callback);
+}
+
 /* Call a handle's callback in its context, unless it is cancelled. Return 0, or -1 with the callback's
    exception. */
 static int
@@ -49,31 +96,23 @@ call_in_context(fastaio_state *st, HandleObject *handle)
     if (native) {
         return native < 0 ? -1 : 0;
     }
-    /* The callback may cancel this very handle, which drops callback and arguments. */
-    PyObject *callback = Py_NewRef(handle->callback ? handle->callback : Py_None);
+    Call call;
+    call_take(&call, handle);
     PyObject *context = Py_NewRef(handle->context);
-    PyObject *stack[1 + HANDLE_INLINE_ARGS];
     PyObject *result = NULL;
-    int count = handle->arg_count;
-    bool packed = handle->packed;
-    for (int i = 0; i < count; i++) {
-        stack[1 + i] = Py_NewRef(handle->args[i]);
-    }
-    PROBE1(callback_begin, callback);
+    PROBE1(callback_begin, call.callback);
     if (PyContext_Enter(context) == 0) {
-        result = packed ? PyObject_Call(callback, stack[1], NULL)
-                        : PyObject_Vectorcall(callback, stack + 1,
-                                              count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        result = call.packed ? PyObject_Call(call.callback, call.stack[1], NULL)
+                             : PyObject_Vectorcall(call.callback, call.stack + 1,
+                                                   call.count | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                                   NULL);
         if (PyContext_Exit(context) < 0) {
             Py_CLEAR(result);
         }
     }
-    PROBE1(callback_end, callback);
-    for (int i = 0; i < count; i++) {
-        Py_DECREF(stack[1 + i]);
-    }
+    PROBE1(callback_end, call.callback);
     Py_DECREF(context);
-    Py_DECREF(callback);
+    call_end(&call, handle);
     if (result == NULL) {
         return -1;
     }

@@ -35,6 +35,9 @@ LAYERS = [
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Only the front door knows what drives the loop.
 ONLY_FOR_MODULE = {"turn"}
+# Only these know the versions of CPython. What differs has a name there.
+KNOW_VERSIONS = {"base/compat.h", "base/asyncio_versions.h"}
+VERSION = re.compile(r"\b(?:PY_(?:\w+_)?VERSION(?:_HEX)?|Py_(?:Get)?Version)\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
@@ -78,11 +81,22 @@ def include_arrows(root):
     return arrows
 
 
+def version_lines(root):
+    """The lines that name the version of CPython, outside of the headers that know it."""
+    return [
+        f"{path}:{number}"
+        for path in source_files(root)
+        if path not in KNOW_VERSIONS
+        for number, line in enumerate((root / path).read_text().splitlines(), 1)
+        if VERSION.search(line)
+    ]
+
+
 def compile_objects(root, build):
     """Object files of all sources, without optimisation: {source: object}."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
-    flags = ["-std=c11", "-O0", "-w", "-fPIC", "-D_GNU_SOURCE", f"-I{root}"]
-    flags.append(f"-I{sysconfig.get_path('include')}")
+    flags = ["-std=c11", "-O0", "-Werror=undef", "-fPIC", "-D_GNU_SOURCE", f"-I{root}"]
+    flags += ["-isystem", sysconfig.get_path("include")]
     sources = [path for path in source_files(root) if path.endswith(".c")]
 
     def compile_one(path):
@@ -182,6 +196,10 @@ def test_files_have_an_order(built):
     assert circles(include_arrows(SOURCES) + built) == []
 
 
+def test_two_headers_know_the_version():
+    assert version_lines(SOURCES) == []
+
+
 def plant(root, **files):
     for name, text in files.items():
         path = root / (name.replace("__", "/") + ".c")
@@ -214,6 +232,19 @@ def test_a_planted_circle_of_includes_is_found(tmp_path):
     (tmp_path / "task" / "low.h").write_text("int low(void);\n")
     (tmp_path / "task" / "high.h").write_text('#include "task/low.h"\n')
     assert circles(include_arrows(tmp_path)) == [["task/high", "task/low"]]
+
+
+def test_a_planted_version_is_found(tmp_path):
+    plant(tmp_path, task__low="\n#if PY_VERSION_HEX >= 0x030C0000\n#endif\n", base__compat="")
+    (tmp_path / "base" / "compat.h").write_text("#define NEW (PY_VERSION_HEX >= 0x030C0000)\n")
+    assert version_lines(tmp_path) == ["task/low.c:2"]
+
+
+def test_a_planted_unknown_name_is_found(tmp_path):
+    """In #if it would be 0: the code of another version, without a word."""
+    plant(tmp_path, task__low="#if TASK_HAS_WINGS\n#endif\nint low(void) { return 1; }\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        compile_objects(tmp_path, tmp_path)
 
 
 def test_nothing_but_the_front_door_knows_what_drives_the_loop():

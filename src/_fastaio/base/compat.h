@@ -1,5 +1,5 @@
-/* compat.h: everything that depends on the version of CPython: the sizes and layouts of its objects, and
- * newer public C API on older versions.
+/* compat.h: what depends on the version of CPython itself: sizes and layouts of its objects, rules of the interpreter,
+ * and newer public C API on older versions. What asyncio does differently is in asyncio_versions.h.
  */
 #ifndef FASTAIO_COMPAT_H
 #define FASTAIO_COMPAT_H
@@ -15,6 +15,8 @@
 #error "fastaio needs CPython 3.11 or newer"
 #endif
 
+/* ---- sizes of asyncio's types ---------------------------------------------------------------- */
+
 /* The words for the fields of the base, _asyncio.Future or the larger _asyncio.Task, in front of our own
    fields, with a little room to grow. future_base_check() refuses to load if a base is larger. */
 #if PY_VERSION_HEX >= 0x030E0000 || PY_VERSION_HEX < 0x030D0000
@@ -27,12 +29,7 @@
    an object to its type. */
 #define BASE_OWNS_TYPE_REF (PY_VERSION_HEX >= 0x030C0000)
 
-/* From 3.15 on all callbacks of a connection run in one context. Before that, connection_made(), reading
-   and connection_lost() each run in a copy of the context that schedules them. */
-#define CONNECTION_HAS_ONE_CONTEXT (PY_VERSION_HEX >= 0x030F0000)
-
-/* From 3.12 on asyncio.wait_for() awaits its argument within timeout(), in the task that calls it. */
-#define WAIT_FOR_USES_TIMEOUT (PY_VERSION_HEX >= 0x030C0000)
+/* ---- coroutines ------------------------------------------------------------------------------ */
 
 /* Raise the interpreter's TypeError for an object that `await` does not take, and for what an __await__()
    returned that is no iterator; `coroutine`: it is a coroutine, which is not allowed either. */
@@ -64,36 +61,10 @@ compat_refuse_await_result(PyObject *obj, PyObject *result, bool coroutine)
 /* From 3.15 on coroutines have `cr_state`, which inspect.getcoroutinestate() reads. */
 #define COROUTINE_HAS_STATE (PY_VERSION_HEX >= 0x030F0000)
 
-/* From 3.13 on a semaphore's acquire() wakes as many tasks as the value allows when it ends, and _wake_up_next()
-   tells whether it has woken one; before, one, and None. */
-#define SEMAPHORE_WAKES_ALL (PY_VERSION_HEX >= 0x030D0000)
+/* From 3.12 on throw(type, value, tb) warns that its signature is old. */
+#define OLD_THROW_WARNS (PY_VERSION_HEX >= 0x030C0000)
 
-/* From 3.13 on Condition.wait() passes a notification on if it fails, makes its future before it releases the
-   lock, and raises the CancelledError that it got; before, a new one. */
-#define CONDITION_PASSES_NOTIFICATION (PY_VERSION_HEX >= 0x030D0000)
-
-/* From 3.13 on a TaskGroup takes back each cancellation by which it ended the wait for its own tasks; before,
-   task.cancelling() keeps counting it if a task of the group failed while the group waited for its tasks. */
-#define GROUP_UNCANCELS (PY_VERSION_HEX >= 0x030D0000)
-
-/* From 3.13 on queues have shutdown(). */
-#define QUEUE_HAS_SHUTDOWN (PY_VERSION_HEX >= 0x030D0000)
-
-/* From 3.12 on a task may run its first step when it is made. */
-#define TASK_HAS_EAGER_START (PY_VERSION_HEX >= 0x030C0000)
-
-/* From 3.13 on the last uncancel() takes back a cancellation that the task has not got yet. */
-#define UNCANCEL_TAKES_BACK (PY_VERSION_HEX >= 0x030D0000)
-
-/* From 3.12 on a stream transport keeps what is written as a list, and one sendmsg() sends it. Before, it is joined:
-   refused output in a bytearray, and the items of writelines() by bytes.join(), for write(). */
-#define OUTPUT_IS_GATHERED (PY_VERSION_HEX >= 0x030C0000)
-
-/* From 3.13 on a server is told which transport begins or ends. */
-#define SERVER_KNOWS_TRANSPORTS (PY_VERSION_HEX >= 0x030D0000)
-
-/* From 3.13 on an empty datagram is sent. */
-#define EMPTY_DATAGRAM_IS_SENT (PY_VERSION_HEX >= 0x030D0000)
+/* ---- the end of an object -------------------------------------------------------------------- */
 
 /* Run drop(self), the body of `dealloc`, unless deallocations are nested too deeply: then the
    interpreter calls `dealloc` again once the stack has unwound. `self` must be untracked. A subclass
@@ -136,12 +107,17 @@ dealloc_finalize(PyObject *self)
     return 0;
 }
 
+/* ---- threads and interpreters ---------------------------------------------------------------- */
+
 /* True if threads run Python one at a time. */
 #ifdef Py_GIL_DISABLED
 #define HAS_GIL 0
 #else
 #define HAS_GIL 1
 #endif
+
+/* From 3.12 on an interpreter may have a GIL of its own, and a module says whether it supports that. */
+#define INTERPRETER_MAY_OWN_GIL (PY_VERSION_HEX >= 0x030C0000)
 
 /* The critical section of an object: nothing with a GIL. */
 #if PY_VERSION_HEX < 0x030D0000
@@ -263,16 +239,15 @@ try_ref_enable(PyObject *obj)
     compat_allow_try_incref(obj);
 }
 
-/* A future is initialised once: from 3.15 on, and without a GIL, where threads use its loop without a lock. Before
-   that __init__() may be called again. */
-#if PY_VERSION_HEX >= 0x030F0000 || defined(Py_GIL_DISABLED)
-#define FUTURE_INIT_ONCE 1
-#else
-#define FUTURE_INIT_ONCE 0
-#endif
+/* ---- the signal wakeup descriptor ------------------------------------------------------------ */
 
 /* Up to 3.12 the library does not export PySignal_SetWakeupFd(), which any thread may call. */
 #define HAS_SET_WAKEUP_FD (PY_VERSION_HEX >= 0x030D0000)
+
+/* From 3.12 on the descriptor is in _PyRuntime, which a private header describes; before, in a static variable. */
+#define RUNTIME_HAS_WAKEUP_FD (PY_VERSION_HEX >= 0x030C0000)
+
+/* ---- what lies around the fields of an object ------------------------------------------------ */
 
 /* Reset the garbage collector's two words in front of an untracked object: a finalizer leaves a mark there
    that the next object in the same memory must not inherit. */
@@ -358,6 +333,8 @@ compat_may_have_attributes(PyObject *obj)
 #endif
 }
 
+/* ---- functions of newer versions ------------------------------------------------------------- */
+
 #if PY_VERSION_HEX < 0x030C0000
 static inline PyObject *
 PyErr_GetRaisedException(void)
@@ -422,6 +399,8 @@ PyWeakref_GetRef(PyObject *ref, PyObject **result)
 }
 #endif
 
+/* ---- what CPython's API does not tell -------------------------------------------------------- */
+
 /* Set *number to the value of an exact int if that is small, and return true. Else return false. */
 static inline bool
 compat_small_int(PyObject *obj, long *number)
@@ -459,14 +438,29 @@ compat_type_tag(const PyTypeObject *type)
     return __atomic_load_n(&type->tp_version_tag, __ATOMIC_RELAXED);
 }
 
-#if PY_VERSION_HEX < 0x030C0000
-/* Return a number that changes with each change of the dict. Newer versions have watchers instead. */
+/* From 3.12 on a dict has watchers. Before, it has a version: a number that changes with each change of the dict. */
+#define DICT_HAS_WATCHERS (PY_VERSION_HEX >= 0x030C0000)
+
+#if !DICT_HAS_WATCHERS
 static inline uint64_t
 compat_dict_version(PyObject *dict)
 {
     return ((PyDictObject *)dict)->ma_version_tag;
 }
 #endif
+
+/* Return the size of a module's state; -1 if it is not known, perhaps with an exception. */
+static inline Py_ssize_t
+compat_module_state_size(PyObject *module)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    Py_ssize_t size;
+    return PyModule_GetStateSize(module, &size) < 0 ? -1 : size;
+#else
+    const PyModuleDef *def = PyModule_GetDef(module);
+    return def != NULL ? def->m_size : -1;
+#endif
+}
 
 /* Return the address of the descriptor in a socket.socket, the first field behind the object header; the
    descriptor is -1 once closed or detached. The layout is private: the caller compares it with fileno()

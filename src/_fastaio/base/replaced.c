@@ -79,7 +79,7 @@ bind_attribute(PyObject *type, PyObject *name, PyObject *instance)
 
 /* ---- the clock ------------------------------------------------------------------------------- */
 
-#if PY_VERSION_HEX >= 0x030C0000
+#if DICT_HAS_WATCHERS
 
 #define CHANGES_KEY "fastaio._fastaio.clock_changes"
 

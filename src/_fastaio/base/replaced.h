@@ -108,7 +108,7 @@ handle_run_is_replaced(Replaced *replaced)
 static inline uint64_t
 watched_clock_version(const WatchedClock *clock)
 {
-#if PY_VERSION_HEX >= 0x030C0000
+#if DICT_HAS_WATCHERS
     return shared_load(clock->changes);
 #else
     return compat_dict_version(clock->time_dict) + compat_dict_version(clock->base_dict);

@@ -1,6 +1,8 @@
 /* traits.c: what differs between the releases of one version of Python. */
 #include "base/traits.h"
 
+#include "base/asyncio_versions.h"
+
 /* Return the code of a Python function, an attribute of an object; NULL without an exception if there is no such
    function; NULL with one on an error. */
 static PyCodeObject *
@@ -51,9 +53,9 @@ look_at_create_task(Traits *traits, PyObject *loop_type)
         return -1;
     }
     if (code == NULL) {
-        traits->create_task_passes_all = traits->factory_gets_name = PY_VERSION_HEX >= 0x030E0000;
-        traits->factory_task_always_named =
-            PY_VERSION_HEX >= 0x030D0000 && PY_VERSION_HEX < 0x030E0000;
+        traits->create_task_passes_all = CREATE_TASK_USUALLY_PASSES_ALL;
+        traits->factory_gets_name = FACTORY_USUALLY_GETS_NAME;
+        traits->factory_task_always_named = FACTORY_TASK_USUALLY_NAMED;
         return 0;
     }
     traits->create_task_passes_all = (code->co_flags & CO_VARKEYWORDS) != 0;
@@ -63,9 +65,6 @@ look_at_create_task(Traits *traits, PyObject *loop_type)
     Py_DECREF(code);
     return 0;
 }
-
-/* In 3.15 a failed start is silent in asyncio's Python, and reported by its C. */
-#define START_IS_ALIKE (PY_VERSION_HEX < 0x030F0000)
 
 /* Look at Task.__init__() of asyncio's tasks in Python, which checks what those in C check. Return 0, or -1 with an
    exception. */
@@ -79,12 +78,12 @@ look_at_task(Traits *traits)
         traits->task_checks_context = has_name(code->co_names, "Context");
         /* It has one `try`, around the first step. */
         traits->failed_start_is_silent =
-            START_IS_ALIKE && PyObject_Size(code->co_exceptiontable) > 0;
+            FAILED_START_IS_ALIKE && PyObject_Size(code->co_exceptiontable) > 0;
     }
     else if (tasks != NULL && type == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
-        traits->task_checks_context = PY_VERSION_HEX >= 0x030F0000;
-        traits->failed_start_is_silent = START_IS_ALIKE && PY_VERSION_HEX >= 0x030E0000;
+        traits->task_checks_context = TASK_USUALLY_CHECKS_CONTEXT;
+        traits->failed_start_is_silent = FAILED_START_USUALLY_SILENT;
     }
     Py_XDECREF(code);
     Py_XDECREF(type);

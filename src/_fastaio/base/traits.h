@@ -1,5 +1,5 @@
 /* traits.h: what differs between the releases of one version of Python, read from asyncio's own code. One build
- * serves all releases of a version. So compat.h cannot tell these, and the module looks when it is loaded.
+ * serves all releases of a version. So asyncio_versions.h cannot tell these, and the module looks when it is loaded.
  */
 #ifndef FASTAIO_TRAITS_H
 #define FASTAIO_TRAITS_H

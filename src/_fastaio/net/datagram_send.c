@@ -7,6 +7,7 @@
  */
 #include "net/datagram_send.h"
 
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "base/kernel.h"
 #include "net/datagram_kind.h"

@@ -6,6 +6,7 @@
  */
 #include "net/stream.h"
 
+#include "base/asyncio_versions.h"
 #include "loop/ending.h"
 #include "net/stream_base.h"
 #include "net/stream_end.h"

@@ -7,6 +7,7 @@
  */
 #include "net/stream_base.h"
 
+#include "base/asyncio_versions.h"
 #include "net/sockobj.h"
 
 /* ---- calling --------------------------------------------------------------------------------- */

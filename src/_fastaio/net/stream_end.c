@@ -1,6 +1,7 @@
 /* stream_end.c: the end of a stream connection: connection_lost(), and what it lets go. */
 #include "net/stream_end.h"
 
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "loop/handle.h"
 #include "net/stream_base.h"

@@ -123,7 +123,7 @@ typedef struct {
     LoopObject *loop;
     Home home;
     PyObject *server;  /* or NULL */
-    PyObject *context; /* of the protocol's callbacks, see compat.h */
+    PyObject *context; /* of the protocol's callbacks, see CONNECTION_HAS_ONE_CONTEXT */
     StreamSink sink;
     StreamInput in;
     StreamOutput out;

@@ -5,6 +5,7 @@
  */
 #include "net/stream_send.h"
 
+#include "base/asyncio_versions.h"
 #include "base/kernel.h"
 #include "net/stream_base.h"
 

@@ -1,6 +1,7 @@
 /* stream_start.c: the beginning of a stream connection, and what the poller reports of it. */
 #include "net/stream_start.h"
 
+#include "base/asyncio_versions.h"
 #include "net/sockobj.h"
 #include "net/stream_base.h"
 #include "net/stream_flush.h"

@@ -2,6 +2,7 @@
 #include "net/stream_write.h"
 
 #include "base/args.h"
+#include "base/asyncio_versions.h"
 #include "base/kernel.h"
 #include "net/stream_base.h"
 #include "net/stream_flush.h"

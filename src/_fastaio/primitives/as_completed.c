@@ -2,6 +2,7 @@
 #include "primitives/as_completed.h"
 
 #include "base/args.h"
+#include "base/asyncio_versions.h"
 #include "base/deque.h"
 #include "base/error.h"
 #include "base/guard.h"
@@ -13,9 +14,7 @@
 #include "task/done_callback.h"
 #include "task/future_callbacks.h"
 
-#define RETURNS_ITERATOR (PY_VERSION_HEX >= 0x030D0000)
-
-#if RETURNS_ITERATOR
+#if AS_COMPLETED_IS_ITERATOR
 
 /* asyncio's _AsCompletedIterator. `done` and `getters` stand for the queue that asyncio has there. */
 typedef struct {

@@ -1,6 +1,7 @@
 /* children.c: the loop of native children, and their tasks. */
 #include "primitives/children.h"
 
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "task/task_start.h"
 
@@ -64,7 +65,9 @@ int
 children_awaiter(LoopObject *loop, PyObject **awaiter)
 {
     *awaiter = NULL;
-#if PY_VERSION_HEX >= 0x030E0000
+    if (!FUTURE_KNOWS_AWAITERS) {
+        return 0;
+    }
     *awaiter = PyObject_CallOneArg(loop->st->current_task, (PyObject *)loop);
     if (*awaiter == Py_None) {
         Py_CLEAR(*awaiter);
@@ -72,8 +75,5 @@ children_awaiter(LoopObject *loop, PyObject **awaiter)
     else if (*awaiter == NULL) {
         return -1;
     }
-#else
-    (void)loop;
-#endif
     return 0;
 }

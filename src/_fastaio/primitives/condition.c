@@ -7,6 +7,7 @@
 #include "primitives/condition.h"
 
 #include "base/args.h"
+#include "base/asyncio_versions.h"
 #include "primitives/lock.h"
 #include "primitives/waiter.h"
 

@@ -2,6 +2,7 @@
 #include "primitives/condition_wait.h"
 
 #include "base/args.h"
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "primitives/condition.h"
 #include "primitives/line.h"

@@ -1,6 +1,7 @@
 /* gather.c: gather(), and the future that it returns. */
 #include "primitives/gather.h"
 
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "primitives/children.h"
 #include "task/done_callback.h"
@@ -8,9 +9,6 @@
 #include "task/future_callbacks.h"
 #include "task/future_methods.h"
 #include <structmember.h>
-
-/* From 3.12 on a child that is done already counts at once, not a turn later. */
-#define COUNTS_DONE_CHILDREN (PY_VERSION_HEX >= 0x030C0000)
 
 /* asyncio's _GatheringFuture. Only its loop's thread makes it and counts children. Any thread may cancel it. */
 typedef struct {
@@ -198,7 +196,7 @@ new_child(Making *making, PyObject *argument, Py_ssize_t count)
     making->gathering->unfinished++;
     int result;
     FutureCore *core = child_core(child);
-    if (COUNTS_DONE_CHILDREN && !future_is_pending(core)) {
+    if (GATHER_COUNTS_DONE_CHILDREN && !future_is_pending(core)) {
         result = note_done(making, child, count);
     }
     else {

@@ -12,6 +12,7 @@
 #ifndef FASTAIO_PRIMITIVES_H
 #define FASTAIO_PRIMITIVES_H
 
+#include "base/asyncio_versions.h"
 #include "base/state.h"
 
 /* A native class, and whether it still has its own methods. */

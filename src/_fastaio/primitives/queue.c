@@ -2,6 +2,7 @@
 #include "primitives/queue.h"
 
 #include "base/args.h"
+#include "base/asyncio_versions.h"
 #include "primitives/counter.h"
 #include "primitives/event.h"
 #include "primitives/queue_items.h"

@@ -2,6 +2,7 @@
 #ifndef FASTAIO_QUEUE_OBJECT_H
 #define FASTAIO_QUEUE_OBJECT_H
 
+#include "base/asyncio_versions.h"
 #include "primitives/bound.h"
 
 typedef struct {

@@ -4,6 +4,7 @@
 #include "primitives/queue_type.h"
 
 #include "base/args.h"
+#include "base/asyncio_versions.h"
 #include "primitives/counter.h"
 #include "primitives/event.h"
 #include "primitives/line.h"

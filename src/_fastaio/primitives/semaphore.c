@@ -3,6 +3,7 @@
  */
 #include "primitives/semaphore.h"
 
+#include "base/asyncio_versions.h"
 #include "primitives/counter.h"
 #include "primitives/immediate.h"
 #include "primitives/line.h"

@@ -1,15 +1,12 @@
 /* shield.c: shield(). */
 #include "primitives/shield.h"
 
+#include "base/asyncio_versions.h"
 #include "base/traits.h"
 #include "primitives/children.h"
 #include "task/done_callback.h"
 #include "task/future.h"
 #include "task/future_callbacks.h"
-
-/* Up to 3.13 the exception of a shielded future counts as retrieved if it comes right after the cancellation
-   of the outer one. */
-#define MARKS_AFTER_CANCELLATION (PY_VERSION_HEX < 0x030E0000)
 
 /* ---- callbacks ------------------------------------------------------------------------------- */
 
@@ -29,7 +26,7 @@ inner_done(DoneCallback *callback, FutureCore *inner, bool Py_UNUSED(in_context)
 {
     FutureCore *outer = child_core(callback->self);
     if (future_state(outer) == FUTURE_CANCELLED) {
-        if (MARKS_AFTER_CANCELLATION && future_state(inner) != FUTURE_CANCELLED) {
+        if (CANCELLED_SHIELD_RETRIEVES && future_state(inner) != FUTURE_CANCELLED) {
             child_exception(inner);
         }
         return 1;

@@ -2,14 +2,12 @@
 #include "primitives/sleep.h"
 
 #include "base/args.h"
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "primitives/function.h"
 #include "primitives/op.h"
 #include "primitives/running.h"
 #include "primitives/waiter.h"
-
-/* From 3.13 on sleep() refuses NaN. */
-#define REFUSES_NAN (PY_VERSION_HEX >= 0x030D0000)
 
 /* The uses of an Op's fields: `self` is the delay, `saved` the result, `extra` the timer's handle. */
 
@@ -30,7 +28,7 @@ is_over(PyObject *delay)
 static int
 check_delay(PyObject *delay)
 {
-    if (!REFUSES_NAN) {
+    if (!SLEEP_REFUSES_NAN) {
         return 0;
     }
     double seconds = PyFloat_AsDouble(delay);

@@ -6,6 +6,7 @@
 #include "primitives/taskgroup.h"
 
 #include "base/args.h"
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "base/traits.h"
 #include "primitives/children.h"
@@ -16,14 +17,11 @@
 #include "task/future_callbacks.h"
 #include "task/task_start.h"
 
-/* From 3.15 on groups can be cancelled, and __aexit__() returns True. */
-#define HAS_CANCEL (PY_VERSION_HEX >= 0x030F0000)
-
 /* asyncio's attributes: X(field); `_<field>` is the attribute's name. */
 #define GROUP_FIELDS_OF_ALL(X)                                                                     \
     X(entered) X(exiting) X(aborting) X(parent_task) X(parent_cancel_requested) X(tasks)           \
     X(errors) X(base_error) X(on_completed_fut)
-#if HAS_CANCEL
+#if GROUP_HAS_CANCEL
 #define GROUP_FIELDS(X) GROUP_FIELDS_OF_ALL(X) X(cancel_on_enter)
 #else
 #define GROUP_FIELDS(X) GROUP_FIELDS_OF_ALL(X)
@@ -234,7 +232,7 @@ enter(Op *op)
     if (!is_plain(op->st, op->self) || group->entered != Py_False || group->bound.loop != Py_None) {
         return WAIT;
     }
-#if HAS_CANCEL
+#if GROUP_HAS_CANCEL
     if (group->cancel_on_enter != Py_False) {
         return WAIT;
     }
@@ -330,7 +328,7 @@ wait_or_end(Op *op, PyObject **result)
         return op_await(op, waiter);
     }
     drop_references(op->st, group);
-    *result = Py_NewRef(HAS_CANCEL ? Py_True : Py_None);
+    *result = Py_NewRef(GROUP_HAS_CANCEL ? Py_True : Py_None);
     return DONE;
 }
 
@@ -362,7 +360,7 @@ fail_aexit(Op *op)
     primitive_set(&group->on_completed_fut, Py_None);
     /* A cancellation of the group that aborts changes nothing, up to 3.14. Any other is handled like one that
        the body of `async with` has raised. */
-    bool ignored = group->aborting == Py_True && !HAS_CANCEL;
+    bool ignored = group->aborting == Py_True && !GROUP_HAS_CANCEL;
     Outcome outcome =
         ignored ? leave_rest_to_asyncio(op)
                 : leave_to_asyncio(op, "__aexit__", op->st->CancelledError, exc, Py_None);
@@ -445,7 +443,7 @@ group_init(PyObject *self, PyObject *args, PyObject *kwargs)
     primitive_set(&group->parent_cancel_requested, Py_False);
     primitive_set(&group->base_error, Py_None);
     primitive_set(&group->on_completed_fut, Py_None);
-#if HAS_CANCEL
+#if GROUP_HAS_CANCEL
     primitive_set(&group->cancel_on_enter, Py_False);
 #endif
     Py_XSETREF(group->tasks, tasks);

@@ -4,6 +4,7 @@
 #include "primitives/wait_for.h"
 
 #include "base/args.h"
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "primitives/op.h"
 #include "primitives/timeout.h"

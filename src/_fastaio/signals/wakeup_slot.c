@@ -7,7 +7,7 @@
 #endif
 #include "base/compat.h"
 
-#if PY_VERSION_HEX >= 0x030C0000 && defined(__has_include)
+#if RUNTIME_HAS_WAKEUP_FD && defined(__has_include)
 #if __has_include(<internal/pycore_runtime.h>)
 #include <internal/pycore_runtime.h>
 #define SLOT _PyRuntime.signals.wakeup

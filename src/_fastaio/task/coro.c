@@ -268,19 +268,15 @@ check_throw_count(Py_ssize_t count)
     return 0;
 }
 
-/* Warn of the old signature of throw(), as 3.12 and later do. Return 0, or -1 with an exception. */
+/* Warn of the old signature of throw() where the interpreter does. Return 0, or -1 with an exception. */
 static int
 warn_old_throw(Py_ssize_t count)
 {
-#if PY_VERSION_HEX >= 0x030C0000
-    return count == 1 ? 0
-                      : PyErr_WarnEx(PyExc_DeprecationWarning,
-                                     "the (type, exc, tb) signature of throw() is deprecated, use "
-                                     "the single-arg signature instead.", 1);
-#else
-    (void)count;
-    return 0;
-#endif
+    return count == 1 || !OLD_THROW_WARNS
+               ? 0
+               : PyErr_WarnEx(PyExc_DeprecationWarning,
+                              "the (type, exc, tb) signature of throw() is deprecated, use the "
+                              "single-arg signature instead.", 1);
 }
 
 PyObject *

@@ -1,6 +1,7 @@
 /* future.c: the outcome of a future or task, and the life of its core. */
 #include "task/future.h"
 
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "loop/loop.h"
 #include "task/future_callbacks.h"
@@ -63,14 +64,6 @@ future_set_result_unless_cancelled(FutureCore *core, PyObject *result)
     return outcome;
 }
 
-/* Return true if a StopIteration is wrapped, as since 3.12.6; before, it is refused. The running version
-   decides, not the compiled one: 3.12.6 is a bug-fix release. */
-static bool
-wraps_stop_iteration(void)
-{
-    return Py_Version >= 0x030C0600;
-}
-
 /* Return a new RuntimeError in place of a StopIteration, which would end the awaiting coroutine as if that
    had returned; NULL with an exception. */
 static PyObject *
@@ -78,7 +71,7 @@ wrap_stop_iteration(PyObject *exception)
 {
     const char *message = "StopIteration interacts badly with generators and cannot be raised into "
                           "a Future";
-    if (!wraps_stop_iteration()) {
+    if (!future_wraps_stop_iteration()) {
         PyErr_SetString(PyExc_TypeError, message);
         return NULL;
     }
@@ -94,8 +87,8 @@ static inline bool
 is_stop_iteration(PyObject *exception)
 {
     PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
-    return wraps_stop_iteration() ? PyObject_TypeCheck(exception, type)
-                                  : Py_IS_TYPE(exception, type);
+    return future_wraps_stop_iteration() ? PyObject_TypeCheck(exception, type)
+                                         : Py_IS_TYPE(exception, type);
 }
 
 /* End a pending future with an exception, a reference that is taken over. Within the critical section. Return 0, or

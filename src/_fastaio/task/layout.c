@@ -1,6 +1,7 @@
 /* layout.c: learning from probes where asyncio keeps the fields of a Task and the counter of tasks. */
 #include "task/layout.h"
 
+#include "base/asyncio_versions.h"
 #include "base/state.h"
 
 /* ---- fields ---------------------------------------------------------------------------------- */
@@ -30,7 +31,6 @@ find_field(PyObject *probe, PyObject *value)
     return (uint16_t)found;
 }
 
-#if PY_VERSION_HEX >= 0x030E0000
 /* Return true if a field of that size at the offset is aligned and in the probe. */
 static bool
 fits(PyObject *probe, size_t offset, size_t size)
@@ -126,7 +126,6 @@ adopt_debug_section(fastaio_state *st, PyObject *probe, PyObject *name, PyObject
     adopt_list(st, probe, node_at, head_at);
     return 0;
 }
-#endif
 
 PyObject *
 layout_adopt(PyObject *module, PyObject *args)
@@ -143,11 +142,10 @@ layout_adopt(PyObject *module, PyObject *args)
     }
     st->layout.coro = find_field(probe, coro);
     st->layout.context = find_field(probe, context);
-#if PY_VERSION_HEX >= 0x030E0000
-    if (offsets != Py_None && adopt_debug_section(st, probe, name, waiter, offsets) < 0) {
+    if (HAS_DEBUG_SECTION && offsets != Py_None
+        && adopt_debug_section(st, probe, name, waiter, offsets) < 0) {
         return NULL;
     }
-#endif
     Py_RETURN_NONE;
 }
 
@@ -158,19 +156,6 @@ const char layout_adopt_numbers_doc[] =
     "Find the counter of unnamed tasks in `asyncio`, the module _asyncio, and use it for native ones.\n\n"
     "number: a function that makes an asyncio task without a name and returns its number.\n"
     "Return False if the counter is not found: native tasks then have numbers of their own.";
-
-/* Return the size of a module's state; -1 if it is not known, perhaps with an exception. */
-static Py_ssize_t
-state_size(PyObject *module)
-{
-#if PY_VERSION_HEX >= 0x030F0000
-    Py_ssize_t size;
-    return PyModule_GetStateSize(module, &size) < 0 ? -1 : size;
-#else
-    const PyModuleDef *def = PyModule_GetDef(module);
-    return def != NULL ? def->m_size : -1;
-#endif
-}
 
 /* Return the result of number(); 0 with an exception. */
 static uint64_t
@@ -191,7 +176,7 @@ layout_adopt_numbers(PyObject *module, PyObject *args)
         return NULL;
     }
     uint64_t *words = PyModule_GetState(asyncio);
-    Py_ssize_t count = words ? state_size(asyncio) / (Py_ssize_t)sizeof(*words) : 0;
+    Py_ssize_t count = words ? compat_module_state_size(asyncio) / (Py_ssize_t)sizeof(*words) : 0;
     uint64_t first = next_number(number), second = first ? next_number(number) : 0;
     uint64_t *found = NULL;
     if (second == 0) {

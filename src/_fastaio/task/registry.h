@@ -6,6 +6,7 @@
 #ifndef FASTAIO_REGISTRY_H
 #define FASTAIO_REGISTRY_H
 
+#include "base/asyncio_versions.h"
 #include "loop/loop.h"
 #include "task/objects.h"
 
@@ -26,7 +27,7 @@ registry_prepare(fastaio_state *st)
 int registry_add(TaskObject *task);
 /* Take a task off st->tasks; no effect if it is not listed. From 3.14 on the list is asyncio's, and a task
    is on it until registry_empty_base() or the base's dealloc. */
-#if PY_VERSION_HEX >= 0x030E0000
+#if THREAD_KEEPS_TASKS
 static inline void
 registry_remove(TaskObject *Py_UNUSED(task))
 {
@@ -71,7 +72,7 @@ int registry_set_current(LoopObject *loop, PyObject *task);
 
 /* Note in 3.14's graph of awaiting tasks that `task` begins or ends to await `future`. Return 0, or -1 with
    an exception. */
-#if PY_VERSION_HEX >= 0x030E0000
+#if FUTURE_KNOWS_AWAITERS
 int registry_await_begins(fastaio_state *st, PyObject *future, PyObject *task);
 int registry_await_ends(fastaio_state *st, PyObject *future, PyObject *task);
 /* Do registry_await_begins() within the critical section of the future. */

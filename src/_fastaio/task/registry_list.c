@@ -1,7 +1,7 @@
 /* registry_list.c: up to 3.13, native tasks in their own list and the current one in asyncio's dict. */
 #include "task/registry.h"
 
-#if PY_VERSION_HEX < 0x030E0000
+#if !THREAD_KEEPS_TASKS
 
 #include "task/base_fields.h"
 

@@ -4,7 +4,7 @@
  */
 #include "task/registry.h"
 
-#if PY_VERSION_HEX >= 0x030E0000
+#if THREAD_KEEPS_TASKS
 
 #include "task/base_fields.h"
 

@@ -1,6 +1,7 @@
 /* task.c: the steps of a task: sending to its coroutine, and awaiting the object that this yields. */
 #include "task/task.h"
 
+#include "base/asyncio_versions.h"
 #include "base/error.h"
 #include "base/probe.h"
 #include "loop/loop.h"

@@ -1,6 +1,7 @@
 /* task_type.c: the Task type: methods, attributes, deallocation. */
 #include "task/task_type.h"
 
+#include "base/asyncio_versions.h"
 #include "base/guard.h"
 #include "loop/loop.h"
 #include "task/base_fields.h"
@@ -315,10 +316,8 @@ static int
 task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"coro", "loop", "name", "context",
-#if TASK_HAS_EAGER_START
-                            "eager_start",
-#endif
-                            NULL};
+                            TASK_HAS_EAGER_START ? "eager_start" : NULL, NULL};
+    const char *format = TASK_HAS_EAGER_START ? "O|$OOOp:Task" : "O|$OOO:Task";
     PyObject *coro, *loop = Py_None, *name = Py_None, *context = Py_None;
     int eager = 0;
     if (PyTuple_GET_SIZE(args) > 1) {
@@ -326,17 +325,10 @@ task_init(TaskObject *self, PyObject *args, PyObject *kwargs)
                      PyTuple_GET_SIZE(args));
         return -1;
     }
-#if PY_VERSION_HEX >= 0x030C0000
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOp:Task", names, &coro, &loop, &name,
-                                     &context, &eager)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &coro, &loop, &name, &context,
+                                     &eager)) {
         return -1;
     }
-#else
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Task", names, &coro, &loop, &name,
-                                     &context)) {
-        return -1;
-    }
-#endif
     fastaio_state *st = state_of_type(Py_TYPE(self));
     return st ? task_start(self, st, loop, coro, name, context, eager) : -1;
 }
@@ -536,7 +528,7 @@ static PyMemberDef task_members[] = {
 };
 
 PyDoc_STRVAR(task_doc,
-#if PY_VERSION_HEX >= 0x030C0000
+#if TASK_HAS_EAGER_START
 "Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n"
 #else
 "Task(coro, *, loop=None, name=None, context=None)\n--\n\n"
@@ -545,7 +537,7 @@ PyDoc_STRVAR(task_doc,
 "Usually made by asyncio.create_task() or loop.create_task().\n"
 "loop: the event loop, None: the current one. name: None for a numbered name. context: the\n"
 "contextvars.Context that the coroutine runs in, None: a copy of the current one."
-#if PY_VERSION_HEX >= 0x030C0000
+#if TASK_HAS_EAGER_START
 "\neager_start: do the first step immediately if the loop runs."
 #endif
 );

@@ -12,6 +12,7 @@ import weakref
 
 import pytest
 
+from .hardship import quiet_loop, survives, turn
 from .support import PYTHON_313, collect
 
 
@@ -484,3 +485,31 @@ async def advance(loop):
         loop.now += 1
         await asyncio.sleep(0)
     return "done"
+
+
+@pytest.mark.fastaio_only  # asyncio keeps the deadline as it is
+def test_a_timer_that_is_cancelled_while_its_deadline_becomes_a_float():
+    class When:
+        def __init__(self, loop):
+            self.loop = loop
+
+        def __float__(self):
+            for found in gc.get_objects():
+                if type(found).__name__ == "TimerHandle":
+                    found.cancel()
+            return self.loop.time()
+
+    def action():
+        loop = quiet_loop()
+        runs = []
+        for _ in range(3):
+            loop.call_at(When(loop), runs.append, "cancelled")
+        for _ in range(3):
+            loop.call_later(0.001, runs.append, "run")
+            loop.call_later(0.002, loop.stop)
+            loop.run_forever()
+        turn(loop)  # without a timer
+        loop.close()
+        return runs
+
+    assert survives(action) == repr(["run"] * 3)

@@ -203,6 +203,7 @@ timers_push(Timers *timers, double when, PyObject *handle)
         sift_up(timers->heap.items, timers->heap.count - 1);
     }
     timers->sequence++;
+    timers->cancelled += ((HandleObject *)handle)->cancelled; /* while its deadline became a float */
     ((HandleObject *)Py_NewRef(handle))->scheduled = true;
     return 0;
 }

@@ -12,6 +12,7 @@
 #include "turn/account.h"
 #include "turn/turn.h"
 #include "turn/view.h"
+#include <math.h>
 
 /* ---- futures and tasks ----------------------------------------------------------------------- */
 
@@ -486,10 +487,13 @@ loop_set_factory_attr(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure
     return assign_task_factory(loop, value);
 }
 
+#define SLOW_NEVER INT64_MAX
+
 static PyObject *
 loop_get_slow_callback(LoopObject *loop, void *Py_UNUSED(closure))
 {
-    return PyFloat_FromDouble((double)relaxed_load(&loop->watchdog.slow_ns) / NS_PER_SECOND);
+    int64_t ns = relaxed_load(&loop->watchdog.slow_ns);
+    return PyFloat_FromDouble(ns == SLOW_NEVER ? (double)INFINITY : (double)ns / NS_PER_SECOND);
 }
 
 static int
@@ -499,7 +503,7 @@ loop_set_slow_callback(LoopObject *loop, PyObject *value, void *Py_UNUSED(closur
     if (seconds == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    relaxed_store(&loop->watchdog.slow_ns, seconds_to_ns(seconds));
+    relaxed_store(&loop->watchdog.slow_ns, isnan(seconds) ? SLOW_NEVER : seconds_to_ns(seconds));
     return 0;
 }
 

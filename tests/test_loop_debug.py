@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import re
 import socket
@@ -63,6 +64,24 @@ def test_slow_callbacks_are_logged(loop, caplog):
     assert any("slow_task()" in text and "Task" in text for text in texts[1:])
     assert all(re.search(r" took \d+\.\d{3} seconds$", text) for text in texts)
     assert task.done()
+
+
+@pytest.mark.parametrize("limit", [math.nan, math.inf, 3600, 0])
+def test_limits_of_slow_callbacks(same_outcome, caplog, limit):
+    def scenario(env):
+        env.loop.set_debug(True)
+        env.loop.slow_callback_duration = limit
+        caplog.clear()
+        env.loop.call_soon(print, "cancelled").cancel()
+        env.loop.call_soon(int, 0)
+        env.turn()
+        texts = [record.getMessage() for record in caplog.records]
+        slow = [text for text in texts if text.startswith("Executing ")]
+        return env.loop.slow_callback_duration == limit, len(slow)
+
+    with caplog.at_level(logging.WARNING, logger="asyncio"):
+        result, _ = same_outcome(scenario)
+    assert result == ("returned", [not math.isnan(limit), 0 if limit else 2])
 
 
 def test_quick_callbacks_are_not_logged(loop, caplog):

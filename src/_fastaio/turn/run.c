@@ -278,11 +278,18 @@ run_traced(LoopObject *loop, ReadyEntry *entry)
     return set_current_task(loop, NULL) < 0 ? -1 : loop_run_traced(loop, entry);
 }
 
+/* Return true for a handle that is cancelled: as on asyncio, it is not even timed. */
+static bool
+is_cancelled(const ReadyEntry *entry)
+{
+    return entry->kind == READY_HANDLE && relaxed_load(&((HandleObject *)entry->obj)->cancelled);
+}
+
 /* Run an entry that may be timed or traced. Return 0, or -1 with what leaves the loop. */
 static int
 run_timed_or_traced(LoopObject *loop, ReadyEntry *entry, bool traced)
 {
-    if (relaxed_load(&loop->watchdog.timed)) {
+    if (relaxed_load(&loop->watchdog.timed) && !is_cancelled(entry)) {
         return loop_run_timed(loop, entry, traced ? run_traced : run_reported_and_leave);
     }
     return traced ? run_traced(loop, entry) : run_reported(loop, entry);

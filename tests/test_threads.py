@@ -327,6 +327,27 @@ def test_a_callback_that_ends_the_run_is_over(loop, error):
     assert not asking.is_alive() and handle.cancelled()
 
 
+@guarded
+def test_the_loop_does_not_wait_for_a_handle_that_has_cancelled_itself(loop):
+    began, went_on = threading.Event(), threading.Event()
+    seen = []
+
+    def callback():
+        handle.cancel()
+        began.set()
+        seen.append(went_on.wait(GUARD / 2))
+
+    handle = loop.call_soon_threadsafe(callback)
+    runner = threading.Thread(target=handle._run)
+    runner.start()
+    assert began.wait(GUARD)
+    loop.call_soon(went_on.set)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    runner.join(GUARD)
+    assert seen == [True]
+
+
 def test_a_callback_that_cancels_itself(loop_factory):
     handles, seen = [], []
 

@@ -89,7 +89,7 @@ call_end(Call *call, HandleObject *handle)
 static int
 call_in_context(fastaio_state *st, HandleObject *handle)
 {
-    if (handle->cancelled || handle->context == NULL) {
+    if (relaxed_load(&handle->cancelled) || handle->context == NULL) {
         return 0;
     }
     int native = run_set_result_unless_cancelled(st, handle);
@@ -120,12 +120,14 @@ call_in_context(fastaio_state *st, HandleObject *handle)
     return 0;
 }
 
-/* Return true if another thread may cancel or run this handle now. */
+/* Return true if another thread may cancel or run this handle now. The loop does not wait for a cancelled one: its
+   callback may have cancelled it, and run on in another thread. */
 static bool
 handle_is_shared(HandleObject *handle)
 {
     /* The loop alone has a handle that nobody else refers to. Without a GIL the count is two words. */
-    return handle->guarded && (!HAS_GIL || Py_REFCNT(handle) > 1 || handle->weakrefs != NULL);
+    return handle->guarded && !relaxed_load(&handle->cancelled)
+           && (!HAS_GIL || Py_REFCNT(handle) > 1 || handle->weakrefs != NULL);
 }
 
 /* ---- entries --------------------------------------------------------------------------------- */

@@ -611,6 +611,29 @@ def test_a_cancelled_read_loses_nothing(run, executor, buffering):
     run(main)
 
 
+def test_a_read_that_is_closed_while_it_waits_for_its_turn(run, executor):
+    async def main():
+        receiver, sender = os.pipe()
+        async with fastaio.open(receiver, "rb", executor=executor) as f:
+            executor.started.clear()
+            first = asyncio.create_task(f.read(3))
+            await asyncio.to_thread(executor.started.wait, GUARD)
+            second = asyncio.create_task(f.read(3))
+            await asyncio.sleep(0)
+            closed = f.read(3)
+            closed.send(None)
+            closed.close()
+            jobs = executor.jobs
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert executor.jobs == jobs  # the second still waits for its turn
+            os.write(sender, b"abcdef")
+            assert (await first, await second) == (b"abc", b"def")
+            os.close(sender)
+
+    run(main)
+
+
 def test_a_cancelled_line_is_not_lost(run, executor):
     async def main():
         receiver, sender = os.pipe()

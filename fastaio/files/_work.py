@@ -106,7 +106,9 @@ class Turns:
         try:
             await waiter
         except BaseException:
-            if not waiter.cancelled():
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif not waiter.cancelled():
                 self.give()  # the turn had been given to this waiter
             raise
 

@@ -133,7 +133,8 @@ class EventLoop(_fastaio.Loop, _SelectorLoop):
             finally:
                 self._stopping = stopping
             return
-        self._check_running()  # asyncio's error comes before that of the claim
+        self._check_closed()
+        self._check_running()  # asyncio's errors come before that of the claim
         self._claim()
         try:
             own_variables()

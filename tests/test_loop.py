@@ -139,6 +139,9 @@ MISUSE = {
     "another loop forever nested": lambda env: other_nested(env, lambda loop: loop.run_forever()),
     "close while running": lambda env: nested(env, lambda loop: loop.close()),
     "run_forever closed": lambda env: (env.loop.close(), env.loop.run_forever()),
+    "another loop, closed, forever nested": lambda env: other_nested(
+        env, lambda loop: (loop.close(), loop.run_forever())
+    ),
     "run_until_complete closed": lambda env: (env.loop.close(), run_nothing(env.loop)),
     "create_task closed": lambda env: (env.loop.close(), create_nothing(env.loop)),
     "run_in_executor closed": lambda env: (

@@ -608,6 +608,31 @@ def test_a_loop_that_says_it_does_not_run_can_be_used(loop_factory):
         thread.join(GUARD)
 
 
+@without_gil
+@pytest.mark.fastaio_only
+def test_a_call_waits_for_the_claim_of_a_loop_that_does_not_run(loop_factory):
+    loop, seen = loop_factory(), []
+
+    def use():
+        begun.set()
+        loop.call_soon(seen.append, "ran")
+
+    begun = threading.Event()
+    thread = threading.Thread(target=use)
+    loop._claim()
+    try:
+        thread.start()
+        assert begun.wait(GUARD)
+        time.sleep(0.1)  # who does not wait is refused by now
+    finally:
+        loop._unclaim()
+    thread.join(GUARD)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert seen == ["ran"]
+
+
 ENDS_WHILE_ITS_MAKER_SLEEPS = """
 import fastaio, socket, threading, warnings
 

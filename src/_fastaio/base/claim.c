@@ -43,28 +43,33 @@ claim_refuse(Claim *claim)
     Py_XDECREF(threading);
 }
 
-/* A guest runs finalizers, which are short as a rule. After this time it is an error like any other. */
-#define GUEST_MAX_NS INT64_C(1000000000)
-#define GUEST_LOOK_NS 20000
-/* A guest may come between a look at the count and the next try, and an owner may be about to leave: a loop that says
-   that it does not run has its claim for a moment longer. */
+/* Whoever has the claim of a loop that does not run is about to leave: it has ended the run, is in one call of a
+   method, or is a guest that runs finalizers. After this time it is an error like any other. */
+#define SHORT_CLAIM_MAX_NS INT64_C(1000000000)
+#define LOOK_NS 20000
+/* A guest may come between a look at the count and the next try. */
 #define TRIES 20
 
-int
-claim_after_guests(Claim *claim)
+/* Return true if the owner keeps the claim for as long as a run takes. */
+static bool
+claim_is_long(Claim *claim)
 {
-    const struct timespec pause = {.tv_nsec = GUEST_LOOK_NS};
+    return atomic_load(&claim->guests) == 0 && atomic_load(&claim->runs);
+}
+
+int
+claim_when_free(Claim *claim)
+{
+    const struct timespec pause = {.tv_nsec = LOOK_NS};
     int64_t waited_ns = 0;
     bool claimed = false;
     atomic_fetch_add(&claim->waiters, 1);
-    for (int tries = 0; !claimed && tries < TRIES && waited_ns < GUEST_MAX_NS;) {
-        if (atomic_load(&claim->guests) == 0) {
-            tries++;
-        }
+    for (int tries = 0; !claimed && tries < TRIES && waited_ns < SHORT_CLAIM_MAX_NS;) {
+        tries += claim_is_long(claim);
         Py_BEGIN_ALLOW_THREADS
         nanosleep(&pause, NULL);
         Py_END_ALLOW_THREADS
-        waited_ns += GUEST_LOOK_NS;
+        waited_ns += LOOK_NS;
         claimed = claim_try(claim);
     }
     atomic_fetch_sub(&claim->waiters, 1);

@@ -18,8 +18,9 @@
 typedef struct {
     atomic_ulong owner;  /* the thread that has the claim; 0: none */
     unsigned depth;      /* claims of the owner that have not ended; only the owner touches it */
+    atomic_bool runs;    /* the loop says that it runs */
     atomic_uint guests;  /* threads in or before a claim_as_guest() */
-    atomic_uint waiters; /* threads that wait in claim_after_guests(): no guest comes before them */
+    atomic_uint waiters; /* threads that wait in claim_when_free(): no guest comes before them */
 } Claim;
 
 static inline bool
@@ -81,8 +82,16 @@ claim_end_as_guest(Claim *claim)
     atomic_fetch_sub(&claim->guests, 1);
 }
 
-/* Claim the loop once no guest has it. Return 0, or -1 with a RuntimeError that names both threads. */
-int claim_after_guests(Claim *claim);
+/* Note whether the loop says that it runs: its thread then keeps the claim for long. */
+static inline void
+claim_set_runs(Claim *claim, bool runs)
+{
+    atomic_store(&claim->runs, runs);
+}
+
+/* Claim the loop once nobody has it, but do not wait for the end of a run. Return 0, or -1 with a RuntimeError
+   that names both threads. */
+int claim_when_free(Claim *claim);
 /* Raise that RuntimeError. */
 void claim_refuse(Claim *claim);
 
@@ -90,7 +99,7 @@ void claim_refuse(Claim *claim);
 static inline int
 claim_begin(Claim *claim)
 {
-    return claim_try(claim) ? 0 : claim_after_guests(claim);
+    return claim_try(claim) ? 0 : claim_when_free(claim);
 }
 
 /* In a child of os.fork(): the thread that forked is the only one. */
@@ -114,6 +123,7 @@ typedef struct {
 #define claim_try(claim) ((void)(claim), true)
 #define claim_begin(claim) ((void)(claim), 0)
 #define claim_end(claim) ((void)(claim))
+#define claim_set_runs(claim, runs) ((void)(claim), (void)(runs))
 #define claim_as_guest(claim) ((void)(claim), true)
 #define claim_end_as_guest(claim) ((void)(claim))
 #define claim_after_fork(claim) ((void)(claim))

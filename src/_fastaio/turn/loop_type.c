@@ -378,15 +378,13 @@ loop_get_thread_id(LoopObject *loop, void *Py_UNUSED(closure))
 static int
 loop_set_thread_id(LoopObject *loop, PyObject *value, void *Py_UNUSED(closure))
 {
-    if (value == NULL || value == Py_None) {
-        relaxed_store(&loop->thread_id, 0);
-        return 0;
-    }
-    unsigned long id = PyLong_AsUnsignedLong(value);
+    bool runs = value != NULL && value != Py_None;
+    unsigned long id = runs ? PyLong_AsUnsignedLong(value) : 0;
     if (id == (unsigned long)-1 && PyErr_Occurred()) {
         return -1;
     }
-    relaxed_store(&loop->thread_id, id);
+    claim_set_runs(&loop->claim, runs); /* first: who sees that the loop does not run may use it */
+    shared_store(&loop->thread_id, id);
     return 0;
 }
 

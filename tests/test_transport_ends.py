@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import gc
+import os
 import socket
 import time
+import warnings
 import weakref
 
 import pytest
@@ -331,6 +333,46 @@ def test_an_unclosed_transport_warns(loop_factory):
         with pytest.warns(ResourceWarning, match="^unclosed transport <"):
             del transport
             gc.collect()
+
+
+async def stream_of(loop):
+    ours, theirs = socket.socketpair()
+    return (await loop.create_connection(Protocol, sock=ours))[0], theirs
+
+
+async def datagrams_of(loop):
+    ours, theirs = socket.socketpair(type=socket.SOCK_DGRAM)
+    return (await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=ours))[0], theirs
+
+
+async def read_pipe_of(loop):
+    read, write = os.pipe()
+    pipe = open(read, "rb", 0)
+    return (await loop.connect_read_pipe(Protocol, pipe))[0], open(write, "wb", 0)
+
+
+async def write_pipe_of(loop):
+    read, write = os.pipe()
+    pipe = open(write, "wb", 0)
+    return (await loop.connect_write_pipe(asyncio.BaseProtocol, pipe))[0], open(read, "rb", 0)
+
+
+@pytest.mark.fastaio_only
+@pytest.mark.parametrize("make", [stream_of, datagrams_of, read_pipe_of, write_pipe_of])
+def test_the_collector_leaves_the_descriptor_to_the_transport(loop_factory, make):
+    """asyncio's transport may find its socket closed already: the collector's order decides."""
+    loop = loop_factory()
+    transport, other = loop.run_until_complete(make(loop))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    cycle = [transport]
+    cycle.append(cycle)
+    gc.collect()
+    with other, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        del transport, cycle, loop
+        gc.collect()
+    assert [str(warning.message).partition(" <")[0] for warning in told] == ["unclosed transport"]
 
 
 class Protocol(asyncio.Protocol):

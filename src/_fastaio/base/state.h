@@ -69,6 +69,7 @@
     X(logger, "asyncio.log", "logger")                                                             \
     X(socket_type, "socket", "socket")                                                             \
     X(socket_base, "_socket", "socket")                                                            \
+    X(FileIO, "_io", "FileIO")                                                                     \
     X(asyncio_SocketTransport, "asyncio.selector_events", "_SelectorSocketTransport")              \
     X(asyncio_DatagramTransport, "asyncio.selector_events", "_SelectorDatagramTransport")          \
     X(asyncio_ReadTransport, "asyncio.transports", "ReadTransport")                                \

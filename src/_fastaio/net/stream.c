@@ -93,7 +93,9 @@ stream_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     HOME_VISIT(&self->home);
     Py_VISIT(self->sink.protocol);
-    Py_VISIT(self->sock.obj);
+    if (self->sock.foreign) { /* else it leads to nothing else: see transport_traverse() */
+        Py_VISIT(self->sock.obj);
+    }
     Py_VISIT(self->sock.shown);
     Py_VISIT(self->server);
     Py_VISIT(self->life.waiter);

@@ -17,6 +17,9 @@ transport_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED
     return (PyObject *)self;
 }
 
+/* The collector finalizes all objects that it finds together, in its own order and, without a GIL, while the loop ends
+   the transport in another thread. Then two owners would close one descriptor. So the collector does not see a
+   transport's reference to a plain socket or file, which lives until the transport drops it. */
 int
 transport_traverse(PyObject *op, visitproc visit, void *arg)
 {
@@ -28,7 +31,9 @@ transport_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     HOME_VISIT(&self->home);
     Py_VISIT(self->protocol);
-    Py_VISIT(self->file);
+    if (!self->file_is_plain) {
+        Py_VISIT(self->file);
+    }
     Py_VISIT(self->buffer);
     return 0;
 }
@@ -84,7 +89,9 @@ int
 transport_set_file(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
     TransportCore *self = (TransportCore *)op;
+    PyObject *type = value ? (PyObject *)Py_TYPE(value) : NULL;
     self->inspected = false;
+    self->file_is_plain = type == self->st->socket_type || type == self->st->FileIO;
     Py_XSETREF(self->file, value != Py_None ? Py_XNewRef(value) : NULL);
     return 0;
 }

@@ -26,7 +26,8 @@ typedef struct {
     int conn_lost;
     bool closing;
     bool paused;
-    bool inspected; /* the values that depend on `file` are known */
+    bool inspected;     /* the values that depend on `file` are known */
+    bool file_is_plain; /* `file` is exactly a socket.socket or a FileIO */
 } TransportCore;
 
 /* The descriptors of _protocol, _conn_lost, _closing and _paused. */

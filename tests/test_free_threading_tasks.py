@@ -498,3 +498,26 @@ def test_gather_ends_while_another_thread_ends_its_future(loop_factory, fails):
         future.set_result(None)
 
     race(loop_factory, begin, end=end, spread=30, races=4 * RACES)
+
+
+@pytest.mark.fastaio_only
+@pytest.mark.skipif(not FREE_THREADED, reason="with a GIL a timer may be cancelled in any thread")
+def test_a_sleep_that_another_thread_resumes_leaves_the_timers_alone(loop_factory):
+    import fastaio
+
+    coro = fastaio.sleep(1000)
+
+    async def begin():
+        coro.send(None)
+
+    with running(loop_factory) as loop:
+        loop.run(begin())
+        with pytest.raises(RuntimeError, match="^Non-thread-safe operation"):
+            coro.throw(ValueError("it is cancelled here"))
+        other = fastaio.sleep(1000)
+        asyncio._set_running_loop(loop.loop)
+        try:
+            with pytest.raises(RuntimeError, match="^Non-thread-safe operation"):
+                other.send(None)
+        finally:
+            asyncio._set_running_loop(None)

@@ -308,12 +308,16 @@ apparent_class(HandleObject *handle)
                                                                       : base_class(handle);
 }
 
-/* Return the loop whose claim guards a handle, borrowed. Any thread may use a handle of call_soon_threadsafe(). */
+PyObject *
+handle_guarding_loop(HandleObject *handle)
+{
+    return handle->guarded ? NULL : handle->loop;
+}
+
 static PyObject *
 loop_of_handle(PyObject *self)
 {
-    HandleObject *handle = (HandleObject *)self;
-    return handle->guarded ? NULL : handle->loop;
+    return handle_guarding_loop((HandleObject *)self);
 }
 
 GUARD_REPR(handle_repr, loop_of_handle)

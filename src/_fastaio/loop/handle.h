@@ -32,7 +32,10 @@ PyObject *handle_callback(HandleObject *handle);
 /* Return a new reference to what handle_keep_source() has noted; NULL without an exception. */
 PyObject *handle_source(HandleObject *handle);
 
-/* Do handle.cancel(). Return 0, or -1 with an exception. */
+/* Return the loop whose claim guards the handle, borrowed. NULL: any thread may use it, as a handle of
+   call_soon_threadsafe(). */
+PyObject *handle_guarding_loop(HandleObject *handle);
+/* Do handle.cancel() in a thread that has the claim of that loop. Return 0, or -1 with an exception. */
 int handle_cancel(HandleObject *handle);
 
 /* Return the handle's notes, made at the first call; NULL with MemoryError. */

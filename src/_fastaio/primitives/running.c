@@ -34,29 +34,51 @@ call_by_name(PyObject *loop, PyObject *method, PyObject *time, PyObject *callbac
     return PyObject_VectorcallMethod(method, stack, 3 + count, NULL);
 }
 
+/* Any thread may resume a coroutine, so the loop of its timer need not be this thread's. Each native call claims the
+   loop, like the method that it stands for. */
 PyObject *
 running_call_later(fastaio_state *st, PyObject *loop, PyObject *delay, PyObject *callback,
                    PyObject *const *args, Py_ssize_t count)
 {
-    return loop_is_native(st, loop)
-               ? loop_call_later((LoopObject *)loop, delay, callback, args, count)
-               : call_by_name(loop, st->str_call_later, delay, callback, args, count);
+    Guard guard;
+    if (!loop_is_native(st, loop)) {
+        return call_by_name(loop, st->str_call_later, delay, callback, args, count);
+    }
+    if (guard_begin(&guard, loop, loop) < 0) {
+        return NULL;
+    }
+    PyObject *handle = loop_call_later((LoopObject *)loop, delay, callback, args, count);
+    guard_end(&guard);
+    return handle;
 }
 
 PyObject *
 running_call_at(fastaio_state *st, PyObject *loop, PyObject *when, PyObject *callback,
                 PyObject *const *args, Py_ssize_t count)
 {
-    return loop_is_native(st, loop)
-               ? loop_call_at((LoopObject *)loop, when, callback, args, count)
-               : call_by_name(loop, st->str_call_at, when, callback, args, count);
+    Guard guard;
+    if (!loop_is_native(st, loop)) {
+        return call_by_name(loop, st->str_call_at, when, callback, args, count);
+    }
+    if (guard_begin(&guard, loop, loop) < 0) {
+        return NULL;
+    }
+    PyObject *handle = loop_call_at((LoopObject *)loop, when, callback, args, count);
+    guard_end(&guard);
+    return handle;
 }
 
 int
 running_cancel(fastaio_state *st, PyObject *handle)
 {
-    if (Py_IS_TYPE(handle, st->TimerHandleType) || Py_IS_TYPE(handle, st->HandleType)) {
-        return handle_cancel((HandleObject *)handle);
+    Guard guard;
+    if (!Py_IS_TYPE(handle, st->TimerHandleType) && !Py_IS_TYPE(handle, st->HandleType)) {
+        return drop_result(PyObject_CallMethodNoArgs(handle, st->str_cancel));
     }
-    return drop_result(PyObject_CallMethodNoArgs(handle, st->str_cancel));
+    if (guard_begin(&guard, handle, handle_guarding_loop((HandleObject *)handle)) < 0) {
+        return -1;
+    }
+    int result = handle_cancel((HandleObject *)handle);
+    guard_end(&guard);
+    return result;
 }

@@ -478,18 +478,18 @@ def test_flow_control_of_a_writer(run):
             transport.set_write_buffer_limits(high=100_000, low=20_000)
             for start in range(0, len(data), 10_000):
                 transport.write(data[start : start + 10_000])
-                if "pause" in protocol.events and start > 1_000_000:
+                if transport._protocol_paused and start > 1_000_000:
                     break
                 await asyncio.sleep(0)
-            assert protocol.calls == ["made", "pause"]
-            assert transport._protocol_paused
+            # Where the kernel is slow to take the first records, writing is resumed in between.
+            calls = list(protocol.calls)
+            assert calls == ["made", *["pause", "resume"] * (len(calls) // 2 - 1), "pause"]
             written = start + 10_000
             waiting = transport.get_write_buffer_size()
             assert 20_000 < waiting <= written + 100 * written // 1000
             assert await peer.recv_exactly(written) == data[:written]
-            await protocol.wait(lambda: "resume" in protocol.events)
             await until(lambda: transport.get_write_buffer_size() == 0)
-            assert protocol.calls == ["made", "pause", "resume"]
+            assert protocol.calls == [*calls, "resume"]
 
     run(main)
 

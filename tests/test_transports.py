@@ -305,7 +305,8 @@ def test_refused_writelines_say_why(same_outcome):
             said = []
             ours, theirs = socket.socketpair()
             transport, protocol = await env.loop.create_connection(Recorder, sock=ours)
-            for bad in ([b"x", "text"], [5], [b"x", b"y", [b"z"]]):
+            # 3.15's asyncio keeps what stands before a bad one, and never sends it.
+            for bad in (["text", b"x"], [5], [[b"z"], b"x", b"y"]):
                 with pytest.raises(TypeError) as caught:
                     transport.writelines(bad)
                 said.append(str(caught.value))

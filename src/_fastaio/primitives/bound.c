@@ -202,10 +202,13 @@ has_name_of_class(const PrimitiveClass *cls, PyObject *dict)
     PyObject *name, *value;
     Py_ssize_t position = 0;
     int found = 0;
+    Section section;
+    section_begin(&section, dict); /* another thread may set an attribute */
     while (found == 0 && PyDict_Next(dict, &position, &name, &value)) {
         /* Comparing with any other key may run code, which may change the dict. */
         found = PyUnicode_CheckExact(name) ? PyDict_Contains(cls->originals, name) : 1;
     }
+    section_end(&section);
     return found;
 }
 

@@ -60,7 +60,7 @@ finish(GatheringObject *gathering)
     }
     FutureCore *core = &gathering->future.core;
     int result = -1;
-    if (gathering->cancel_requested && gathering->count > 0) {
+    if (relaxed_load(&gathering->cancel_requested) && gathering->count > 0) {
         PyObject *last = gathering->children[gathering->count - 1];
         PyObject *exception = future_make_cancelled_error(child_core(last));
         if (exception != NULL) {
@@ -378,7 +378,7 @@ gathering_cancel(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObje
         any = any || cancelled;
     }
     if (any) {
-        gathering->cancel_requested = true;
+        relaxed_store(&gathering->cancel_requested, true);
     }
     return PyBool_FromLong(any);
 }

@@ -140,20 +140,21 @@ has_own_methods(fastaio_state *st, PyObject *dict)
 {
     Py_ssize_t position = 0;
     PyObject *name, *value;
-    while (PyDict_Next(dict, &position, &name, &value)) {
+    int found = 0;
+    Section section;
+    section_begin(&section, dict); /* another thread may set an attribute */
+    while (found == 0 && PyDict_Next(dict, &position, &name, &value)) {
         if (!PyCallable_Check(value)) {
             continue;
         }
         PyObject *method;
         Py_INCREF(name);
-        int found = PyObject_GetOptionalAttr(st->asyncio_StreamReader, name, &method);
+        found = PyObject_GetOptionalAttr(st->asyncio_StreamReader, name, &method);
         Py_DECREF(name);
         Py_XDECREF(method);
-        if (found != 0) {
-            return found;
-        }
     }
-    return 0;
+    section_end(&section);
+    return found;
 }
 
 /* Return whether the reader is one of this loop, with the methods of its class: 1, 0, or -1 with an

@@ -42,7 +42,11 @@ int core_assigned_truth(PyObject *value);
 #define FUTURE_WRAP_GETTER(Object, prefix, name)                                                   \
     static PyObject *prefix##_get_##name(PyObject *self, void *Py_UNUSED(closure))                 \
     {                                                                                              \
-        return core_get_##name(&((Object *)self)->core);                                           \
+        PyObject *value;                                                                           \
+        Py_BEGIN_CRITICAL_SECTION(self); /* another thread may set it */                           \
+        value = core_get_##name(&((Object *)self)->core);                                          \
+        Py_END_CRITICAL_SECTION();                                                                 \
+        return value;                                                                              \
     }
 #define FUTURE_WRAP_SETTER(Object, prefix, name)                                                   \
     static int prefix##_set_##name(PyObject *self, PyObject *value, void *Py_UNUSED(closure))      \

@@ -34,38 +34,39 @@ call_by_name(PyObject *loop, PyObject *method, PyObject *time, PyObject *callbac
     return PyObject_VectorcallMethod(method, stack, 3 + count, NULL);
 }
 
-/* Any thread may resume a coroutine, so the loop of its timer need not be this thread's. Each native call claims the
-   loop, like the method that it stands for. */
-PyObject *
-running_call_later(fastaio_state *st, PyObject *loop, PyObject *delay, PyObject *callback,
-                   PyObject *const *args, Py_ssize_t count)
+typedef PyObject *NativeTimer(LoopObject *loop, PyObject *time, PyObject *callback,
+                              PyObject *const *args, Py_ssize_t count);
+
+/* Make a timer: by `native` on a native loop, else by the loop's method of that name. Any thread may resume a
+   coroutine, so the loop need not be this thread's: `native` needs the claim that the method would take. */
+static PyObject *
+make_timer(fastaio_state *st, PyObject *loop, NativeTimer *native, PyObject *method, PyObject *time,
+           PyObject *callback, PyObject *const *args, Py_ssize_t count)
 {
     Guard guard;
     if (!loop_is_native(st, loop)) {
-        return call_by_name(loop, st->str_call_later, delay, callback, args, count);
+        return call_by_name(loop, method, time, callback, args, count);
     }
     if (guard_begin(&guard, loop, loop) < 0) {
         return NULL;
     }
-    PyObject *handle = loop_call_later((LoopObject *)loop, delay, callback, args, count);
+    PyObject *handle = native((LoopObject *)loop, time, callback, args, count);
     guard_end(&guard);
     return handle;
+}
+
+PyObject *
+running_call_later(fastaio_state *st, PyObject *loop, PyObject *delay, PyObject *callback,
+                   PyObject *const *args, Py_ssize_t count)
+{
+    return make_timer(st, loop, loop_call_later, st->str_call_later, delay, callback, args, count);
 }
 
 PyObject *
 running_call_at(fastaio_state *st, PyObject *loop, PyObject *when, PyObject *callback,
                 PyObject *const *args, Py_ssize_t count)
 {
-    Guard guard;
-    if (!loop_is_native(st, loop)) {
-        return call_by_name(loop, st->str_call_at, when, callback, args, count);
-    }
-    if (guard_begin(&guard, loop, loop) < 0) {
-        return NULL;
-    }
-    PyObject *handle = loop_call_at((LoopObject *)loop, when, callback, args, count);
-    guard_end(&guard);
-    return handle;
+    return make_timer(st, loop, loop_call_at, st->str_call_at, when, callback, args, count);
 }
 
 int
